@@ -1,0 +1,97 @@
+"""The tree of errors. Lower libraries' errors are mapped into it once, at the border where they appear.
+
+``ConfigError`` is the operator's to mend (exit 78, EX_CONFIG of sysexits.h); ``LocalError`` is ours;
+``RemoteError`` is the other side's; ``StoreError`` is the database's. ``retryable`` says whether trying the
+same thing again can help; ``reason`` is a short snake_case word for rows and metrics.
+"""
+
+from __future__ import annotations
+
+
+class SipuaError(Exception):
+    """Base of every error this package raises on purpose."""
+
+    retryable = False
+    reason = "error"
+
+
+class ConfigError(SipuaError):
+    """A setting is wrong: names the file (or environment name), the key, the value and what is allowed."""
+
+    reason = "config"
+
+
+class LocalError(SipuaError):
+    """Something on this machine refused: a port in use, a file that cannot be read, a full queue."""
+
+    reason = "local"
+
+
+class RemoteError(SipuaError):
+    """The peer (SIP, RTP or voice service) did something that ends or changes the call."""
+
+    reason = "remote"
+
+
+class SipRejected(RemoteError):
+    """A SIP request got a final answer of 300 or more; ``code`` and ``phrase`` as received."""
+
+    reason = "sip_rejected"
+
+    def __init__(self, code: int, phrase: str) -> None:
+        super().__init__(f"SIP {code} {phrase}")
+        self.code = code
+        self.phrase = phrase
+
+
+class MediaTimeout(RemoteError):
+    """No RTP for longer than the trunk's ``rtp_timeout_s`` while the call was not on hold."""
+
+    reason = "rtp_timeout"
+
+
+class RealtimeError(RemoteError):
+    """Base of what the voice service can do to us; ``code`` is the service's own error code if it gave one."""
+
+    reason = "realtime"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RealtimeUnreachable(RealtimeError):
+    """No connection: DNS, refused, TLS, time-out at the upgrade."""
+
+    retryable = True
+    reason = "realtime_unreachable"
+
+
+class RealtimeRefused(RealtimeError):
+    """The service refuses us for good: key, quota, account, model, beta shape. Never retried; alert."""
+
+    reason = "realtime_refused"
+
+
+class RealtimeRejectedConfig(RealtimeError):
+    """A ``session.update`` was refused, or its echo is not what we asked for."""
+
+    reason = "realtime_rejected_config"
+
+
+class RealtimeClosed(RealtimeError):
+    """The connection ended while it was in use (``close_code`` as of RFC 6455, 0 if there was no close frame)."""
+
+    retryable = True
+    reason = "realtime_closed"
+
+    def __init__(self, message: str, *, close_code: int = 0, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.close_code = close_code
+
+
+class StoreError(SipuaError):
+    """The database refused or is gone."""
+
+    retryable = True
+    reason = "store"
