@@ -1,1 +1,1 @@
-"""The OpenAI Realtime protocol: core, client, backends and the offline emulator. The only importer of websockets."""
+"""The OpenAI Realtime protocol: core, client, backends, offline emulator. The only importer of websockets."""

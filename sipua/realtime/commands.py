@@ -1,0 +1,37 @@
+"""Client events as JSON bytes. No state: the core numbers them and decides whether they may be sent.
+
+Theory: an append leaves fifty times a second for every call, so its JSON is put together from bytes
+with SIMD base64 (below 1 µs); all others are rare and go through orjson.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+import pybase64
+
+APPEND_HEAD = b'{"type":"input_audio_buffer.append","event_id":"'
+APPEND_AUDIO = b'","audio":"'
+APPEND_TAIL = b'"}'
+
+
+def append(event_id: str, audio: bytes) -> bytes:
+    """``event_id`` must need no JSON escapes (ours are ``sipua_<n>``)."""
+    return APPEND_HEAD + event_id.encode() + APPEND_AUDIO + pybase64.b64encode(audio) + APPEND_TAIL
+
+
+def command(event_id: str, kind: str, fields: Mapping[str, Any] | None = None) -> bytes:
+    """Any other client event."""
+    return orjson.dumps({"type": kind, "event_id": event_id} | dict(fields or {}))
+
+
+def message_item(role: Literal["user", "assistant", "system"], text: str) -> dict[str, Any]:
+    """A text item to seed a conversation with; only what the agent said is ``output_text``."""
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+
+def function_output_item(call_id: str, output: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
