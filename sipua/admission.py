@@ -1,0 +1,90 @@
+"""Which INVITE is let in, by which trunk, with which codec and on which RTP ports.
+
+Runs on the pjsua2 thread while the INVITE is being looked at, so that a refusal needs no round trip and the local
+SDP can be made: quick, thread-safe, no asyncio. pjsua makes the SDP for an INVITE as soon as its callback returns,
+which is why the ports are taken here and not in the call's coroutine.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtp.errors import NoPortError
+from rtp.ports import PortAllocator
+from sipua.sdp import AddressKind, AudioMedia, SdpError, choose_codec, classify_address, parse_audio
+from sipua.sip_events import Refusal, SdpPlan
+from sipua.sip_message import SipMessage
+from sipua.trunk import Trunk, find_inbound
+
+RETRY_AFTER_S = 5  # how long a full or draining process asks the trunk to leave it alone
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an admitted call got: its trunk, codec, bound sockets. ``offer`` is None for a late offer."""
+
+    trunk: Trunk
+    codec: str
+    plan: SdpPlan
+    offer: AudioMedia | None
+    rtp_socket: socket.socket
+    rtcp_socket: socket.socket
+
+
+class Admission:
+    """The decision and the ports. ``draining`` is set when the process is about to end."""
+
+    def __init__(self, trunks: Sequence[Trunk], ports: PortAllocator, bind: str) -> None:
+        self._trunks = tuple(trunks)
+        self._ports = ports
+        self._bind = bind
+        self.draining = threading.Event()
+
+    def trunk_of(self, address: str) -> Trunk | None:
+        """The trunk on whose ACL ``address`` is."""
+        return find_inbound(self._trunks, address)
+
+    def __call__(self, source: tuple[str, int], message: SipMessage) -> Grant | Refusal:
+        trunk = self.trunk_of(source[0])
+        if trunk is None:
+            return Refusal(403, "source is on no trunk's ACL", None)
+        if self.draining.is_set():
+            return Refusal(503, "draining", trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+        offer: AudioMedia | None = None
+        codec = trunk.codecs[0]
+        if message.body.strip():
+            try:
+                offer = parse_audio(message.body)
+                codec = _acceptable(offer, trunk)
+            except SdpError as error:
+                return Refusal(488, str(error), trunk.name, (("Warning", f'399 sipua "{error}"'),))
+        try:
+            rtp_socket, rtcp_socket = self._ports.open_pair(self._bind)
+        except NoPortError as error:
+            return Refusal(503, str(error), trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+        address, port = rtp_socket.getsockname()[:2]
+        if address in ("0.0.0.0", "::"):
+            address = local_address_towards(source[0])
+        plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
+        return Grant(trunk, codec, plan, offer, rtp_socket, rtcp_socket)
+
+
+def _acceptable(offer: AudioMedia, trunk: Trunk) -> str:
+    if classify_address(offer.address) is AddressKind.UNUSABLE:
+        raise SdpError(f"c= address {offer.address} cannot receive RTP (multicast, reserved or not an address)")
+    chosen = choose_codec(offer, trunk.codecs)
+    if chosen is None:
+        offered = ", ".join(f.name for f in offer.formats) or "nothing we know"
+        raise SdpError(f"no common codec: offered {offered}; trunk {trunk.name} allows {', '.join(trunk.codecs)}")
+    return chosen.name
+
+
+def local_address_towards(peer: str) -> str:
+    """The address that the kernel would send from; connecting a UDP socket sends nothing."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((peer, 9))
+        return str(probe.getsockname()[0])

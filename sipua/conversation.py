@@ -1,0 +1,265 @@
+"""What is said when: the core between the voice service's events and the playout. No I/O, no clock.
+
+``on_event`` changes the playout (memory only) and returns what is to be sent to the service and what the ledger
+should know; the adapter (``sipua.call``) performs it. Audio deltas do not pass here: they go from the receive task
+straight into the playout, since nothing is to be decided about them.
+
+Barge-in: the service cancels its response when the caller speaks (``interrupt_response``); what we still hold is
+flushed, and the item is truncated to the milliseconds of RTP really sent, never by wall clock and never when
+everything had been played.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sipua.errors import RealtimeClosed, RealtimeRefused, SipuaError
+from sipua.ports import Moment
+from sipua.realtime import events as ev
+from sipua.realtime.severity import Severity
+from sipua.transcript import Segment, TranscriptOrder
+
+
+class Speech(Protocol):
+    """The playout as the conversation sees it."""
+
+    def flush(self) -> Sequence[Flushed]: ...
+    def end_item(self, item_id: str) -> None: ...
+    def received_ms(self, item_id: str) -> int: ...
+
+
+class Flushed(Protocol):
+    """An item that was cut off: milliseconds really sent, and those thrown away."""
+
+    @property
+    def item_id(self) -> str: ...
+    @property
+    def sent_ms(self) -> int: ...
+    @property
+    def queued_ms(self) -> int: ...
+
+
+# ---- what on_event returns -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResponse:
+    """response.create, with instructions of its own for this response."""
+
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreResponse:
+    """Audio of this response is not wanted any more."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """conversation.item.truncate."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """conversation.item.create of a function_call_output."""
+
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A transcript segment for the ledger."""
+
+    segment: Segment
+    lang: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenDelta:
+    """Part of a transcript as it comes, for a live view only."""
+
+    role: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event for voice_events, under the service's own name."""
+
+    type: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something to record as an error; the call goes on."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """The conversation cannot go on."""
+
+    error: SipuaError
+
+
+Action = (
+    CreateResponse | IgnoreResponse | Truncate | ToolOutput | Spoken | SpokenDelta | Logged | Fault | EndCall
+)
+
+
+class Conversation:
+    """One caller and one voice session."""
+
+    def __init__(self, speech: Speech, *, greeting: str) -> None:
+        self._speech = speech
+        self._greeting = greeting
+        self._order = TranscriptOrder()
+        self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
+        self._items: dict[str, str] = {}  # item → response, while a response is running
+        self._speech_began: dict[str, Moment] = {}
+        self._tools_waiting: dict[str, list[ToolOutput]] = {}
+        self._retried = False
+        self.active_response: str | None = None
+        self.interruptions = 0
+
+    def begin(self) -> list[Action]:
+        """The call has been answered: the agent speaks first, unless there is no greeting."""
+        return [CreateResponse(self._greeting)] if self._greeting else []
+
+    def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
+        """Everything that follows from one event, in the order in which it is to be done."""
+        match event:
+            case ev.SpeechStarted():
+                self._speech_began[event.item_id] = now
+                return [
+                    Logged(event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}),
+                    *self._interrupt(),
+                ]
+            case ev.SpeechStopped():
+                return [Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})]
+            case ev.InputCommitted():
+                began = self._speech_began.pop(event.item_id, now)
+                self._order.reserve(event.item_id, "user", began.wall)
+                return [Logged(event.raw_type, {"item_id": event.item_id})]
+            case ev.ItemAdded():
+                if event.role == "assistant":
+                    self._order.reserve(event.item_id, "assistant", now.wall)
+                return [Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})]
+            case ev.ResponseCreated():
+                self.active_response = event.response_id
+                return [Logged(event.raw_type, {"response_id": event.response_id})]
+            case ev.AudioDone():
+                self._speech.end_item(event.item_id)
+                return []
+            case ev.ResponseDone():
+                return self._response_done(event, now)
+            case ev.FunctionCall():
+                self._tools_waiting.setdefault(event.response_id, []).append(
+                    ToolOutput(event.call_id, f'{{"error": "there is no tool named {event.name[:64]!r}"}}')
+                )
+                return [Logged("tool_call", {"name": event.name[:64], "call_id": event.call_id})]
+            case ev.ServiceError():
+                return self._service_error(event)
+            case ev.ProtocolFault() | ev.UnknownEvent():
+                return self._odd_event(event)
+            case ev.SessionUpdated():
+                return [Logged(event.raw_type)]
+            case _:
+                return self._on_text(event, now)
+
+    def _on_text(self, event: ev.Event, now: Moment) -> list[Action]:
+        match event:
+            case ev.UserTranscriptDelta():
+                return [SpokenDelta("user", event.item_id, event.text)]
+            case ev.UserTranscript():
+                confidence = math.exp(sum(event.logprobs) / len(event.logprobs)) if event.logprobs else None
+                segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
+                lang = event.languages[0][:2] if event.languages else None
+                return [Spoken(segment, lang)] if segment else []
+            case ev.UserTranscriptFailed():
+                return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
+            case ev.AssistantTranscriptDelta() | ev.TextDelta():
+                self._order.reserve(event.item_id, "assistant", now.wall)
+                self._items[event.item_id] = event.response_id
+                self._deltas.setdefault(event.item_id, []).append(event.text)
+                return [SpokenDelta("assistant", event.item_id, event.text)]
+            case ev.AssistantTranscript() | ev.TextDone():
+                self._forget(event.item_id)
+                segment = self._order.complete(event.item_id, "assistant", event.text, now.wall)
+                return [Spoken(segment, None)] if segment else []
+            case _:
+                return []
+
+    def _interrupt(self) -> list[Action]:
+        """The caller speaks: silence at once, and the service told how much was heard."""
+        flushed = [item for item in self._speech.flush() if item.queued_ms > 0]
+        if flushed:
+            self.interruptions += 1
+        actions: list[Action] = []
+        if self.active_response is not None:
+            actions.append(IgnoreResponse(self.active_response))
+        for item in flushed:
+            heard = min(item.sent_ms, self._speech.received_ms(item.item_id))
+            actions.append(Truncate(item.item_id, heard))
+        return actions
+
+    def _response_done(self, event: ev.ResponseDone, now: Moment) -> list[Action]:
+        if self.active_response == event.response_id:
+            self.active_response = None
+        payload = {"response_id": event.response_id, "status": event.status, "reason": event.reason}
+        actions: list[Action] = [Logged(event.raw_type, payload | {"usage": event.usage})]
+        for item_id in [i for i, response in self._items.items() if response == event.response_id]:
+            text = "".join(self._deltas.get(item_id, []))
+            self._forget(item_id)
+            segment = self._order.complete(item_id, "assistant", text, now.wall)
+            if segment is not None:
+                actions.append(Spoken(segment, None))
+        outputs = self._tools_waiting.pop(event.response_id, [])
+        if outputs:
+            actions += [*outputs, CreateResponse()]
+        if event.status == "failed":
+            actions += self._failed(event.severity, event.error_code, event.error_message or "no message")
+        elif event.status == "completed":
+            self._retried = False
+        return actions
+
+    def _failed(self, severity: Severity, code: str | None, message: str) -> list[Action]:
+        text = f"{code or 'error'}: {message}"
+        if severity is Severity.FATAL_ACCOUNT:
+            return [EndCall(RealtimeRefused(f"the voice service refused: {text}", code=code))]
+        if severity is Severity.RETRY_ONCE and not self._retried:
+            self._retried = True
+            return [Fault("response_failed", f"{text} (asked again once)"), CreateResponse()]
+        return [Fault("response_failed", text)]
+
+    def _service_error(self, event: ev.ServiceError) -> list[Action]:
+        text = f"{event.code or 'error'}: {event.message}" + (f" (param {event.param})" if event.param else "")
+        if event.severity is Severity.BENIGN:
+            return []
+        if event.code == "session_expired":
+            return [EndCall(RealtimeClosed(f"the voice session expired: {text}", code=event.code))]
+        if event.severity is Severity.FATAL_ACCOUNT:
+            return [EndCall(RealtimeRefused(f"the voice service refused: {text}", code=event.code))]
+        return [Fault("service_error", text)]
+
+    def _odd_event(self, event: ev.ProtocolFault | ev.UnknownEvent) -> list[Action]:
+        if isinstance(event, ev.UnknownEvent):
+            return [Fault("unknown_event", f"the voice service sent an event of unknown type {event.type!r}")]
+        return [Fault("invalid_event", f"the voice service sent {event.type or 'a message'}: {event.detail}")]
+
+    def _forget(self, item_id: str) -> None:
+        self._deltas.pop(item_id, None)
+        self._items.pop(item_id, None)

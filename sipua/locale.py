@@ -1,0 +1,31 @@
+"""Country and language from a telephone number. ``phonenumbers`` knows the plans; the language table is ours."""
+
+from __future__ import annotations
+
+import phonenumbers
+
+DEFAULT_LOCALE = "en"
+# Language by country calling code, unless configured otherwise (rules of the shared schema).
+LOCALE_BY_PREFIX = {250: "rw", 254: "sw", 255: "sw", 33: "fr", 225: "fr", 221: "fr"}
+
+
+def country_of(number: str | None) -> str | None:
+    """ISO 3166 alpha-2 of an E.164 number, or None."""
+    parsed = _parse(number)
+    return phonenumbers.region_code_for_number(parsed) if parsed is not None else None
+
+
+def locale_of(number: str | None) -> str:
+    """Two-letter language for a caller."""
+    parsed = _parse(number)
+    code = parsed.country_code if parsed is not None else None
+    return LOCALE_BY_PREFIX.get(code, DEFAULT_LOCALE) if code is not None else DEFAULT_LOCALE
+
+
+def _parse(number: str | None) -> phonenumbers.PhoneNumber | None:
+    if not number or not number.startswith("+"):
+        return None
+    try:
+        return phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return None

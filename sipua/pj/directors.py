@@ -1,0 +1,183 @@
+"""The pjsua2 director classes: what the C++ library calls. All of it runs on the one thread that owns pjsua2.
+
+Rules, each learnt from an abort (see docs/decisions.md): a director holds no reference back to its owner but a
+callable; every method is guarded, since an exception that leaves a callback is lost or aborts the process; the
+object is kept by a registry before anything else happens; nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from uuid import UUID
+
+import pjsua2 as pj
+
+from sipua.sdp import SdpError, choose_codec, parse_audio, shape_local
+from sipua.sip_events import (
+    LegChanged,
+    LegState,
+    MediaChanged,
+    MediaDescription,
+    RejectedCall,
+    SdpPlan,
+    SipEvent,
+)
+from sipua.sip_message import parse_message
+
+log = logging.getLogger(__name__)
+
+_STATES = {
+    pj.PJSIP_INV_STATE_CALLING: LegState.CALLING,
+    pj.PJSIP_INV_STATE_EARLY: LegState.EARLY,
+    pj.PJSIP_INV_STATE_CONNECTING: LegState.CONNECTING,
+    pj.PJSIP_INV_STATE_CONFIRMED: LegState.CONFIRMED,
+    pj.PJSIP_INV_STATE_DISCONNECTED: LegState.DISCONNECTED,
+}
+_DIRECTIONS = {0: "inactive", 1: "sendonly", 2: "recvonly", 3: "sendrecv"}  # pjmedia_dir: bit 0 encode, bit 1 decode
+
+Params = ParamSpec("Params")
+Self_ = TypeVar("Self_")
+
+
+def guarded(
+    method: Callable[Concatenate[Self_, Params], None],
+) -> Callable[Concatenate[Self_, Params], None]:
+    """Nothing leaves a director method: it is logged, and the director's ``broken`` callback ends that call."""
+
+    @functools.wraps(method)
+    def wrapper(self: Self_, *args: Params.args, **kwargs: Params.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - the border to C++: whatever leaves it aborts the process
+            text = f"{type(error).__name__}: {error}"
+            log.error("pjsua2 callback %s failed: %s", method.__name__, text, exc_info=True)
+            broken = getattr(self, "broken", None)
+            if broken is not None:
+                broken(text)
+
+    return wrapper
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``"127.0.0.1:5060"`` or ``"[::1]:5060"`` as (address, port)."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port) if port.isdigit() else 0
+
+
+class CallOwner(Protocol):
+    """What a Call director may do to its registry (the thread's own object, never the Call)."""
+
+    def post(self, event: SipEvent) -> None: ...
+    def gone(self, key: UUID) -> None: ...
+    def broken(self, key: UUID, message: str) -> None: ...
+
+
+class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
+    """One INVITE session. ``plan`` must be set before the first answer or makeCall creates the local SDP."""
+
+    def __init__(self, account: pj.Account, call_id: int, key: UUID, owner: CallOwner) -> None:
+        super().__init__(account, call_id)
+        self.key = key
+        self.plan: SdpPlan | None = None
+        self.codec_in_use: str | None = None
+        self.hung_up = False
+        self.muted = False  # refused before anybody heard of it: no events
+        self._post = owner.post
+        self._gone = owner.gone
+        self._broken = owner.broken
+
+    def broken(self, message: str) -> None:
+        self._broken(self.key, message)
+
+    @guarded
+    def onCallState(self, prm: Any) -> None:  # noqa: N802 - pjsua2's name
+        info = self.getInfo()
+        state = _STATES.get(info.state)
+        if state is None:
+            return
+        if not self.muted:
+            self._post(LegChanged(self.key, state, info.lastStatusCode, info.lastReason, time.monotonic()))
+        if state is LegState.DISCONNECTED:
+            self._gone(self.key)
+
+    @guarded
+    def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802
+        if self.plan is None and self.hung_up:
+            return
+        if self.plan is None:
+            raise SdpError("SDP was created before there was a plan for it")
+        codecs: tuple[str, ...] = self.plan.codecs
+        in_use = self.codec_in_use or self.plan.chosen
+        if prm.remSdp.wholeSdp:
+            offer = parse_audio(prm.remSdp.wholeSdp)
+            chosen = choose_codec(offer, codecs, prefer=in_use)
+            if chosen is None:
+                raise SdpError(f"the peer offers none of {', '.join(codecs)}")
+            codecs = (chosen.name,)
+        elif in_use is not None:
+            codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
+        prm.sdp.wholeSdp = shape_local(
+            prm.sdp.wholeSdp, address=self.plan.address, port=self.plan.port, codecs=codecs
+        )
+
+    @guarded
+    def onCallMediaState(self, prm: Any) -> None:  # noqa: N802
+        media = self._describe()
+        if media is not None and media.codec:
+            self.codec_in_use = media.codec
+        self._post(MediaChanged(self.key, media))
+
+    def _describe(self) -> MediaDescription | None:
+        info = self.getInfo()
+        audio = next((m for m in info.media if m.type == pj.PJMEDIA_TYPE_AUDIO), None)
+        if audio is None or audio.status == pj.PJSUA_CALL_MEDIA_ERROR:
+            return None
+        if audio.status == pj.PJSUA_CALL_MEDIA_NONE or audio.dir == 0:
+            # inactive: pjsua has no stream to describe; codec and addresses stay as they were
+            return MediaDescription("", 0, 0, -1, -1, ("", 0), ("", 0), "inactive")
+        stream = self.getStreamInfo(audio.index)
+        return MediaDescription(
+            codec=stream.codecName.upper(),
+            tx_payload_type=stream.txPt,
+            rx_payload_type=stream.rxPt,
+            telephone_event_tx=stream.audTxEventPt,
+            telephone_event_rx=stream.audRxEventPt,
+            remote_rtp=split_address(stream.remoteRtpAddress),
+            remote_rtcp=split_address(stream.remoteRtcpAddress),
+            direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
+        )
+
+
+class AccountDirector(pj.Account):  # type: ignore[misc]
+    """Receives INVITEs; ``on_invite(call_id, source, whole message)`` must create and keep the CallDirector."""
+
+    def __init__(self, on_invite: Callable[[int, tuple[str, int], str], None]) -> None:
+        super().__init__()
+        self._on_invite = on_invite
+
+    @guarded
+    def onIncomingCall(self, prm: Any) -> None:  # noqa: N802
+        self._on_invite(prm.callId, split_address(prm.rdata.srcAddress), prm.rdata.wholeMsg)
+
+
+class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
+    """The one Endpoint of the process."""
+
+    def __init__(self, post: Callable[[SipEvent], None]) -> None:
+        super().__init__()
+        self._post = post
+
+    @guarded
+    def onRejectedIncomingCall(self, prm: Any) -> None:  # noqa: N802
+        self._post(
+            RejectedCall(
+                code=prm.statusCode,
+                reason=prm.reason,
+                source=split_address(prm.rdata.srcAddress),
+                message=parse_message(prm.rdata.wholeMsg),
+            )
+        )

@@ -1,0 +1,89 @@
+"""What the call logic needs from the outside, as Protocols that the consumer defines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from sipua.outcome import Ending
+from sipua.transcript import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One reading of both clocks: ``monotonic`` for durations, ``wall`` (aware, UTC) for rows."""
+
+    monotonic: float
+    wall: datetime
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now(self) -> Moment: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallOpening:
+    """What is known of a call at its INVITE."""
+
+    id: UUID
+    direction: str
+    from_uri: str
+    to_uri: str
+    from_number: str | None
+    to_number: str | None
+    sip_call_id: str
+    carrier_sid: str | None
+    provider: str
+    trunk: str
+    locale: str
+    country: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpening:
+    """A voice session as the service echoed it."""
+
+    session_id: str
+    model: str
+    echoed: Mapping[str, Any]
+
+
+class CallRecord(Protocol):
+    """One call's way into the ledger. None of it blocks or fails: the writer owns the trouble."""
+
+    @property
+    def id(self) -> UUID: ...
+    def ringing(self, at: Moment) -> None: ...
+    def answered(self, at: Moment, codec: str) -> None: ...
+    def session_opened(self, at: Moment, session: SessionOpening) -> None: ...
+    def session_ended(self, at: Moment, *, failed: bool) -> None: ...
+    def transcript(self, segment: Segment, lang: str | None) -> None: ...
+    def transcript_delta(self, role: str, item_id: str, text: str) -> None: ...
+    def service_event(self, at: Moment, type: str, payload: Mapping[str, Any]) -> None: ...
+    def error(self, at: Moment, reason: str, message: str) -> None: ...
+    def first_audio(self, seconds: float) -> None: ...
+    def phase(self, phase: str) -> None: ...
+    def rtp(self, counters: Mapping[str, float]) -> None: ...
+    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, float]) -> None: ...
+
+
+class Ledger(Protocol):
+    """Opens records."""
+
+    def open(self, opening: CallOpening, at: Moment) -> CallRecord: ...
+    def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None: ...
+
+
+class SipLegs(Protocol):
+    """What a call may ask of the SIP side."""
+
+    async def answer(self, key: UUID) -> None: ...
+    async def hang_up(
+        self, key: UUID, code: int = 0, *, phrase: str = "", headers: Sequence[tuple[str, str]] = ()
+    ) -> None: ...

@@ -1,0 +1,194 @@
+"""SDP (RFC 8866) as offer/answer (RFC 3264) needs it for one G.711 audio stream. No I/O.
+
+pjsua2 negotiates; we shape what it offers or answers (``shape_local``) and choose the codec from the offer
+before anything else is set up (``choose_codec``), because the voice session's format follows it.
+Of several acceptable codecs the offerer's first wins (RFC 3264 section 6.1: the offer lists them by preference).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from sipua.errors import RemoteError
+
+# RFC 3551 section 6, the static assignments a trunk may offer without rtpmap.
+_STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 8: "PCMA", 9: "G722", 13: "CN", 18: "G729"}
+_DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_PJSUA_ONLY = ("a=rtcp:", "a=ssrc:", "a=X-nat", "a=rtcp-mux", "b=TIAS:", "b=AS:")
+
+
+class SdpError(RemoteError):
+    """An SDP that cannot be used; the message names the line or attribute."""
+
+    reason = "bad_sdp"
+
+
+class AddressKind(Enum):
+    """What may be sent to the address of a ``c=`` line before symmetric RTP has learned the true source."""
+
+    UNICAST = "unicast"
+    HOLD = "hold"  # 0.0.0.0 or ::, RFC 2543 hold
+    PRIVATE = "private"  # RFC 1918, link-local, CGNAT: usable only where the signalling is private too
+    UNUSABLE = "unusable"  # multicast, broadcast, reserved, a name
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFormat:
+    """One payload type of an ``m=`` line; ``name`` upper case."""
+
+    payload_type: int
+    name: str
+    clock_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioMedia:
+    """The first usable ``m=audio`` line: where the peer wants RTP, which formats in which order, ptime in ms."""
+
+    address: str
+    port: int
+    formats: tuple[PayloadFormat, ...]
+    direction: str
+    ptime_ms: int | None
+    profile: str
+
+    def named(self, name: str) -> PayloadFormat | None:
+        return next((f for f in self.formats if f.name == name.upper()), None)
+
+
+def classify_address(address: str) -> AddressKind:
+    """Where RTP may go; names are not resolved (RFC 8866 allows them, no trunk uses them)."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return AddressKind.UNUSABLE
+    if ip.is_unspecified:
+        return AddressKind.HOLD
+    if ip.is_multicast or ip.is_reserved or address == "255.255.255.255":
+        return AddressKind.UNUSABLE
+    if ip.is_private and not ip.is_loopback:
+        return AddressKind.PRIVATE
+    return AddressKind.UNICAST
+
+
+def parse_audio(text: str) -> AudioMedia:
+    """The audio stream of an offer or answer. Raises SdpError naming what is missing or malformed."""
+    session: dict[str, str] = {}
+    media: dict[str, str] | None = None
+    maps: dict[int, tuple[str, int]] = {}
+    m_line: list[str] | None = None
+    for raw in text.replace("\r", "").split("\n"):
+        key, _, value = raw.partition("=")
+        if key == "m":
+            if m_line is not None:
+                break
+            parts = value.split()
+            if parts[:1] == ["audio"] and len(parts) >= 4 and parts[1].partition("/")[0] != "0":
+                m_line, media = parts, {}
+            continue
+        if m_line is None and media is None:
+            target = session
+        elif media is not None:
+            target = media
+        else:
+            continue
+        if key == "c":
+            target["c"] = value
+        elif key == "a":
+            name, _, arg = value.partition(":")
+            if name == "rtpmap" and media is not None:
+                _read_rtpmap(arg, maps)
+            elif name in _DIRECTIONS:
+                target["direction"] = name
+            elif name == "ptime":
+                target["ptime"] = arg
+    if m_line is None or media is None:
+        raise SdpError("the SDP has no m=audio line with a port")
+    return _build(m_line, {**session, **media}, maps)
+
+
+def _read_rtpmap(arg: str, maps: dict[int, tuple[str, int]]) -> None:
+    pt, _, encoding = arg.partition(" ")
+    name, _, rate = encoding.partition("/")
+    rate = rate.partition("/")[0]
+    if pt.isdigit() and rate.isdigit():
+        maps[int(pt)] = (name.strip().upper(), int(rate))
+
+
+def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[str, int]]) -> AudioMedia:
+    port_text = m_line[1].partition("/")[0]
+    if not port_text.isdigit() or int(port_text) > 65535:
+        raise SdpError(f"m=audio: port {m_line[1]!r} is not 1..65535")
+    connection = attributes.get("c", "").split()
+    if len(connection) != 3:
+        raise SdpError("the SDP has no c= line for its audio")
+    formats: list[PayloadFormat] = []
+    for text in m_line[3:]:
+        if not text.isdigit() or int(text) > 127:
+            raise SdpError(f"m=audio: payload type {text!r} is not 0..127")
+        pt = int(text)
+        name, rate = maps.get(pt, (_STATIC.get(pt, ""), 8000))
+        if name:
+            formats.append(PayloadFormat(pt, name, rate))
+    ptime = attributes.get("ptime", "")
+    return AudioMedia(
+        address=connection[2].partition("/")[0],
+        port=int(port_text),
+        formats=tuple(formats),
+        direction=attributes.get("direction", "sendrecv"),
+        ptime_ms=int(ptime) if ptime.isdigit() and 10 <= int(ptime) <= 60 else None,
+        profile=m_line[2],
+    )
+
+
+def choose_codec(media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = None) -> PayloadFormat | None:
+    """The codec for the call: ``prefer`` (the one in use) if still offered, else the offer's first that we allow."""
+    names = [name.upper() for name in allowed]
+    candidates = [f for f in media.formats if f.name in names and f.clock_rate == 8000]
+    for candidate in candidates:
+        if candidate.name == prefer:
+            return candidate
+    return candidates[0] if candidates else None
+
+
+def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], ptime_ms: int = 20) -> str:
+    """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order) and telephone-event.
+
+    Lines that describe pjsua's own (absent) socket are dropped. Raises SdpError if none of ``codecs`` is there.
+    """
+    lines = [line for line in text.replace("\r", "").split("\n") if line]
+    ours = parse_audio(text)
+    keep = [f for name in codecs if (f := ours.named(name)) is not None]
+    if not keep:
+        raise SdpError(f"none of {', '.join(codecs)} is in the local SDP")
+    event = ours.named("TELEPHONE-EVENT")
+    pts = [f.payload_type for f in keep] + ([event.payload_type] if event else [])
+    family = "IP6" if ":" in address else "IP4"
+    shaped: list[str] = []
+    for line in lines:
+        if line.startswith("m=audio"):
+            shaped.append(f"m=audio {port} {line.split()[2]} {' '.join(map(str, pts))}")
+        elif line.startswith("c="):
+            shaped.append(f"c=IN {family} {address}")
+        elif line.startswith("o="):
+            owner = line.split(" ")
+            shaped.append(" ".join([*owner[:4], family, address]))
+        elif line.startswith("s="):
+            shaped.append("s=-")
+        elif line.startswith(_PJSUA_ONLY) or _drops_format(line, pts) or line.startswith("a=ptime:"):
+            continue
+        else:
+            shaped.append(line)
+    shaped.append(f"a=ptime:{ptime_ms}")
+    return "\r\n".join(shaped) + "\r\n"
+
+
+def _drops_format(line: str, keep: Sequence[int]) -> bool:
+    for prefix in ("a=rtpmap:", "a=fmtp:"):
+        if line.startswith(prefix):
+            pt = line[len(prefix) :].split(" ")[0]
+            return not pt.isdigit() or int(pt) not in keep
+    return False

@@ -1,0 +1,120 @@
+"""What crosses the border between the pjsua2 thread and asyncio: frozen dataclasses of plain types.
+
+A call is named by ``key``, the UUID that was made at its INVITE and is ``voice_calls.id`` too; pjsua's own
+call ids are reused and never leave its thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sipua.sip_message import SipMessage
+
+if TYPE_CHECKING:
+    from sipua.admission import Grant
+
+
+class LegState(Enum):
+    """The INVITE session as RFC 3261 section 13 sees it (not the call's ledger status)."""
+
+    CALLING = "calling"
+    EARLY = "early"
+    CONNECTING = "connecting"
+    CONFIRMED = "confirmed"
+    DISCONNECTED = "disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class SdpPlan:
+    """How our SDP must look: where our RTP socket is and which codecs may stay, by preference.
+
+    ``chosen`` is the codec picked from an inbound offer; a late offer's 200 carries it alone.
+    """
+
+    address: str
+    port: int
+    codecs: tuple[str, ...]
+    chosen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The final response for an INVITE that is not let in; ``trunk`` is None for a source on nobody's ACL."""
+
+    code: int
+    reason: str
+    trunk: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MediaDescription:
+    """What was negotiated. ``telephone_event_*`` are -1 without RFC 4733. ``direction`` is ours (RFC 3264)."""
+
+    codec: str
+    tx_payload_type: int
+    rx_payload_type: int
+    telephone_event_tx: int
+    telephone_event_rx: int
+    remote_rtp: tuple[str, int]
+    remote_rtcp: tuple[str, int]
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """An INVITE that was let in and answered 180. ``source`` is (address, port); ``grant`` holds its sockets."""
+
+    key: UUID
+    source: tuple[str, int]
+    message: SipMessage
+    grant: Grant
+    received_at: float  # time.monotonic() on the pjsua2 thread
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedCall:
+    """An INVITE that was refused: by pjsua before any callback (400, 415, 420, 486 when full, 488), or by us.
+
+    ``by_us`` tells which; ``trunk`` is filled in for ours only (the consumer looks it up for pjsua's).
+    """
+
+    code: int
+    reason: str
+    source: tuple[str, int]
+    message: SipMessage
+    by_us: bool = False
+    trunk: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegChanged:
+    """A new state of the INVITE session; for DISCONNECTED ``code`` and ``phrase`` say how it ended."""
+
+    key: UUID
+    state: LegState
+    code: int
+    phrase: str
+    at: float  # time.monotonic() on the pjsua2 thread
+
+
+@dataclass(frozen=True, slots=True)
+class MediaChanged:
+    """An offer/answer round has ended; ``media`` is None when the stream was refused or removed."""
+
+    key: UUID
+    media: MediaDescription | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFailed:
+    """The pjsua2 thread has died; nothing more will come from it."""
+
+    message: str
+
+
+LegEvent = LegChanged | MediaChanged
+SipEvent = IncomingCall | RejectedCall | LegChanged | MediaChanged | EndpointFailed

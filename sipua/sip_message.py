@@ -1,0 +1,89 @@
+"""The few parts of a SIP message (RFC 3261) that pjsua2 hands over only as text. No I/O; imports nothing of ours.
+
+pjsua2 parses and validates the message before we see it; what is left for us is to read header values out of
+``SipRxData.wholeMsg`` (carrier call ids, From, To, the SDP body) and the numbers out of their URIs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# RFC 3261 section 7.3.3 and 20: the compact forms that an INVITE can carry.
+_COMPACT = {
+    "i": "call-id", "m": "contact", "f": "from", "t": "to", "v": "via", "c": "content-type", "l": "content-length",
+    "s": "subject", "k": "supported", "e": "content-encoding",
+}  # fmt: skip
+_URI = re.compile(r"(?P<scheme>sips?|tel):(?:(?P<user>[^@;>?\s]+)@)?(?P<host>\[[^\]]+\]|[^;:>?\s]*)(?::(?P<port>\d+))?", re.I)
+_PHONE = re.compile(r"\+?[0-9][0-9.\-() ]{4,18}")
+
+
+@dataclass(frozen=True, slots=True)
+class SipUri:
+    """user (may be empty), host and port (0 if absent) of a sip:, sips: or tel: URI."""
+
+    scheme: str
+    user: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SipMessage:
+    """``headers`` maps lower-case long names to their values in order of appearance; ``body`` is text."""
+
+    start_line: str
+    headers: dict[str, tuple[str, ...]]
+    body: str
+
+    def header(self, name: str) -> str | None:
+        """First value of ``name`` (any case), or None."""
+        values = self.headers.get(name.lower())
+        return values[0] if values else None
+
+
+def parse_message(text: str) -> SipMessage:
+    """Splits a message into start line, headers (folding undone) and body; never fails on odd lines."""
+    head, _, body = text.replace("\r\n", "\n").partition("\n\n")
+    lines: list[str] = []
+    for line in head.split("\n"):
+        if line[:1] in (" ", "\t") and lines:
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    headers: dict[str, list[str]] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            key = name.strip().lower()
+            headers.setdefault(_COMPACT.get(key, key), []).append(value.strip())
+    return SipMessage(lines[0] if lines else "", {k: tuple(v) for k, v in headers.items()}, body)
+
+
+def parse_uri(value: str) -> SipUri | None:
+    """The URI in a From/To/Contact value or a bare URI; None if there is none."""
+    match = _URI.search(value)
+    if match is None:
+        return None
+    scheme = match["scheme"].lower()
+    if scheme == "tel":
+        return SipUri(scheme, match["user"] or match["host"], "", 0)
+    return SipUri(scheme, match["user"] or "", match["host"], int(match["port"] or 0))
+
+
+def phone_number(user: str) -> str | None:
+    """The user part as +digits or digits if it looks like a telephone number, else None (RFC 3966 separators off)."""
+    user = user.partition(";")[0].replace("%2B", "+")
+    if not _PHONE.fullmatch(user):
+        return None
+    return re.sub(r"[.\-() ]", "", user)
+
+
+def mask_number(number: str | None) -> str:
+    """For logs: country code and the last four digits stay (``+250*****1234``)."""
+    if not number:
+        return "-"
+    keep = 4 if number.startswith("+") else 0
+    if len(number) <= keep + 4:
+        return number[:keep] + "*" * max(len(number) - keep, 1)
+    return number[:keep] + "*" * (len(number) - keep - 4) + number[-4:]
