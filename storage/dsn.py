@@ -1,0 +1,97 @@
+"""Connection strings: the TLS rule, a printable form, and the mapping of psycopg's connection errors.
+
+A connection that leaves this machine is encrypted: ``sslmode`` disable, allow and prefer are refused there, and
+where none is given ``require`` is set (libpq's own default, prefer, falls back to plain text without a word).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import quote
+
+import psycopg
+from psycopg import conninfo, pq
+
+from storage.errors import BadDsn, DatabaseUnreachable
+
+WEAK_SSLMODES = ("disable", "allow", "prefer")
+CONNECT_TIMEOUT_S = 5
+
+
+def check_dsn(dsn: str) -> str:
+    """Return the DSN to connect with (sslmode completed), or raise ``BadDsn``. Never shows the DSN itself."""
+    params = _parse(dsn)
+    remote = [host for host in _hosts(params) if not _is_local(host)]
+    if not remote:
+        return dsn
+    given = params.get("sslmode")
+    if given in WEAK_SSLMODES:
+        raise BadDsn(
+            f"sslmode={given} towards {remote[0]}: calls would cross the network in plain text; "
+            "use sslmode=require, verify-ca or verify-full"
+        )
+    if given or _defaults().get("sslmode") not in (*WEAK_SSLMODES, None):
+        return dsn
+    return conninfo.make_conninfo(dsn, sslmode="require")
+
+
+def redact(dsn: str) -> str:
+    """``postgresql://user@host:port/dbname`` without password or options; what may be logged and printed."""
+    try:
+        params = {**_defaults(), **_parse(dsn)}
+    except BadDsn:
+        return "(not a connection string)"
+    user = quote(params["user"], safe="") + "@" if params.get("user") else ""
+    name = quote(params.get("dbname") or "", safe="")
+    host, port = params.get("host") or params.get("hostaddr") or "", params.get("port") or ""
+    if not host or host[0] in "/@":
+        query = f"?host={quote(host, safe='/@')}" if host else ""
+        return f"postgresql://{user}/{name}{query}"
+    if ":" in host:
+        host = f"[{host}]"
+    return f"postgresql://{user}{host}{':' + port if port else ''}/{name}"
+
+
+def unreachable(error: psycopg.Error, dsn: str) -> DatabaseUnreachable:
+    """psycopg's connection error as ours; a refused login (SQLSTATE class 28) is not worth a retry."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    refused_login = (error.sqlstate or "").startswith("28") or "authentication failed" in text
+    missing_database = error.sqlstate == "3D000" or ("FATAL" in text and "does not exist" in text)
+    return DatabaseUnreachable(
+        f"database {redact(dsn)}: {text}", retryable=not (refused_login or missing_database)
+    )
+
+
+def _parse(dsn: str) -> dict[str, str]:
+    try:
+        parsed = conninfo.conninfo_to_dict(dsn)
+    except psycopg.Error:  # its message quotes the string, password included
+        raise BadDsn(
+            "the database connection string cannot be parsed; "
+            "expected postgresql://user:password@host:port/dbname (percent-encode special characters)"
+        ) from None
+    return {key: str(value) for key, value in parsed.items() if value is not None}
+
+
+def _defaults() -> dict[str, str]:
+    """libpq's own defaults: compiled in, or from its PG* environment variables."""
+    defaults: dict[str, str] = {}
+    for option in pq.Conninfo.get_defaults():
+        if option.val:
+            defaults[option.keyword.decode()] = option.val.decode()
+    return defaults
+
+
+def _hosts(params: dict[str, str]) -> list[str]:
+    merged = {**_defaults(), **params}
+    listed = merged.get("hostaddr") or merged.get("host") or ""
+    return listed.split(",")
+
+
+def _is_local(host: str) -> bool:
+    if not host or host[0] in "/@" or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

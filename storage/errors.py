@@ -1,0 +1,66 @@
+"""Every error this package raises on purpose. ``retryable`` says whether the same attempt can succeed later.
+
+psycopg's errors are mapped into this tree once, where they appear; messages never hold a password, a phone
+number or a row's content.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Base: the database refused, is gone, or does not fit."""
+
+    retryable = False
+    reason = "store"
+
+
+class BadDsn(StoreError):
+    """The connection string cannot be used as it is written (syntax, or TLS off towards another host)."""
+
+    reason = "database_dsn"
+
+
+class DatabaseUnreachable(StoreError):
+    """No connection: refused, DNS, time-out, shutting down. ``retryable`` is False for a wrong password."""
+
+    retryable = True
+    reason = "database_unreachable"
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class MigrationError(StoreError):
+    """A migration failed or its file was changed after it had been applied; nothing of that file is left behind."""
+
+    reason = "migration"
+
+    def __init__(self, message: str, *, file: str = "", statement: str = "", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.file = file
+        self.statement = statement
+        self.retryable = retryable
+
+
+class SchemaMismatch(StoreError):
+    """The database lacks something this program needs; ``missing`` lists it."""
+
+    reason = "schema_mismatch"
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__("the database does not fit this program; missing: " + "; ".join(missing))
+        self.missing = missing
+
+
+class EmbeddedError(StoreError):
+    """The embedded server could not be set up or started."""
+
+    reason = "embedded_database"
+
+
+class QueueFull(StoreError):
+    """The writer's bounded queue refused a group of facts."""
+
+    retryable = True
+    reason = "queue_full"
