@@ -140,7 +140,10 @@ class ResponseCreated(Event):
 
 @dataclass(frozen=True, slots=True)
 class ResponseDone(Event):
-    """``reason``: turn_detected, client_cancelled, max_output_tokens, content_filter; failures have a code."""
+    """``reason``: turn_detected, client_cancelled, max_output_tokens or content_filter.
+
+    A failure has a code instead.
+    """
 
     raw_type: ClassVar[str] = "response.done"
     response_id: str

@@ -1,8 +1,8 @@
 """From one decoded wire object to one event: a table of wire type → parser. No state, no I/O.
 
 Theory: the peer is trusted to mean well and not to be right. A parser asks for a field by name and type; what
-is missing or of the wrong type raises `BadFieldError`, which the core turns into a counted `ProtocolFault`. Unknown
-fields are ignored (``obfuscation``, ``phase`` and the next ones arrive without notice).
+is missing or of the wrong type raises `BadFieldError`, which the core turns into a counted `ProtocolFault`.
+Unknown fields are ignored (``obfuscation``, ``phase`` and the next ones arrive without notice).
 """
 
 from __future__ import annotations

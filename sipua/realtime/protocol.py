@@ -264,7 +264,7 @@ class RealtimeProtocol:
         return self._command("input_audio_buffer.clear")
 
     def response_create(
-        self, *, instructions: str | None = None, options: Mapping[str, Any] | None = None
+        self, instructions: str | None = None, *, options: Mapping[str, Any] | None = None
     ) -> tuple[str, bytes]:
         """``options``: further fields of the response (``tools``, ``conversation``, ``metadata`` …)."""
         response = dict(options or {}) | ({"instructions": instructions} if instructions else {})

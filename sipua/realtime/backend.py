@@ -1,0 +1,132 @@
+"""Voice services behind one interface: what a call needs of them, and what each of them can do.
+
+Theory: the conversation asks the capability flags, never which service it is. OpenAI's GA Realtime API and
+its kin (Azure, self-hosted servers) differ by URL and header only; a full-duplex service without turns or
+truncation would be another `VoiceBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sipua.realtime.client import CONFIGURE_TIMEOUT_S, CONNECT_TIMEOUT_S, RealtimeSession
+from sipua.realtime.config import AudioFormat, SessionConfig
+from sipua.realtime.counters import Counters
+from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url
+from sipua.realtime.events import AudioDelta, Event
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+SESSION_CAP_S = 3600.0  # OpenAI ends every session after 60 minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """``client_truncates``: we own playback and must say how much was heard."""
+
+    client_truncates: bool = True
+    formats: frozenset[AudioFormat] = frozenset(AudioFormat)
+    session_cap_s: float | None = SESSION_CAP_S
+    has_server_vad: bool = True
+    has_semantic_vad: bool = True
+    has_idle_timeout: bool = True
+    has_tools: bool = True
+    has_transcription: bool = True
+
+
+class VoiceSession(Protocol):
+    """An open session; `RealtimeSession` says what each member means."""
+
+    on_audio: Callable[[AudioDelta], None] | None
+
+    @property
+    def config(self) -> SessionConfig: ...
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def echoed(self) -> Mapping[str, Any]: ...
+    @property
+    def counters(self) -> Counters: ...
+    @property
+    def active_response_id(self) -> str | None: ...
+
+    def append(self, audio: bytes) -> None: ...
+    def commit(self) -> str: ...
+    def clear(self) -> str: ...
+    def response_create(
+        self, instructions: str | None = None, *, options: Mapping[str, Any] | None = None
+    ) -> str: ...
+    def response_cancel(self, response_id: str | None = None) -> str | None: ...
+    def ignore_response(self, response_id: str) -> None: ...
+    def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> str: ...
+    def item_create(self, item: Mapping[str, Any], previous_item_id: str | None = None) -> str: ...
+    def item_delete(self, item_id: str) -> str: ...
+    def function_call_output(self, call_id: str, output: str) -> str: ...
+    def session_update(self, changes: Mapping[str, Any], *, required: bool = False) -> str: ...
+    def events(self) -> AsyncIterator[Event]: ...
+    async def close(self) -> None: ...
+
+
+class VoiceBackend(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def open(
+        self, config: SessionConfig, *, on_audio: Callable[[AudioDelta], None] | None = None
+    ) -> VoiceSession: ...
+
+
+class OpenAIBackend:
+    """The GA Realtime API or a compatible server. A bad URL or key is a ConfigError at construction."""
+
+    def __init__(
+        self,
+        base_url: str = OPENAI_BASE_URL,
+        api_key: str | None = None,
+        *,
+        name: str = "openai",
+        header_name: str = "Authorization",
+        auth_scheme: str = "Bearer",
+        extra_headers: Mapping[str, str] | None = None,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        configure_timeout_s: float = CONFIGURE_TIMEOUT_S,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        realtime_url(base_url, "any")  # refuse a bad one now, not at the first call
+        self._base_url = base_url
+        self._headers = auth_headers(
+            api_key, header_name=header_name, scheme=auth_scheme, extra=extra_headers
+        )
+        self._connect_timeout_s = connect_timeout_s
+        self._configure_timeout_s = configure_timeout_s
+        self._name = name
+        self._capabilities = capabilities or Capabilities()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def endpoint(self, model: str) -> Endpoint:
+        url, host = realtime_url(self._base_url, model)
+        return Endpoint(url, host, self._headers)
+
+    async def open(
+        self, config: SessionConfig, *, on_audio: Callable[[AudioDelta], None] | None = None
+    ) -> RealtimeSession:
+        """A session that is configured and ready; errors as `RealtimeSession.open`."""
+        session = RealtimeSession(
+            self.endpoint(config.model),
+            config,
+            on_audio=on_audio,
+            connect_timeout_s=self._connect_timeout_s,
+            configure_timeout_s=self._configure_timeout_s,
+        )
+        await session.open()
+        return session

@@ -1,0 +1,67 @@
+"""Where the voice service is and how we show who we are: a URL and headers, checked before use.
+
+Theory: operators know one base URL (``OPENAI_BASE_URL``, ``https://host/v1``), the same that the HTTP API
+uses; the WebSocket URL is derived from it. The model is a query parameter. Keys stand only in headers:
+never in a URL, an error message or a repr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+from sipua.errors import ConfigError
+
+SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+SHAPE = "http(s)://host[:port]/v1 or ws(s)://host[:port]/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """``host`` is ``host:port`` for messages; ``headers`` are secret."""
+
+    url: str
+    host: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def realtime_url(base_url: str, model: str, *, setting: str = "OPENAI_BASE_URL") -> tuple[str, str]:
+    """``(url, host)`` of the WebSocket for ``model``; ConfigError names ``setting`` and what is allowed."""
+    try:
+        parts = urlsplit(base_url.strip())
+        host, _ = parts.hostname, parts.port  # .port raises on a bad one
+    except ValueError as exc:
+        raise ConfigError(f"{setting}: {exc}; allowed is {SHAPE}") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"{setting}: holds a user name or password; allowed is {SHAPE}, keys go into headers"
+        )
+    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    if parts.scheme not in SCHEMES or not host or parts.fragment:
+        raise ConfigError(f"{setting}: {shown!r} is not a URL of a voice service; allowed is {SHAPE}")
+    if any(character.isspace() or not character.isprintable() for character in base_url.strip()):
+        raise ConfigError(f"{setting}: {shown!r} holds white space; allowed is {SHAPE}")
+    path = parts.path.rstrip("/")
+    if not path.endswith("/realtime"):
+        path += "/realtime"
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]
+    url = SplitResult(SCHEMES[parts.scheme], parts.netloc, path, urlencode([*query, ("model", model)]), "")
+    return urlunsplit(url), parts.netloc
+
+
+def auth_headers(
+    api_key: str | None,
+    *,
+    header_name: str = "Authorization",
+    scheme: str = "Bearer",
+    extra: Mapping[str, str] | None = None,
+    setting: str = "OPENAI_API_KEY",
+) -> dict[str, str]:
+    """Headers that carry the key, if there is one; ``scheme=""`` sends it bare (Azure ``api-key``)."""
+    headers = dict(extra or {})
+    if api_key is None:
+        return headers
+    if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise ConfigError(f"{setting}: empty, or holds white space or characters outside ASCII")
+    return headers | {header_name: f"{scheme} {api_key}" if scheme else api_key}
