@@ -1,0 +1,223 @@
+"""The queue between a voice model and the phone: bytes of items in, one frame per tick out.
+
+The model sends faster than real time, so minutes may wait here; a frame costs the same whatever waits. Bytes
+of one item need not be whole frames: items follow each other without a seam and may share a frame. At the end
+of the queue a part of a frame waits while its item may still grow (padding it would chop the speech) and is
+sent, padded with silence, once the item has ended, or after ``TAIL_WAIT_TICKS`` without news of it; either
+way no byte is lost.
+
+Per item it is known how many milliseconds have really been handed to the wire: that, not what was received,
+is the ``audio_end_ms`` of a truncation. Bounded in bytes; what comes beyond the bound is refused and counted,
+as dropping the oldest would cut what the caller is about to hear.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from .codec import Codec
+
+DEFAULT_LIMIT_MS = 600_000  # 10 minutes
+TAIL_WAIT_TICKS = 5  # 100 ms at 20 ms per tick
+MAX_ITEMS = 256  # items whose account is kept
+MAX_FLUSHED = 64  # flushed items whose late audio is still recognised
+
+
+@dataclass(frozen=True, slots=True)
+class FlushedItem:
+    """An item that was cut off: what the caller heard of it and what was thrown away, in milliseconds."""
+
+    item_id: str
+    sent_ms: int
+    queued_ms: int
+
+
+@dataclass(slots=True)
+class PlayoutCounters:
+    """What happened to the queue; bytes are samples."""
+
+    frames: int = 0  # handed out
+    padded: int = 0  # of them completed with silence
+    underruns: int = 0  # times the queue ran dry inside an item
+    overflow_bytes: int = 0  # refused because the queue was full
+    flushed_bytes: int = 0  # thrown away by flush
+    after_flush_bytes: int = 0  # audio of an item that had been flushed
+
+
+class _Item:
+    __slots__ = ("ended", "item_id", "queued", "received", "sent")
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        self.received = 0
+        self.queued = 0
+        self.sent = 0
+        self.ended = False
+
+
+class Playout:
+    """The downlink queue of one call, in ``codec`` bytes."""
+
+    __slots__ = (
+        "_bytes_per_ms",
+        "_chunks",
+        "_flushed",
+        "_frame_bytes",
+        "_head_offset",
+        "_items",
+        "_limit_bytes",
+        "_newest",
+        "_queued",
+        "_ran_dry",
+        "_tail_ticks",
+        "codec",
+        "counters",
+    )
+
+    def __init__(self, codec: Codec, ptime_ms: int = 20, limit_ms: int = DEFAULT_LIMIT_MS) -> None:
+        self.counters = PlayoutCounters()
+        self.codec = codec
+        self._bytes_per_ms = codec.frame_bytes(1000) // 1000
+        self._limit_bytes = limit_ms * self._bytes_per_ms
+        self._chunks: deque[tuple[_Item, bytes]] = deque()
+        self._head_offset = 0  # bytes of the first chunk that are gone
+        self._queued = 0
+        self._items: OrderedDict[str, _Item] = OrderedDict()
+        self._newest: _Item | None = None
+        self._flushed: deque[str] = deque(maxlen=MAX_FLUSHED)
+        self._tail_ticks = 0
+        self._ran_dry = True
+        self.set_ptime(ptime_ms)
+
+    def set_ptime(self, ptime_ms: int) -> None:
+        """Milliseconds per frame from now on (a re-INVITE may change it)."""
+        self._frame_bytes = self.codec.frame_bytes(ptime_ms)
+
+    def append(self, item_id: str, payload: bytes) -> int:
+        """Queue audio of an item, any length; returns the bytes accepted.
+
+        Audio of an item that was flushed is dropped: deltas are still under way when a caller barges in.
+        """
+        if item_id in self._flushed:
+            self.counters.after_flush_bytes += len(payload)
+            return 0
+        item = self._items.get(item_id) or self._new_item(item_id)
+        item.received += len(payload)
+        self._newest = item
+        room = self._limit_bytes - self._queued
+        if len(payload) > room:
+            self.counters.overflow_bytes += len(payload) - room
+            payload = payload[:room]
+        if payload:
+            self._chunks.append((item, payload))
+            item.queued += len(payload)
+            self._queued += len(payload)
+            self._tail_ticks = 0
+            self._ran_dry = False
+        return len(payload)
+
+    def _new_item(self, item_id: str) -> _Item:
+        if len(self._items) >= MAX_ITEMS:
+            oldest = next(iter(self._items))
+            if not self._items[oldest].queued:
+                del self._items[oldest]
+        item = self._items[item_id] = _Item(item_id)
+        return item
+
+    def end_item(self, item_id: str) -> None:
+        """No more audio of this item will come; unknown items are ignored (an item may have no audio)."""
+        item = self._items.get(item_id)
+        if item is not None:
+            item.ended = True
+
+    def next_frame(self) -> bytes | None:
+        """One full frame for this tick, or None if there is nothing to say (or not yet)."""
+        size = self._frame_bytes
+        if self._queued < size and not self._tail_is_due():
+            return None
+        item, chunk = self._chunks[0]
+        end = self._head_offset + size
+        if end < len(chunk):  # the usual case: inside one delta
+            frame = chunk[self._head_offset : end]
+            self._head_offset = end
+            self._queued -= size
+            item.queued -= size
+            item.sent += size
+        else:
+            frame = self._gather(size)
+        self.counters.frames += 1
+        if len(frame) < size:
+            self.counters.padded += 1
+            frame += self.codec.silence * (size - len(frame))
+        return frame
+
+    def _gather(self, size: int) -> bytes:
+        """Up to ``size`` bytes over the borders of deltas and items."""
+        parts: list[bytes] = []
+        while size and self._chunks:
+            item, chunk = self._chunks[0]
+            part = chunk[self._head_offset : self._head_offset + size]
+            self._head_offset += len(part)
+            if self._head_offset == len(chunk):
+                self._chunks.popleft()
+                self._head_offset = 0
+            size -= len(part)
+            self._queued -= len(part)
+            item.queued -= len(part)
+            item.sent += len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def _tail_is_due(self) -> bool:
+        """Less than a frame is left: may it leave with padding?"""
+        newest = self._newest
+        if newest is not None and not newest.ended and not self._ran_dry:
+            self._ran_dry = True
+            self.counters.underruns += 1
+        if not self._queued:
+            return False
+        if newest is None or newest.ended:
+            return True
+        self._tail_ticks += 1
+        return self._tail_ticks > TAIL_WAIT_TICKS
+
+    def flush(self) -> list[FlushedItem]:
+        """Throw away all that waits; the items cut off, in order, also one that is empty but not ended."""
+        cut: dict[str, _Item] = {item.item_id: item for item, _ in self._chunks}
+        if self._newest is not None and not self._newest.ended:
+            cut[self._newest.item_id] = self._newest
+        flushed = [
+            FlushedItem(item.item_id, self._ms(item.sent), self._ms(item.queued)) for item in cut.values()
+        ]
+        for item in cut.values():
+            self.counters.flushed_bytes += item.queued
+            item.queued = 0
+            item.ended = True
+            self._flushed.append(item.item_id)
+        self._chunks.clear()
+        self._head_offset = self._queued = self._tail_ticks = 0
+        return flushed
+
+    def sent_ms(self, item_id: str) -> int:
+        """Whole milliseconds of the item handed to the wire; 0 for an unknown item."""
+        item = self._items.get(item_id)
+        return 0 if item is None else self._ms(item.sent)
+
+    def received_ms(self, item_id: str) -> int:
+        """Whole milliseconds of the item that were appended, refused ones included."""
+        item = self._items.get(item_id)
+        return 0 if item is None else self._ms(item.received)
+
+    @property
+    def queued_ms(self) -> int:
+        """Whole milliseconds waiting."""
+        return self._ms(self._queued)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits to be sent (an item may still be growing)."""
+        return not self._queued
+
+    def _ms(self, count: int) -> int:
+        return count // self._bytes_per_ms

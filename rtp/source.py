@@ -1,0 +1,90 @@
+"""Symmetric RTP: whose packets count, and where ours go.
+
+Phones behind NAT signal addresses that do not work; their packets show the real one. So: the signalled
+address until the first valid packet, then that packet's source, and from then on only that source, or a third
+party could speak into the call. Two exceptions. After ``relatch_after_s`` without a packet from the source
+another one may take over (NAT rebinding), if its payload type is the same. And when signalling moves the
+media, the lock opens; packets of the old source that are still under way do not close it again.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from .events import Address
+
+RELATCH_AFTER_S = 2.0
+NO_HOSTS = ("", "0.0.0.0", "::")  # signalled as hold, not as an address
+
+
+class Verdict(Enum):
+    """What to do with a packet."""
+
+    KNOWN = "known"
+    LATCHED = "latched"  # accepted, and the source is new
+    FOREIGN = "foreign"
+
+
+class SourceLock:
+    """The remote end of one RTP stream."""
+
+    __slots__ = (
+        "_heard",
+        "_latched",
+        "_moved_from",
+        "_moved_heard",
+        "_payload_type",
+        "_relatch_after_s",
+        "_signalled",
+    )
+
+    def __init__(self, relatch_after_s: float = RELATCH_AFTER_S) -> None:
+        self._relatch_after_s = relatch_after_s
+        self._signalled: Address | None = None
+        self._latched: Address | None = None
+        self._heard = 0.0
+        self._payload_type = -1
+        self._moved_from: Address | None = None
+        self._moved_heard: float | None = None
+
+    @property
+    def latched(self) -> Address | None:
+        """The source that is trusted, if any."""
+        return self._latched
+
+    @property
+    def destination(self) -> Address | None:
+        """Where to send; None while nothing but a hold address is known."""
+        return self._latched or self._signalled
+
+    def signal(self, remote: Address) -> None:
+        """The address of an SDP. The same as before, or none (hold), leaves the lock as it is."""
+        if remote[0] in NO_HOSTS or remote[1] == 0 or remote == self._signalled:
+            return
+        self._signalled = remote
+        if self._latched is not None and remote != self._latched:
+            self._moved_from, self._moved_heard = self._latched, None
+            self._latched = None
+
+    def judge(self, addr: Address, payload_type: int, now: float) -> Verdict:
+        """Decide on a valid packet from ``addr`` that arrived at ``now`` seconds."""
+        if addr == self._latched:
+            self._heard = now
+            self._payload_type = payload_type
+            return Verdict.KNOWN
+        if self._latched is None:
+            if addr == self._moved_from and self._is_left_over(now):
+                return Verdict.FOREIGN
+        elif now - self._heard < self._relatch_after_s or payload_type != self._payload_type:
+            return Verdict.FOREIGN
+        self._latched = addr
+        self._heard = now
+        self._payload_type = payload_type
+        self._moved_from = None
+        return Verdict.LATCHED
+
+    def _is_left_over(self, now: float) -> bool:
+        """The old source after a move: ignored at first, but if nobody else speaks it is the right one."""
+        if self._moved_heard is None:
+            self._moved_heard = now
+        return now - self._moved_heard < self._relatch_after_s

@@ -1,0 +1,380 @@
+"""One media leg: every decision about a call's RTP, without I/O and without a clock.
+
+Bytes and ``now`` go in, events and bytes come out; ``transport.MediaTransport`` has the sockets,
+``pacer.Pacer`` the clock. A datagram's way in: version and length → payload type → source lock → statistics →
+reorder → conceal → ``AudioFrame`` in the application's codec. What is turned away on this way is counted by
+kind in ``dropped`` and is never an exception. A tick's way out: digits first, then the playout queue, then
+silence, so that the RTP clock runs while nobody speaks (by setting; without it the timestamp still advances,
+RFC 3550 §5.1, and the packet after the pause has the marker, RFC 3551 §4.1).
+
+Two codecs: ``codec`` is the wire's and may change with a re-INVITE; ``app_codec`` is the voice session's and
+stays what it was first. G.711's laws are converted by table on arrival and at departure.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+from .codec import Codec, transcode
+from .conceal import Concealer
+from .dtmf import Digit, DtmfReceiver, DtmfSender
+from .errors import PacketError, RtpError
+from .events import (
+    Address,
+    AudioFrame,
+    DigitReceived,
+    Direction,
+    SourceLatched,
+    SsrcChanged,
+    StreamConfig,
+    StreamEvent,
+    StreamStatistics,
+)
+from .packet import RtpPacket, build_rtp, is_rtcp, parse_rtcp, parse_rtp
+from .playout import Playout
+from .reorder import Frame, Gap, ReorderBuffer
+from .rtcp import RtcpSession
+from .source import SourceLock, Verdict
+from .statistics import ReceiveStatistics
+
+TICK_MS = 20  # the pacer's; one packet per tick or per several ticks
+TICK_S = TICK_MS / 1000
+SKIP_TICKS = 5  # so far behind, the RTP clock jumps instead of lagging for the rest of the call
+MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
+MAX_FILL_MS = 10_000  # a longer silence is not made up
+COMFORT_NOISE_PT = 13  # RFC 3389
+
+
+class RtpStream:
+    """The media leg of one call. ``configure`` it, then feed it datagrams, ticks and timers."""
+
+    def __init__(
+        self,
+        ssrc: int | None = None,
+        *,
+        cname: str = "",
+        send_silence: bool = True,
+        max_wait_ms: float = 60.0,
+        app_codec: Codec | None = None,
+        wallclock_offset_s: float = 0.0,
+        sequence_number: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1)."""
+        self.ssrc = secrets.randbits(32) if ssrc is None else ssrc
+        self.send_silence = send_silence
+        self.app_codec: Codec | None = None
+        self.packets_sent = 0
+        self.octets_sent = 0
+        self.concealed_frames = 0
+        self.concealed_samples = 0
+        self.unfilled_samples = 0
+        self.dropped: dict[str, int] = {}
+        self.last_received: float | None = None
+        self._cname = cname or f"{self.ssrc:08x}"
+        self._max_wait_ms = max_wait_ms
+        self._wallclock_offset_s = wallclock_offset_s
+        self._config: StreamConfig | None = None
+        self._accepted: dict[int, Codec] = {}
+        self._source = SourceLock()
+        self._rtcp_source: Address | None = None
+        self._remote_ssrc: int | None = None
+        self._sequence_number = secrets.randbits(16) if sequence_number is None else sequence_number
+        self._timestamp = secrets.randbits(32) if timestamp is None else timestamp
+        self._marker = True
+        self._first_tick: float | None = None
+        self._ticks = 0  # since the first one
+        self._ticks_per_packet = 1
+        self._senders: deque[DtmfSender] = deque()
+        self._quiet_since: float | None = None  # what the media time-out counts from, besides packets
+        if app_codec is not None:
+            self._adopt(app_codec)
+
+    def _adopt(self, codec: Codec) -> None:
+        """The voice session's codec is known: everything that works in it can exist now."""
+        self.app_codec = codec
+        self.playout = Playout(codec)
+        self.reorder = ReorderBuffer(self._max_wait_ms, clock_rate=codec.clock_rate)
+        self.statistics = ReceiveStatistics(codec.clock_rate)
+        self._concealer = Concealer(codec)
+        self._digits = DtmfReceiver(codec.clock_rate)
+        self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
+
+    # -- signalling ------------------------------------------------------------------------------------
+
+    def configure(self, config: StreamConfig) -> None:
+        """Take the outcome of an offer/answer; may be called again (re-INVITE: hold, codec, address).
+
+        ptime is kept as a multiple of the 20 ms tick; 10 and 30 ms are sent as 20 (RFC 4566: a wish).
+        """
+        before = self._config
+        if self.app_codec is None:
+            self._adopt(config.codec)
+        self._config = config
+        self._accepted = {config.payload_type: config.codec}
+        if before is not None:  # RFC 3264 §8.3.2: the old format is still under way
+            self._accepted.setdefault(before.payload_type, before.codec)
+        self._source.signal(config.remote)
+        if before is None or config.remote_rtcp != before.remote_rtcp or config.remote != before.remote:
+            self._rtcp_source = None
+        self._ticks_per_packet = max(1, config.ptime_ms // TICK_MS)
+        self.playout.set_ptime(self._ticks_per_packet * TICK_MS)
+        self._silence = config.codec.silence * config.codec.frame_bytes(self._ticks_per_packet * TICK_MS)
+        if before is None or before.direction != config.direction:
+            self._quiet_since = None
+            self._marker = True
+
+    @property
+    def config(self) -> StreamConfig | None:
+        """The last configuration."""
+        return self._config
+
+    @property
+    def codec(self) -> Codec | None:
+        """The codec on the wire."""
+        return None if self._config is None else self._config.codec
+
+    @property
+    def direction(self) -> Direction:
+        """Ours (RFC 3264); inactive before the first configuration."""
+        return "inactive" if self._config is None else self._config.direction
+
+    @property
+    def destination(self) -> Address | None:
+        """Where RTP goes: the latched source, else the signalled address, else nowhere."""
+        return self._source.destination
+
+    @property
+    def rtcp_destination(self) -> Address | None:
+        """Where RTCP goes: its own source if one spoke, else as signalled, else RTP's port plus one."""
+        if self._rtcp_source is not None:
+            return self._rtcp_source
+        config, destination = self._config, self.destination
+        if config is None or destination is None:
+            return None
+        if config.remote_rtcp is None:
+            return destination[0], destination[1] + 1
+        if config.remote_rtcp == config.remote:
+            return destination
+        return destination[0], config.remote_rtcp[1]
+
+    @property
+    def is_rtcp_muxed(self) -> bool:
+        """RTCP shares the RTP port (RFC 5761)."""
+        config = self._config
+        return config is not None and config.remote_rtcp == config.remote
+
+    # -- the way in ------------------------------------------------------------------------------------
+
+    def receive_rtp(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
+        """One datagram from the RTP port; never raises for anything a peer can send."""
+        if is_rtcp(data):
+            return self.receive_rtcp(data, addr, now)
+        try:
+            packet = parse_rtp(data)
+        except PacketError as exc:
+            return self._drop(exc.kind)
+        config = self._config
+        if config is None:
+            return self._drop("unconfigured")
+        payload_type = packet.payload_type
+        codec = self._accepted.get(payload_type)
+        if codec is None and payload_type not in (config.telephone_event_pt, COMFORT_NOISE_PT):
+            return self._drop("wrong_payload_type")
+        if len(packet.payload) > MAX_PAYLOAD:
+            return self._drop("oversized")
+        verdict = self._source.judge(addr, payload_type, now)
+        if verdict is Verdict.FOREIGN:
+            return self._drop("wrong_source")
+        self.last_received = now
+        events: list[StreamEvent] = []
+        if verdict is Verdict.LATCHED:
+            events.append(SourceLatched(addr))
+        if config.direction in ("sendonly", "inactive"):
+            self._drop("on_hold")
+            return events
+        if codec is None and payload_type == config.telephone_event_pt:
+            self._receive_event(packet, now, events)
+        if packet.ssrc != self._remote_ssrc:
+            if codec is None:  # recorded digits come with an SSRC of their own: not a new stream
+                return events
+            self._change_source(packet.ssrc, events)
+        self.statistics.add(packet, now)
+        payload = b""
+        if codec is not None and packet.payload:
+            payload = transcode(packet.payload, codec, self.playout.codec)
+        elif payload_type != config.telephone_event_pt:
+            self._drop("comfort_noise" if codec is None else "empty")
+        self._emit(
+            self.reorder.put(
+                packet.sequence_number, packet.timestamp, payload, now, marker=bool(packet.marker)
+            ),
+            events,
+        )
+        return events
+
+    def _drop(self, kind: str) -> list[StreamEvent]:
+        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+        return []
+
+    def _change_source(self, ssrc: int, events: list[StreamEvent]) -> None:
+        if self._remote_ssrc is not None:
+            events.append(SsrcChanged(self._remote_ssrc, ssrc))
+            self._emit(self.reorder.restart(), events)
+            self.statistics.restart()
+        self._remote_ssrc = ssrc
+
+    def _receive_event(self, packet: RtpPacket, now: float, events: list[StreamEvent]) -> None:
+        try:
+            _append_digits(self._digits.receive(packet.payload, packet.timestamp, now), events)
+        except PacketError as exc:
+            self._drop(exc.kind)
+
+    def _emit(self, ordered: list[Frame | Gap], events: list[StreamEvent]) -> None:
+        for each in ordered:
+            if isinstance(each, Frame):
+                if each.samples:
+                    self._concealer.heard(each.payload)
+                    events.append(AudioFrame(each.payload, each.samples, False))
+                continue
+            samples = min(each.samples, self.playout.codec.frame_bytes(MAX_FILL_MS))
+            self.unfilled_samples += each.samples - samples
+            if samples:
+                self.concealed_frames += 1
+                self.concealed_samples += samples
+                events.append(AudioFrame(self._concealer.fill(samples, each.packets), samples, True))
+
+    def receive_rtcp(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
+        """One datagram with RTCP, from its own port or muxed; believed only from the media's host."""
+        if self._config is None:
+            return self._drop("unconfigured")
+        destination = self.destination
+        if destination is None or addr[0] != destination[0]:
+            return self._drop("rtcp_wrong_source")
+        try:
+            packets = parse_rtcp(data)
+        except PacketError as exc:
+            return self._drop(exc.kind)
+        if not self.is_rtcp_muxed:
+            self._rtcp_source = addr
+        return self._rtcp.receive(packets, now)
+
+    def deadline(self) -> float | None:
+        """When ``on_timer`` must be called, if nothing comes before; None: nothing is waited for."""
+        if self._config is None:
+            return None
+        gap, digit = self.reorder.deadline(), self._digits.deadline()
+        if gap is None or digit is None:
+            return gap if digit is None else digit
+        return min(gap, digit)
+
+    def on_timer(self, now: float) -> list[StreamEvent]:
+        """Give up gaps and unfinished digits whose time is over."""
+        events: list[StreamEvent] = []
+        if self._config is not None:
+            _append_digits(self._digits.expire(now), events)
+            self._emit(self.reorder.expire(now), events)
+        return events
+
+    def is_timed_out(self, now: float, timeout_s: float) -> bool:
+        """No valid packet for ``timeout_s`` although one is due: never on hold (RFC 3264 §8.4)."""
+        if self.direction != "sendrecv":
+            return False
+        if self._quiet_since is None:
+            self._quiet_since = now
+        return now - max(self._quiet_since, self.last_received or 0.0) >= timeout_s
+
+    # -- the way out -----------------------------------------------------------------------------------
+
+    def send_digits(self, digits: str, *, duration_ms: int = 120, pause_ms: int = 80) -> None:
+        """Queue key presses; sound waits meanwhile. Raises RtpError if events were not negotiated."""
+        if self._config is None or self._config.telephone_event_pt is None:
+            raise RtpError("the peer does not take telephone events (RFC 4733 not negotiated)")
+        clock_rate = self._config.codec.clock_rate
+        self._senders.append(
+            DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, clock_rate=clock_rate)
+        )
+
+    def next_packet(self, now: float) -> bytes | None:
+        """The RTP packet of this tick, or None. Call once per 20 ms with the tick's scheduled time."""
+        config = self._config
+        if config is None:
+            return None
+        timestamp = self._advance(now, config.codec.clock_rate * TICK_MS // 1000)
+        if config.direction not in ("sendrecv", "sendonly"):
+            self._marker = True
+            return None
+        if self._senders:
+            event = self._senders[0].next_packet(timestamp)
+            if self._senders[0].is_done:
+                self._senders.popleft()
+            if event is not None and config.telephone_event_pt is not None:
+                return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
+        if self._ticks % self._ticks_per_packet:
+            return None
+        payload = self.playout.next_frame()
+        if payload is not None:
+            payload = transcode(payload, self.playout.codec, config.codec)
+        elif self.send_silence:
+            payload = self._silence
+        else:
+            self._marker = True
+            return None
+        marker, self._marker = self._marker, False
+        return self._build(config.payload_type, marker, timestamp, payload)
+
+    def _advance(self, now: float, samples: int) -> int:
+        """Count the tick; returns its timestamp. After a long stall the clock jumps to where it should be."""
+        if self._first_tick is None:
+            self._first_tick = now
+        else:
+            behind = round((now - self._first_tick) / TICK_S) - self._ticks - 1
+            ticks = 1 + behind if behind >= SKIP_TICKS else 1
+            self._ticks += ticks
+            self._timestamp = (self._timestamp + ticks * samples) & 0xFFFFFFFF
+        return self._timestamp
+
+    def _build(self, payload_type: int, marker: bool, timestamp: int, payload: bytes) -> bytes:
+        data = build_rtp(payload_type, marker, self._sequence_number, timestamp, self.ssrc, payload)
+        self._sequence_number = (self._sequence_number + 1) & 0xFFFF
+        self.packets_sent += 1
+        self.octets_sent += len(payload)
+        return data
+
+    def next_rtcp(self, now: float) -> bytes | None:
+        """SR or RR with SDES when one is due (about every 5 s), else None."""
+        if self._config is None or not self._rtcp.is_due(now):
+            return None
+        return self._rtcp.report(
+            now,
+            rtp_timestamp=self._timestamp,
+            packets=self.packets_sent,
+            octets=self.octets_sent,
+            remote_ssrc=self._remote_ssrc,
+            statistics=self.statistics,
+        )
+
+    def bye(self) -> bytes | None:
+        """The RTCP BYE compound to send last; None if the stream never had a peer."""
+        return None if self._config is None else self._rtcp.goodbye()
+
+    def snapshot(self) -> StreamStatistics:
+        """All figures at once, for reports."""
+        adopted = self.app_codec is not None
+        return StreamStatistics(
+            packets_sent=self.packets_sent,
+            octets_sent=self.octets_sent,
+            packets_received=self.statistics.received if adopted else 0,
+            packets_expected=self.statistics.expected if adopted else 0,
+            packets_lost=self.statistics.lost if adopted else 0,
+            packets_late=self.reorder.counters.late if adopted else 0,
+            jitter_ms=self.statistics.jitter_ms if adopted else 0.0,
+            concealed_frames=self.concealed_frames,
+            concealed_samples=self.concealed_samples,
+            dropped=dict(self.dropped),
+        )
+
+
+def _append_digits(digits: list[Digit], events: list[StreamEvent]) -> None:
+    events += [DigitReceived(digit.digit, digit.duration_ms) for digit in digits]
