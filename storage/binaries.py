@@ -73,7 +73,9 @@ def reachable_copy(binaries: Binaries, uid: int, gid: int) -> Binaries:
     if not target.exists():
         _copy(binaries, source, target)
     if not can_reach(copied.postgres, uid, gid):
-        raise EmbeddedError(f"user id {uid} cannot execute {copied.postgres}: check the modes of its directories")
+        raise EmbeddedError(
+            f"user id {uid} cannot execute {copied.postgres}: check the modes of its directories"
+        )
     return copied
 
 
@@ -117,7 +119,9 @@ def _major(directory: Path) -> int | None:
     if not all(os.access(directory / name, os.X_OK) for name in NEEDED):
         return None
     try:
-        answer = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True, timeout=20)
+        answer = subprocess.run(
+            [directory / "postgres", "--version"], capture_output=True, text=True, timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     number = re.search(r"\b(\d+)\.?\w*", answer.stdout)
@@ -133,7 +137,9 @@ def _copy(binaries: Binaries, source: Path, target: Path) -> None:
             install = binaries.bin_dir.parent
             for part in ("bin", "lib", "share"):
                 if (install / part).exists():
-                    shutil.copytree(install / part, whole / install.relative_to(source.parent) / part, symlinks=True)
+                    shutil.copytree(
+                        install / part, whole / install.relative_to(source.parent) / part, symlinks=True
+                    )
             libraries = source.parent / f"{source.name}.libs"  # what auditwheel put beside the package
             if libraries.exists():
                 shutil.copytree(libraries, whole / libraries.name)

@@ -7,6 +7,7 @@ where none is given ``require`` is set (libpq's own default, prefer, falls back 
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -60,6 +61,18 @@ def unreachable(error: psycopg.Error, dsn: str) -> DatabaseUnreachable:
     return DatabaseUnreachable(
         f"database {redact(dsn)}: {text}", retryable=not (refused_login or missing_database)
     )
+
+
+def connect_options(application_name: str) -> dict[str, Any]:
+    """For every connection of ours: give up on a silent peer (a dropped route, a hung host) in tens of seconds."""
+    return {
+        "application_name": application_name,
+        "client_encoding": "UTF8",
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
 
 
 def _parse(dsn: str) -> dict[str, str]:

@@ -209,7 +209,9 @@ class EmbeddedPostgres:
         """(uid, gid) of the server where that is not ourselves."""
         if os.geteuid() != 0:
             if self._pg.exists() and self._pg.stat().st_uid != os.geteuid():
-                raise EmbeddedError(f"{self._pg} belongs to user id {self._pg.stat().st_uid}: run as that user")
+                raise EmbeddedError(
+                    f"{self._pg} belongs to user id {self._pg.stat().st_uid}: run as that user"
+                )
             return None
         owner = self._pg.stat() if self._pg.exists() else None
         if owner is not None and owner.st_uid != 0:
@@ -217,7 +219,9 @@ class EmbeddedPostgres:
         try:
             nobody = pwd.getpwnam("nobody")
         except KeyError:
-            raise EmbeddedError("PostgreSQL does not run as root and there is no user 'nobody' here") from None
+            raise EmbeddedError(
+                "PostgreSQL does not run as root and there is no user 'nobody' here"
+            ) from None
         return nobody.pw_uid, nobody.pw_gid
 
     def _binaries(self) -> binaries.Binaries:
@@ -239,7 +243,15 @@ class EmbeddedPostgres:
         try:
             if user:
                 os.chown(scratch, *user)
-            argv = [str(self._binaries().initdb), "-D", _seen_by(scratch, user), "-U", "postgres", "-A", "trust"]
+            argv = [
+                str(self._binaries().initdb),
+                "-D",
+                _seen_by(scratch, user),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+            ]
             argv += ["-E", "UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"]
             _run(argv, cwd=scratch, user=user, timeout_s=max(1.0, deadline - time.monotonic()))
             if self._pg.exists():
@@ -310,7 +322,9 @@ class EmbeddedPostgres:
             if self._try_lock("keeper"):
                 raise EmbeddedError(f"the database server did not start: {self._log_tail()}")
             time.sleep(POLL_S)
-        raise EmbeddedError(f"the database server was not ready in {self._timeout_s:.0f} s: {self._log_tail()}")
+        raise EmbeddedError(
+            f"the database server was not ready in {self._timeout_s:.0f} s: {self._log_tail()}"
+        )
 
     def _running_dsn(self) -> str:
         """From ``postmaster.pid`` (line 5 is the socket directory): all users agree, whatever their environment."""
@@ -326,7 +340,9 @@ class EmbeddedPostgres:
 
     def _log_tail(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()
-        reasons = [line for line in lines[-20:] if "FATAL" in line or "PANIC" in line or "error" in line.lower()]
+        reasons = [
+            line for line in lines[-20:] if "FATAL" in line or "PANIC" in line or "error" in line.lower()
+        ]
         text = " / ".join(reasons[-3:] or lines[-3:]) or "it said nothing"
         return f"{_disk_hint(text)}{text} (log: {self._log})"
 

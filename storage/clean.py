@@ -1,0 +1,59 @@
+"""Make values fit for PostgreSQL: no NUL characters or lone surrogates, NULL instead of '', JSON that is JSON.
+
+Model output and SIP headers are other people's bytes; none of them may cost a row.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+
+def text(value: str | None) -> str | None:
+    """The text without NUL and lone surrogates; None where nothing is left."""
+    if not value:
+        return None
+    value = value.replace("\0", "")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        value = value.encode("utf-8", "replace").decode()
+    return value or None
+
+
+def time(value: datetime | None) -> str | None:
+    """ISO 8601 with its offset; a naive time is taken as UTC."""
+    if value is None:
+        return None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+
+
+def tree(value: Any) -> Any:
+    """A JSON tree of plain types: texts cleaned, NaN and infinities None, unknown objects as their text."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case str():
+            return text(value) or ""
+        case Mapping():
+            return {text(str(key)) or "_": tree(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [tree(item) for item in value]
+        case datetime():
+            return time(value)
+        case date():
+            return value.isoformat()
+        case bytes():
+            return f"({len(value)} bytes)"
+        case _:
+            return text(str(value)) or ""
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON of an already cleaned tree."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

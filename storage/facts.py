@@ -1,0 +1,232 @@
+"""What can be said about a call, as values. The writer takes tuples of them (a ``Group`` is written whole or not).
+
+The maker of a fact makes its id; writing the same fact twice changes nothing. Words of closed lists are checked
+here, so that a wrong one is an error where it was made and not a lost row later. Times are aware datetimes.
+``metadata`` of a call should carry ``node``, ``worker`` and ``instance``: they tell ``close_orphans`` whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+Direction = Literal["inbound", "outbound"]
+Status = Literal["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer"]
+SessionStatus = Literal["active", "completed", "failed"]
+Role = Literal["user", "assistant", "system", "caller"]
+EventType = Literal[
+    "call_started",
+    "call_ended",
+    "ringing",
+    "answered",
+    "transcript_segment",
+    "tool_call",
+    "error",
+    "webhook",
+    "openai_session_created",
+    "openai_session_updated",
+    "openai_response_created",
+    "openai_response_done",
+    "openai_audio_buffer_committed",
+    "openai_input_audio_buffer_speech_started",
+    "openai_input_audio_buffer_speech_stopped",
+    "openai_conversation_item_created",
+]
+
+STATUSES: tuple[str, ...] = get_args(Status)
+EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
+# A call only moves to a higher rank; the four final words share one, so no final word replaces another.
+STATUS_RANK: dict[str, int] = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(
+    STATUSES[3:], 3
+)
+FINAL_RANK = 3
+
+Json = Mapping[str, Any]
+
+
+def _one_of(value: str | None, allowed: object, what: str) -> None:
+    words = get_args(allowed)
+    if value is not None and value not in words:
+        raise ValueError(f"{what} {value!r}: allowed are {', '.join(words)}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallCreated:
+    """The call exists (at the INVITE). A carrier id another call already has goes to metadata instead."""
+
+    id: UUID
+    direction: Direction
+    from_e164: str | None = None
+    to_e164: str | None = None
+    twilio_call_sid: str | None = None
+    mtn_call_sid: str | None = None
+    sip_session_id: str | None = None
+    provider: str | None = None
+    trunk: str | None = None
+    locale: str | None = None
+    country: str | None = None
+    status: Status = "initiated"
+    started_at: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+    project_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of(self.direction, Direction, "direction")
+        _one_of(self.status, Status, "status")
+
+    @property
+    def call_id(self) -> UUID:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class CallChanged:
+    """Something about a call became known: None leaves a column as it is, ``metadata`` is merged.
+
+    ``status`` only moves forward and never on a call that has ended; ``first_time_to_assistant_seconds`` keeps
+    its first value.
+    """
+
+    call_id: UUID
+    at: datetime
+    status: Status | None = None
+    outcome: str | None = None
+    metadata: Json = field(default_factory=dict)
+    openai_call_id: str | None = None
+    first_time_to_assistant_seconds: float | None = None
+    intent: str | None = None
+    handoff: bool | None = None
+    handoff_target: str | None = None
+    last_note: str | None = None
+    lead_name: str | None = None
+    lead_phone: str | None = None
+    locale: str | None = None
+    agent_profile: str | None = None
+    transcript: str | None = None
+    transcript_locale: str | None = None
+    transcript_status: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of(self.status, Status, "status")
+        if self.transcript_status not in (None, "pending", "processing", "completed", "failed"):
+            raise ValueError(f"transcript_status {self.transcript_status!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The end, in one statement. The first end of a call counts; ``failed`` never becomes ``completed``."""
+
+    call_id: UUID
+    ended_at: datetime
+    duration_seconds: int
+    status: Status
+    outcome: str | None = None
+    metadata: Json = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if STATUS_RANK.get(self.status) != FINAL_RANK:
+            raise ValueError(
+                f"status {self.status!r} of an ended call: allowed are {', '.join(STATUSES[3:])}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """A Realtime session of a call, as configured. ``max_response_output_tokens`` None means no limit."""
+
+    id: UUID
+    call_id: UUID
+    session_id: str
+    model: str | None = None
+    voice: str | None = None
+    instructions: str | None = None
+    modalities: tuple[str, ...] = ("text", "audio")
+    input_audio_format: str | None = None
+    output_audio_format: str | None = None
+    turn_detection: Json | None = None
+    tools: tuple[Json, ...] | None = None
+    temperature: float | None = None
+    max_response_output_tokens: int | None = None
+    started_at: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """``id`` is that of its ``SessionOpened``."""
+
+    id: UUID
+    call_id: UUID
+    ended_at: datetime
+    status: SessionStatus = "completed"
+
+    def __post_init__(self) -> None:
+        _one_of(self.status, SessionStatus, "session status")
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One utterance; ``t`` is the time of speech, strictly increasing within a call. Empty text is not stored."""
+
+    id: UUID
+    call_id: UUID
+    sequence: int | None
+    role: Role
+    content: str
+    lang: str | None = None
+    confidence: float | None = None
+    t: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _one_of(self.role, Role, "role")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the call's history. Audio never belongs into a payload."""
+
+    id: UUID
+    call_id: UUID
+    type: EventType
+    t: datetime
+    payload: Json = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of(self.type, EventType, "event type")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted:
+    """A process that writes: its row in ``sipua.processes``."""
+
+    instance: UUID
+    node: str
+    worker: int
+    started_at: datetime
+    pid: int | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """Its orderly end."""
+
+    instance: UUID
+    ended_at: datetime
+
+
+Fact = (
+    CallCreated
+    | CallChanged
+    | CallEnded
+    | SessionOpened
+    | SessionEnded
+    | Transcript
+    | Event
+    | ProcessStarted
+    | ProcessEnded
+)
+Group = tuple[Fact, ...]

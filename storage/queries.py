@@ -1,0 +1,116 @@
+"""Reading the ledger, and closing what a dead process left open. Each function uses one short connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from storage.dsn import check_dsn, connect_options, redact, unreachable
+from storage.errors import StoreError
+
+__all__ = ["call_rows", "check_dsn", "close_orphans", "open_calls", "ping", "redact"]
+
+LOST = "process_lost"  # voice_calls.outcome of a call whose process died
+
+_CALL_ROWS = {
+    "voice_calls": "SELECT * FROM public.voice_calls WHERE id = %s",
+    "openai_sessions": "SELECT * FROM public.openai_sessions WHERE call_id = %s ORDER BY started_at, id",
+    "transcripts": "SELECT * FROM public.transcripts WHERE call_id = %s ORDER BY t, sequence, id",
+    "voice_events": "SELECT * FROM public.voice_events WHERE call_id = %s ORDER BY t, created_at, id",
+}
+_OPEN_CALLS = """
+SELECT id, direction, status, started_at, trunk, sip_session_id, metadata FROM public.voice_calls
+WHERE ended_at IS NULL ORDER BY started_at, id
+"""
+# A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for.
+_CLOSE_CALLS = """
+UPDATE public.voice_calls AS c SET
+  ended_at = last.t, duration_seconds = extract(epoch FROM last.t - c.started_at)::integer,
+  status = CASE WHEN c.status IN ('completed', 'failed', 'busy', 'no_answer') THEN c.status ELSE 'failed' END,
+  outcome = %(lost)s, updated_at = now()
+FROM (
+  SELECT o.id, least(greatest(o.started_at, coalesce(
+           (SELECT max(t) FROM public.voice_events e WHERE e.call_id = o.id), o.started_at), coalesce(
+           (SELECT max(t) FROM public.transcripts x WHERE x.call_id = o.id), o.started_at)),
+         greatest(%(now)s, o.started_at)) AS t
+  FROM public.voice_calls o
+  WHERE o.ended_at IS NULL AND o.metadata ->> 'node' = %(node)s
+    AND coalesce(o.metadata ->> 'worker', '0') = %(worker)s
+    AND coalesce(o.metadata ->> 'instance', '') <> %(instance)s
+  FOR UPDATE SKIP LOCKED
+) AS last
+WHERE c.id = last.id AND c.ended_at IS NULL RETURNING c.id, c.ended_at
+"""
+_CLOSE_SESSIONS = """
+UPDATE public.openai_sessions SET ended_at = greatest(started_at, %s), status = 'failed'
+WHERE call_id = %s AND ended_at IS NULL
+"""
+_CALL_ENDED = """
+INSERT INTO public.voice_events (id, call_id, type, t, payload)
+VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcome', %s::text))
+"""
+
+
+async def ping(dsn: str) -> None:
+    """Connect and ask for nothing; ``DatabaseUnreachable`` or ``BadDsn`` says why it does not work."""
+    async with _connect(dsn) as connection:
+        await connection.execute("SELECT 1")
+
+
+async def call_rows(dsn: str, call_id: UUID) -> dict[str, list[dict[str, Any]]]:
+    """All rows of a call by table; transcripts and events in order of ``t``."""
+    async with _connect(dsn) as connection, connection.transaction():
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for table, query in _CALL_ROWS.items():
+            cursor = await connection.execute(query.encode(), (call_id,))
+            rows[table] = await cursor.fetchall()
+        return rows
+
+
+async def open_calls(dsn: str) -> list[dict[str, Any]]:
+    """Calls without an end: id, direction, status, started_at, trunk, sip_session_id, metadata."""
+    async with _connect(dsn) as connection:
+        return await (await connection.execute(_OPEN_CALLS)).fetchall()
+
+
+async def close_orphans(
+    dsn: str, *, node: str, worker: int, instance: UUID, now: datetime, outcome: str = LOST
+) -> list[UUID]:
+    """Close the calls that earlier runs of this node and worker left open, with sessions and an event each.
+
+    Calls of ``instance`` itself and of other nodes or workers are not touched. Node and worker must therefore be
+    unique among the processes alive on a database. Returns the ids of the calls closed.
+    """
+    values = {"node": node, "worker": str(worker), "instance": str(instance), "now": now, "lost": outcome}
+    async with _connect(dsn) as connection, connection.transaction():
+        closed = await (await connection.execute(_CLOSE_CALLS, values)).fetchall()
+        for row in closed:
+            await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
+            await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
+    return [row["id"] for row in closed]
+
+
+@asynccontextmanager
+async def _connect(dsn: str) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
+    dsn = check_dsn(dsn)
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row, **connect_options("sipua")
+        )
+    except psycopg.OperationalError as error:
+        raise unreachable(error, dsn) from None
+    try:
+        async with connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise unreachable(error, dsn) from None
+    except psycopg.Error as error:
+        message = error.diag.message_primary or type(error).__name__
+        raise StoreError(f"database {redact(dsn)}: {message}") from error

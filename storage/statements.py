@@ -1,0 +1,256 @@
+"""Facts into SQL: one statement per table and batch, each fed by one JSON array, all idempotent.
+
+A batch is at most: processes, calls in, sessions in, transcripts in, events in, calls changed, sessions ended,
+calls ended, calls changed after their end, processes ended. Several changes of one call are folded into one row first (an UPDATE … FROM applies
+only one of several matches); folding and the guards in the SQL follow the same rule (``STATUS_RANK``), so how
+facts fall into batches does not show in the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from uuid import UUID
+
+from storage import clean
+from storage.facts import (
+    FINAL_RANK,
+    STATUS_RANK,
+    CallChanged,
+    CallCreated,
+    CallEnded,
+    Event,
+    Fact,
+    ProcessEnded,
+    ProcessStarted,
+    SessionEnded,
+    SessionOpened,
+    Transcript,
+)
+
+Row = dict[str, Any]
+_LATE = "CallChanged after the end"
+_KEPT_FIRST = ("first_time_to_assistant_seconds",)
+_CHANGE_COLUMNS = tuple(
+    f.name for f in fields(CallChanged) if f.name not in ("call_id", "at", "status", "metadata")
+)
+_CHANGE_TYPES = {"first_time_to_assistant_seconds": "numeric", "handoff": "boolean"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """``sql`` has one placeholder, for the JSON array of ``rows``; ``kind`` names the facts in it."""
+
+    kind: str
+    sql: str
+    rows: list[Row]
+
+
+def build(facts: Iterable[Fact]) -> list[Statement]:
+    """The statements of one batch, in the order in which they must run."""
+    rows: dict[str, list[Row]] = {name: [] for name in _SQL}
+    changes: list[CallChanged] = []
+    late: list[CallChanged] = []  # after the end: what is known then is kept, the status is not touched
+    ended: set[UUID] = set()
+    for fact in facts:
+        match fact:
+            case CallChanged():
+                (late if fact.call_id in ended else changes).append(fact)
+            case Transcript() if clean.text(fact.content) is None:
+                continue  # nothing was said
+            case _:
+                rows[type(fact).__name__].append(_row(fact))
+                if isinstance(fact, CallEnded):
+                    ended.add(fact.call_id)
+    rows[CallChanged.__name__] = [_row(change) for change in fold(changes)]
+    rows[_LATE] = [_row(change) for change in fold(late)]
+    rows[CallEnded.__name__] = _first_by(rows[CallEnded.__name__], "call_id")
+    rows[SessionEnded.__name__] = _first_by(rows[SessionEnded.__name__], "id")
+    return [Statement(name, _SQL[name], found) for name, found in rows.items() if found]
+
+
+def fold(changes: Sequence[CallChanged]) -> list[CallChanged]:
+    """One change per call, as if they had been applied one after another."""
+    folded: dict[UUID, CallChanged] = {}
+    for change in changes:
+        before = folded.get(change.call_id)
+        folded[change.call_id] = change if before is None else _then(before, change)
+    return list(folded.values())
+
+
+def forward(status: str | None, new: str | None) -> str | None:
+    """The status after ``new`` is said about a call in ``status``: only forward, and a final word stays."""
+    if status is None or new is None:
+        return status or new
+    return new if STATUS_RANK[status] < STATUS_RANK[new] else status
+
+
+def _then(first: CallChanged, second: CallChanged) -> CallChanged:
+    values: dict[str, Any] = {"at": second.at, "metadata": {**first.metadata, **second.metadata}}
+    values["status"] = forward(first.status, second.status)
+    for name in _CHANGE_COLUMNS:
+        old, new = getattr(first, name), getattr(second, name)
+        older, newer = (_value(old), _value(new))
+        values[name] = (
+            (older if older is not None else newer)
+            if name in _KEPT_FIRST
+            else (newer if newer is not None else older)
+        )
+    return replace(first, **values)
+
+
+def _first_by(rows: list[Row], key: str) -> list[Row]:
+    found: dict[str, Row] = {}
+    for row in rows:
+        found.setdefault(row[key], row)
+    return list(found.values())
+
+
+def _row(fact: Fact) -> Row:
+    row = {f.name: _value(getattr(fact, f.name)) for f in fields(fact)}
+    for name in ("metadata", "payload"):
+        if name in row and not isinstance(row[name], dict):
+            row[name] = {}
+    return row
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean.text(value)
+    return clean.tree(value)
+
+
+def _changed_columns() -> tuple[str, str]:
+    record = ", ".join(f"{name} {_CHANGE_TYPES.get(name, 'text')}" for name in _CHANGE_COLUMNS)
+    sets = ", ".join(
+        f"{name} = coalesce(c.{name}, r.{name})"
+        if name in _KEPT_FIRST
+        else f"{name} = coalesce(r.{name}, c.{name})"
+        for name in _CHANGE_COLUMNS
+    )
+    return record, sets
+
+
+def _rank(column: str) -> str:
+    words = " ".join(f"WHEN '{word}' THEN {rank}" for word, rank in STATUS_RANK.items() if rank < FINAL_RANK)
+    return f"(CASE {column} {words} ELSE {FINAL_RANK} END)"
+
+
+_RECORD, _SETS = _changed_columns()
+
+# A carrier id that another row holds must not cost the call: the later row goes without it and says so.
+_CALL_CREATED = """
+INSERT INTO public.voice_calls (id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id,
+  provider, trunk, locale, country, project_id, status, started_at, metadata)
+SELECT r.id, r.direction, r.from_e164, r.to_e164,
+  CASE WHEN NOT r.twilio_taken THEN r.twilio_call_sid END, CASE WHEN NOT r.mtn_taken THEN r.mtn_call_sid END,
+  r.sip_session_id, r.provider, r.trunk, coalesce(r.locale, 'en'), r.country, r.project_id, r.status,
+  coalesce(r.started_at, now()),
+  r.metadata || CASE WHEN r.twilio_taken THEN jsonb_build_object('twilio_call_sid_repeated', r.twilio_call_sid)
+                     ELSE '{}' END
+             || CASE WHEN r.mtn_taken THEN jsonb_build_object('mtn_call_sid_repeated', r.mtn_call_sid)
+                     ELSE '{}' END
+FROM (SELECT r.*,
+    r.twilio_call_sid IS NOT NULL AND (
+      row_number() OVER (PARTITION BY r.twilio_call_sid ORDER BY r.nr) > 1 OR EXISTS (
+        SELECT 1 FROM public.voice_calls v WHERE v.twilio_call_sid = r.twilio_call_sid AND v.id <> r.id)
+    ) AS twilio_taken,
+    r.mtn_call_sid IS NOT NULL AND (
+      row_number() OVER (PARTITION BY r.mtn_call_sid ORDER BY r.nr) > 1 OR EXISTS (
+        SELECT 1 FROM public.voice_calls v WHERE v.mtn_call_sid = r.mtn_call_sid AND v.id <> r.id)
+    ) AS mtn_taken
+  FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (
+    id uuid, direction text, from_e164 text, to_e164 text, twilio_call_sid text, mtn_call_sid text,
+    sip_session_id text, provider text, trunk text, locale text, country text, project_id text, status text,
+    started_at timestamptz, metadata jsonb)) WITH ORDINALITY AS r(id, direction, from_e164, to_e164,
+    twilio_call_sid, mtn_call_sid, sip_session_id, provider, trunk, locale, country, project_id, status,
+    started_at, metadata, nr)) AS r
+ON CONFLICT (id) DO NOTHING
+"""
+# A service that repeats its session ids must not cost the session either.
+_SESSION_OPENED = """
+INSERT INTO public.openai_sessions (id, call_id, session_id, model, voice, instructions, modalities,
+  input_audio_format, output_audio_format, turn_detection, tools, temperature, max_response_output_tokens,
+  started_at, status, metadata)
+SELECT r.id, r.call_id,
+  CASE WHEN r.session_id IS NULL THEN r.id::text
+       WHEN row_number() OVER (PARTITION BY r.session_id) > 1 OR EXISTS (
+         SELECT 1 FROM public.openai_sessions o WHERE o.session_id = r.session_id AND o.id <> r.id)
+       THEN r.session_id || '#' || r.id ELSE r.session_id END,
+  r.model, r.voice, r.instructions, r.modalities, r.input_audio_format, r.output_audio_format,
+  r.turn_detection, r.tools, r.temperature, r.max_response_output_tokens, coalesce(r.started_at, now()),
+  'active', r.metadata
+FROM jsonb_to_recordset(%s::jsonb) AS r (
+  id uuid, call_id uuid, session_id text, model text, voice text, instructions text, modalities text[],
+  input_audio_format text, output_audio_format text, turn_detection jsonb, tools jsonb, temperature numeric,
+  max_response_output_tokens integer, started_at timestamptz, metadata jsonb)
+ON CONFLICT (id) DO NOTHING
+"""
+_TRANSCRIPT = """
+WITH r AS (
+  SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
+    id uuid, call_id uuid, sequence integer, role text, content text, confidence numeric, lang text,
+    t timestamptz)
+), stored AS (
+  INSERT INTO public.transcripts (id, call_id, sequence, role, content, confidence, lang, t)
+  SELECT id, call_id, sequence, role, content, confidence, lang, coalesce(t, now()) FROM r
+  ON CONFLICT (id) DO NOTHING RETURNING call_id, t
+)
+UPDATE public.voice_calls AS c SET last_transcript_segment_at = greatest(c.last_transcript_segment_at, s.t)
+FROM (SELECT call_id, max(t) AS t FROM stored GROUP BY call_id) AS s WHERE c.id = s.call_id
+"""
+_EVENT = """
+INSERT INTO public.voice_events (id, call_id, type, t, payload)
+SELECT id, call_id, type, t, payload
+FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, call_id uuid, type text, t timestamptz, payload jsonb)
+ON CONFLICT (id) DO NOTHING
+"""
+_CALL_CHANGED = f"""
+UPDATE public.voice_calls AS c SET
+  status = CASE WHEN r.status IS NOT NULL AND c.ended_at IS NULL AND {_rank("c.status")} < {_rank("r.status")}
+                THEN r.status ELSE c.status END,
+  {_SETS}, metadata = coalesce(c.metadata, '{{}}') || r.metadata, updated_at = now()
+FROM jsonb_to_recordset(%s::jsonb) AS r (call_id uuid, status text, metadata jsonb, {_RECORD})
+WHERE c.id = r.call_id
+"""
+_SESSION_ENDED = """
+UPDATE public.openai_sessions AS s SET ended_at = r.ended_at, status = r.status
+FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, ended_at timestamptz, status text)
+WHERE s.id = r.id AND s.ended_at IS NULL
+"""
+_CALL_ENDED = f"""
+UPDATE public.voice_calls AS c SET
+  ended_at = r.ended_at, duration_seconds = r.duration_seconds,
+  status = CASE WHEN {_rank("c.status")} < {FINAL_RANK} THEN r.status ELSE c.status END,
+  outcome = coalesce(r.outcome, c.outcome), metadata = coalesce(c.metadata, '{{}}') || r.metadata,
+  updated_at = now()
+FROM jsonb_to_recordset(%s::jsonb) AS r (
+  call_id uuid, ended_at timestamptz, duration_seconds integer, status text, outcome text, metadata jsonb)
+WHERE c.id = r.call_id AND c.ended_at IS NULL
+"""
+_PROCESS_STARTED = """
+INSERT INTO sipua.processes (instance, node, worker, started_at, seen_at, pid, version)
+SELECT instance, coalesce(node, ''), worker, started_at, started_at, pid, version
+FROM jsonb_to_recordset(%s::jsonb) AS r (
+  instance uuid, node text, worker integer, started_at timestamptz, pid integer, version text)
+ON CONFLICT (instance) DO NOTHING
+"""
+_PROCESS_ENDED = """
+UPDATE sipua.processes AS p SET ended_at = r.ended_at, seen_at = r.ended_at
+FROM jsonb_to_recordset(%s::jsonb) AS r (instance uuid, ended_at timestamptz)
+WHERE p.instance = r.instance AND p.ended_at IS NULL
+"""
+
+_SQL = {
+    ProcessStarted.__name__: _PROCESS_STARTED,
+    CallCreated.__name__: _CALL_CREATED,
+    SessionOpened.__name__: _SESSION_OPENED,
+    Transcript.__name__: _TRANSCRIPT,
+    Event.__name__: _EVENT,
+    CallChanged.__name__: _CALL_CHANGED,
+    SessionEnded.__name__: _SESSION_ENDED,
+    CallEnded.__name__: _CALL_ENDED,
+    _LATE: _CALL_CHANGED,
+    ProcessEnded.__name__: _PROCESS_ENDED,
+}
