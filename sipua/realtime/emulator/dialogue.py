@@ -1,0 +1,88 @@
+"""Where the conversation stands in the script: which turn is heard next, which answer is due.
+
+No I/O, no clock. A turn whose answer was cut off before anything of it was sent ("false end of turn") is
+given back: the caller's next utterance gets it again, so a pause inside a question costs no turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .script import Answer, Line, Script, Tool, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one response will contain."""
+
+    answer: Answer
+    lines: tuple[Line, ...]
+    tools: tuple[Tool, ...] = ()
+    turn: Turn | None = None
+
+
+class Dialogue:
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._position = 0
+        self._greeted = script.greeting is None
+        self._unanswered: Turn | None = None
+        self._texts = 0  # text messages of the user that nobody has answered
+        self._waiting: dict[str, Tool] = {}  # call_id -> the tool whose output has not come
+        self._results: list[Tool] = []
+
+    def heard(self) -> Turn:
+        """The caller said something: the next turn of the script, or the fallback."""
+        turn = self._next()
+        self._unanswered = turn
+        self._greeted = True
+        return turn
+
+    def _next(self) -> Turn:
+        turns = self._script.turns
+        if self._position < len(turns):
+            self._position += 1
+            return turns[self._position - 1]
+        return Turn(user=self._script.fallback_user, **dict(self._script.fallback))
+
+    def text_message(self, role: str) -> None:
+        """The client wrote an item; assistant items are history of an earlier session, with its turns."""
+        if role == "user":
+            self._texts += 1
+        elif role == "assistant":
+            self._position = min(len(self._script.turns), self._position + self._texts)
+            self._texts = 0
+            self._greeted = True
+
+    def calling(self, call_id: str, tool: Tool) -> None:
+        self._waiting[call_id] = tool
+
+    def tool_output(self, call_id: str) -> None:
+        tool = self._waiting.pop(call_id, None)
+        if tool is not None:
+            self._results.append(tool)
+
+    def plan(self, declared: frozenset[str]) -> Plan:
+        """What the next response says. A tool that the session did not declare is not called."""
+        if self._results:
+            said = tuple(line for tool in self._results for line in tool.then)
+            self._results.clear()
+            return Plan(Answer(lines=said), said) if said else self.fallback()
+        if self._unanswered is None and not self._greeted and self._script.greeting is not None:
+            self._greeted, self._texts = True, 0
+            return Plan(self._script.greeting, self._script.greeting.lines)
+        if self._unanswered is None and not self._texts:
+            return self.fallback()
+        turn = self._unanswered or self._next()
+        self._unanswered, self._texts = None, 0
+        if all(tool.name in declared for tool in turn.tools):
+            return Plan(turn, turn.lines, turn.tools, turn)
+        return Plan(turn, turn.lines + tuple(line for tool in turn.tools for line in tool.then), (), turn)
+
+    def fallback(self) -> Plan:
+        return Plan(self._script.fallback, self._script.fallback.lines)
+
+    def give_back(self, turn: Turn) -> None:
+        turns = self._script.turns
+        if 0 < self._position <= len(turns) and turns[self._position - 1] is turn:
+            self._position -= 1
