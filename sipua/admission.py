@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtp.errors import NoPortError
+from rtp.errors import RtpError
 from rtp.ports import PortAllocator
 from sipua.sdp import AddressKind, AudioMedia, SdpError, choose_codec, classify_address, parse_audio
 from sipua.sip_events import Refusal, SdpPlan
@@ -30,8 +30,7 @@ class Grant:
     codec: str
     plan: SdpPlan
     offer: AudioMedia | None
-    rtp_socket: socket.socket
-    rtcp_socket: socket.socket
+    sockets: tuple[socket.socket, socket.socket]  # RTP, RTCP
 
 
 class Admission:
@@ -62,14 +61,14 @@ class Admission:
             except SdpError as error:
                 return Refusal(488, str(error), trunk.name, (("Warning", f'399 sipua "{error}"'),))
         try:
-            rtp_socket, rtcp_socket = self._ports.open_pair(self._bind)
-        except NoPortError as error:
+            sockets = self._ports.open_pair(self._bind)
+        except RtpError as error:  # none free, or the bind address is not (any more) this machine's
             return Refusal(503, str(error), trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
-        address, port = rtp_socket.getsockname()[:2]
+        address, port = sockets[0].getsockname()[:2]
         if address in ("0.0.0.0", "::"):
             address = local_address_towards(source[0])
         plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
-        return Grant(trunk, codec, plan, offer, rtp_socket, rtcp_socket)
+        return Grant(trunk, codec, plan, offer, sockets)
 
 
 def _acceptable(offer: AudioMedia, trunk: Trunk) -> str:

@@ -22,7 +22,7 @@ import pjsua2 as pj
 
 from sipua.errors import LocalError, SipuaError
 from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address
-from sipua.pj.library import silence_console
+from sipua.pj.library import WANTED_CALLS, silence_console
 from sipua.sip_events import (
     EndpointFailed,
     IncomingCall,
@@ -233,6 +233,7 @@ class SipEndpoint:
         ep = pj.EpConfig()
         ep.uaConfig.threadCnt = 0
         ep.uaConfig.mainThreadOnly = True
+        ep.uaConfig.maxCalls = WANTED_CALLS
         ep.uaConfig.userAgent = ""
         ep.uaConfig.natTypeInSdp = 0
         ep.logConfig.level = config.log_level if config.log_file else 0

@@ -14,6 +14,9 @@ from pathlib import Path
 import pjsua2 as pj
 
 
+WANTED_CALLS = 1024  # uaConfig.maxCalls: the library lowers it to what it was compiled for
+
+
 @dataclass(frozen=True, slots=True)
 class LibraryFacts:
     """``build`` is ``wheel`` for PyPI's pjsua2-python, else ``own``; ``tls`` names the TLS library or ``none``."""
@@ -63,10 +66,25 @@ def _tls_library() -> str:
 
 
 def library_facts() -> LibraryFacts:
-    """Reads the facts from the loaded extension; does not start the library."""
+    """Reads the facts from the loaded extension; ``max_calls`` is 0 before libInit."""
     try:
         metadata.version("pjsua2-python")
         build = "wheel"
     except metadata.PackageNotFoundError:
         build = "own"
     return LibraryFacts(version=_pj_version(), build=build, max_calls=max_calls(), tls=_tls_library())
+
+
+def probe_library() -> LibraryFacts:
+    """Starts and ends the library (no transport) to read the limit in force. Once per process only."""
+    silence_console()
+    endpoint = pj.Endpoint()
+    endpoint.libCreate()
+    config = pj.EpConfig()
+    config.uaConfig.threadCnt = 0
+    config.uaConfig.maxCalls = WANTED_CALLS
+    config.logConfig.level = config.logConfig.consoleLevel = 0
+    endpoint.libInit(config)
+    facts = library_facts()
+    endpoint.libDestroy()
+    return facts

@@ -66,7 +66,7 @@ class Item:
 
 
 class Conversation:
-    """Owns the list of items and its order; every method raises :class:`RequestError` for a client's mistake."""
+    """Owns the items and their order; methods raise :class:`RequestError` for a client's mistake."""
 
     def __init__(self, ids: Ids) -> None:
         self.id = ids.new("conv")

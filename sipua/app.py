@@ -1,0 +1,296 @@
+"""The composition root: builds one worker out of the parts, runs it until it is told to stop, takes it down in order.
+
+``serve`` is the one function that several workers of a machine could call, each with its own identity and ports;
+nothing is module-global. Order of starting: database, ledger, media, SIP, HTTP, control; of stopping: new calls
+refused, calls ended, SIP, HTTP, ledger flushed, database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import storage.errors as store
+from rtp.pacer import Pacer
+from rtp.ports import PortAllocator
+from sipua import __version__
+from sipua.admission import Admission
+from sipua.call import CallServices
+from sipua.control import SOCKET_NAME, ControlServer
+from sipua.errors import ConfigError, LocalError, SipuaError, StoreError
+from sipua.feed import Feed
+from sipua.http import bind_tcp, build_app, running
+from sipua.ledger import Ledger
+from sipua.metrics import Metrics
+from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.ports import Moment
+from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.settings import Settings
+from sipua.switchboard import Switchboard
+from sipua.trunk import Trunk
+from storage.dsn import check_dsn, redact
+from storage.embedded import EmbeddedPostgres
+from storage.facts import ProcessEnded, ProcessStarted
+from storage.migrate import migrate
+from storage.queries import close_orphans, ping
+from storage.writer import LedgerWriter
+
+log = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which process this is, on its rows, logs and metrics."""
+
+    node: str
+    worker: int
+    instance: UUID = field(default_factory=uuid4)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"node": self.node, "worker": self.worker, "instance": str(self.instance)}
+
+
+class SystemClock:
+    """The real clocks."""
+
+    def now(self) -> Moment:
+        return Moment(time.monotonic(), datetime.now(UTC))
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The DSN: DATABASE_URL if set, else the embedded server, which runs as long as somebody uses it."""
+    try:
+        if settings.database_url is not None:
+            yield check_dsn(settings.database_url.get_secret_value())
+            return
+        server = EmbeddedPostgres(settings.database_dir)
+        dsn = await server.astart()
+        try:
+            yield dsn
+        finally:
+            await server.astop()
+    except store.StoreError as error:
+        raise mapped(error) from error
+
+
+def mapped(error: store.StoreError) -> SipuaError:
+    """The storage package's errors in our tree: a bad DSN is the operator's to mend."""
+    return ConfigError(f"DATABASE_URL: {error}") if isinstance(error, store.BadDsn) else StoreError(str(error))
+
+
+def backend_of(settings: Settings) -> OpenAIBackend:
+    """The voice service that the settings name. ConfigError without a key."""
+    if settings.openai_api_key is None:
+        raise ConfigError("environment OPENAI_API_KEY: not set, and realtime.api_key_file names no file")
+    return OpenAIBackend(
+        settings.openai_base_url,
+        settings.openai_api_key.get_secret_value(),
+        connect_timeout_s=settings.realtime.connect_timeout_s,
+        configure_timeout_s=settings.realtime.connect_timeout_s,
+    )
+
+
+def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
+    """What one call asks of the voice service."""
+    chosen = settings.realtime
+    vad = chosen.vad
+    detection = (
+        TurnDetection(
+            kind="server_vad",
+            threshold=vad.threshold,
+            prefix_padding_ms=vad.prefix_padding_ms,
+            silence_duration_ms=vad.silence_duration_ms,
+            create_response=True,
+            interrupt_response=True,
+        )
+        if vad.kind == "server_vad"
+        else TurnDetection(
+            kind="semantic_vad", eagerness=vad.eagerness, create_response=True, interrupt_response=True
+        )
+    )
+    transcription = (
+        Transcription(chosen.transcription_model, language=chosen.transcription_language or None)
+        if chosen.transcription_model
+        else None
+    )
+    return SessionConfig(
+        model=chosen.model,
+        instructions=chosen.instructions,
+        voice=chosen.voice,
+        audio_format=format,
+        turn_detection=detection,
+        transcription=transcription,
+        noise_reduction=chosen.noise_reduction or None,
+        speed=chosen.speed,
+        max_output_tokens=chosen.max_output_tokens or "inf",
+    )
+
+
+async def serve(
+    settings: Settings,
+    trunks: Sequence[Trunk],
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[Mapping[str, Any]], None],
+) -> None:
+    """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
+    backend = backend_of(settings)
+    session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
+    if not any(trunk.enabled for trunk in trunks):
+        raise ConfigError("conf/trunks: no trunk is enabled, so no call could be taken")
+    identity = Identity(settings.node, settings.worker)
+    settings.state_path.mkdir(parents=True, exist_ok=True)
+    _check_rtp_bind(settings.rtp_bind)
+    failure: list[str] = []
+
+    def failed(message: str) -> None:
+        failure.append(message)
+        stop.set()
+
+    async with AsyncExitStack() as stack:
+        http_socket = bind_tcp(str(settings.http.bind), settings.http.port, "HTTP")
+        stack.callback(http_socket.close)
+        feed = Feed()
+        line: dict[str, Any] = {}
+
+        async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {**line, "calls": switchboard.calls_up}
+
+        # first of all what tells that another process already works here: it must not have its calls closed
+        control = ControlServer(settings.state_path / SOCKET_NAME, feed, {"status": status})
+        await control.start()
+        stack.push_async_callback(control.stop)
+        metrics = Metrics(
+            node=identity.node, worker=identity.worker, instance=str(identity.instance), version=__version__
+        )
+        dsn = await stack.enter_async_context(database(settings))
+        writer = await stack.enter_async_context(_ledger_writer(dsn, settings, identity))
+        ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
+        admission = Admission(trunks, ports, settings.rtp_bind)
+        switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, failed)
+        endpoint = SipEndpoint(
+            EndpointConfig(
+                bind=str(settings.sip.bind),
+                port=settings.sip.port,
+                codecs=_codecs(trunks),
+                contact_user=settings.sip.contact_user,
+                log_file=str(settings.state_path / "pjsip.log") if settings.sip.log_level else "",
+                log_level=settings.sip.log_level,
+            ),
+            admission,
+            switchboard.on_sip_event,
+        )
+        pacer = Pacer()
+        pacer.start()
+        stack.callback(pacer.stop)
+        switchboard.services = CallServices(
+            legs=endpoint,
+            backend=backend,
+            pacer=pacer,
+            ports=ports,
+            metrics=metrics,
+            clock=SystemClock(),
+            session_config=lambda format: session_config(settings, format),
+            greeting=settings.realtime.greeting,
+            audio=settings.realtime.audio,
+            open_timeout_s=settings.realtime.connect_timeout_s,
+        )
+        sip_host, sip_port = await endpoint.start()
+        stack.push_async_callback(endpoint.stop)
+        stack.push_async_callback(switchboard.end_all)
+        stack.callback(admission.draining.set)
+
+        async def database_ready() -> str:
+            try:
+                await ping(dsn)
+            except store.StoreError as error:
+                return str(error)
+            return ""
+
+        async def sip_ready() -> str:
+            return "; ".join(failure)
+
+        app = build_app(
+            metrics, {"database": database_ready, "sip": sip_ready}, lambda: _refresh(metrics, pacer, writer)
+        )
+        http_host, http_port = await stack.enter_async_context(running(app, http_socket))
+
+        line |= {
+            "event": "ready",
+            "sip": f"{sip_host}:{sip_port}",
+            "http": f"{http_host}:{http_port}",
+            "database": redact(dsn),
+            "pid": os.getpid(),
+        }
+        ready(line)
+        await stop.wait()
+        log.info("stopping: %d calls up", switchboard.calls_up)
+    if failure:
+        raise LocalError(f"the SIP thread died: {failure[0]}")
+
+
+@asynccontextmanager
+async def _ledger_writer(dsn: str, settings: Settings, identity: Identity) -> AsyncIterator[LedgerWriter]:
+    """The database brought up to date, rows of a former run of this worker closed, and the writer running."""
+    try:
+        report = await migrate(dsn)
+        if report.applied:
+            log.info("migrations applied: %s", ", ".join(report.applied))
+        closed = await close_orphans(
+            dsn, node=identity.node, worker=identity.worker, instance=identity.instance, now=datetime.now(UTC)
+        )
+    except store.StoreError as error:
+        raise mapped(error) from error
+    if closed:
+        log.warning("%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker)
+    writer = LedgerWriter(dsn, queue_limit=settings.database.queue_limit)
+    writer.start()
+    now = datetime.now(UTC)
+    writer.put((ProcessStarted(identity.instance, identity.node, identity.worker, now, os.getpid(), __version__),))
+    try:
+        yield writer
+    finally:
+        writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
+        if not await writer.close(FLUSH_TIMEOUT_S):
+            log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
+
+
+def _codecs(trunks: Sequence[Trunk]) -> tuple[str, ...]:
+    """Every codec that some enabled trunk allows: pjsua's own list is per process."""
+    names: dict[str, None] = {}
+    for trunk in trunks:
+        if trunk.enabled:
+            names |= dict.fromkeys(trunk.codecs)
+    return tuple(names)
+
+
+def _check_rtp_bind(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            raise ConfigError(f"rtp.bind (or sip.bind) = {address!r}: not an address of this machine: {error.strerror}") from None
+
+
+def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:
+    """Counters that are kept where they arise, copied when somebody asks."""
+    stats = writer.stats
+    metrics.ledger_queued.set(stats.queued)
+    metrics.ledger_written.set(stats.written)
+    metrics.ledger_dropped.set(stats.dropped + stats.poisoned)
+    metrics.pacer_late_max.set(pacer.lateness.max_ms / 1000)
+    metrics.pacer_ticks_skipped.set(pacer.skipped)

@@ -1,0 +1,64 @@
+"""Between the phone's G.711 and the voice session's format: nothing to do, or 8↔24 kHz.
+
+"match" passes the call's own bytes; "pcm24" decodes, resamples (a constant 2 ms) and encodes. The playout holds G.711
+in both cases, so that milliseconds sent are counted in one unit.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from rtp.codec import Codec
+from rtp.resample import Resampler
+from sipua.realtime.config import AudioFormat
+
+PCM_RATE = 24_000
+
+
+class Bridge(Protocol):
+    """Both ways of one call's audio."""
+
+    def to_service(self, payload: bytes) -> bytes: ...
+    def to_phone(self, item_id: str, audio: bytes) -> bytes: ...
+
+
+class PassThrough:
+    """The service speaks the phone's codec."""
+
+    def to_service(self, payload: bytes) -> bytes:
+        return payload
+
+    def to_phone(self, item_id: str, audio: bytes) -> bytes:
+        return audio
+
+
+class Pcm24:
+    """The service speaks 16-bit little-endian PCM at 24 kHz. A new item starts with a fresh resampler."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._up = Resampler(codec.clock_rate, PCM_RATE)
+        self._down = Resampler(PCM_RATE, codec.clock_rate)
+        self._item = ""
+        self._odd = b""  # half a sample that a delta may end with
+
+    def to_service(self, payload: bytes) -> bytes:
+        return self._up.push(self._codec.decode(payload)).astype("<i2").tobytes()
+
+    def to_phone(self, item_id: str, audio: bytes) -> bytes:
+        if item_id != self._item:
+            self._item, self._odd = item_id, b""
+            self._down = Resampler(PCM_RATE, self._codec.clock_rate)
+        audio = self._odd + audio
+        cut = len(audio) & ~1
+        self._odd = audio[cut:]
+        return self._codec.encode(self._down.push(np.frombuffer(audio[:cut], dtype="<i2").astype(np.int16)))
+
+
+def bridge_for(codec: Codec, audio: str) -> tuple[AudioFormat, Bridge]:
+    """The session format for a call's codec and how to get there; ``audio`` is "match" or "pcm24"."""
+    if audio == "pcm24":
+        return AudioFormat.PCM24, Pcm24(codec)
+    return AudioFormat[codec.name], PassThrough()

@@ -1,0 +1,74 @@
+"""What the commands share: options, settings, signals, output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import orjson
+import typer
+import uvloop
+
+from sipua.log import configure_logging
+from sipua.settings import CONF_NAME, Settings, load_settings
+
+CONFIG_EXIT = 78  # EX_CONFIG, sysexits.h
+FAILURE_EXIT = 1
+
+T = TypeVar("T")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document (stdout then holds nothing else).")]
+Conf = Annotated[
+    Path | None,
+    typer.Option(help=f"Folder with sipua.toml and trunks/ (else {CONF_NAME}, else ./conf).", show_default=False),
+]
+
+
+def wants_json(argv: list[str]) -> bool:
+    """Whether the command line asks for JSON; serve and the emulator always print it."""
+    return "--json" in argv
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One line on stdout."""
+    sys.stdout.write(orjson.dumps(dict(document), default=str).decode() + "\n")
+    sys.stdout.flush()
+
+
+def conf_dir(conf: Path | None) -> Path:
+    """The folder of the configuration files."""
+    return conf if conf is not None else Path(os.environ.get(CONF_NAME) or "conf")
+
+
+def settings_of(conf: Path | None) -> Settings:
+    """Settings read and logging set up by them. Raises ConfigError."""
+    settings = load_settings(conf_dir(conf))
+    configure_logging(settings.log.level, settings.log.format)
+    return settings
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
+    """Runs ``main(stop)`` on uvloop; SIGTERM and SIGINT set ``stop``, a second one cancels."""
+
+    async def guarded() -> T:
+        stop = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def on_signal() -> None:
+            if stop.is_set():
+                task.cancel()
+            stop.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        return await main(stop)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(guarded())

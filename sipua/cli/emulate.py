@@ -1,0 +1,69 @@
+"""``sipua emulate realtime``: the offline stand-in for the voice service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sipua.cli.common import Json, print_json, run
+from sipua.errors import ConfigError
+from sipua.log import configure_logging
+from sipua.realtime.emulator import FAULTS, EmulatorOptions, parse_fault, serve_emulator
+
+app = typer.Typer(help="Servers that stand in for services.", no_args_is_help=True)
+
+
+@app.callback()
+def _emulate() -> None:
+    """Servers that stand in for services."""
+
+
+@app.command("realtime")
+def realtime(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 = any free one, told in the ready line.")] = 0,
+    script: Annotated[Path | None, typer.Option(help="What it says (TOML, docs/emulator.md).")] = None,
+    fault: Annotated[list[str] | None, typer.Option(help="NAME[=ARG], may be repeated; see --list-faults.")] = None,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Name the faults and end.")] = False,
+    speed: Annotated[float, typer.Option(help="How much faster than real time it speaks.")] = 4.0,
+    session_cap: Annotated[float, typer.Option(help="Seconds after which a session expires.")] = 3600.0,
+    api_key: Annotated[str | None, typer.Option(help="The only key it accepts; else any.")] = None,
+    json: Json = False,
+) -> None:
+    """Speak the OpenAI Realtime (GA) protocol from a script. Prints one JSON line when ready."""
+    if list_faults:
+        if json:
+            print_json({"faults": [{"name": name, "description": text} for name, text in FAULTS.items()]})
+            return
+        for name, text in FAULTS.items():
+            typer.echo(f"{name:24} {text}")
+        return
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"--port {port}: allowed 0..65535")
+    if speed <= 0 or session_cap <= 0:
+        raise ConfigError("--speed and --session-cap must be greater than 0")
+    configure_logging("warning", "console")
+    options = EmulatorOptions(
+        host=host,
+        port=port,
+        script=script,
+        faults=[parse_fault(text) for text in fault or []],
+        speed=speed,
+        session_cap_s=session_cap,
+        api_key=api_key,
+    )
+
+    def ready(bound_host: str, bound_port: int) -> None:
+        print_json(
+            {
+                "event": "ready",
+                "http": f"{bound_host}:{bound_port}",
+                "base_url": f"http://{bound_host}:{bound_port}/v1",
+                "pid": os.getpid(),
+            }
+        )
+
+    run(lambda stop: serve_emulator(options, ready=ready, stop=stop))

@@ -1,0 +1,42 @@
+"""``sipua init DIR``: a commented configuration to start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sipua.cli.common import Json, print_json
+from sipua.errors import LocalError
+from sipua.resources import shipped_conf
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Folder to make; existing files are never overwritten.")],
+    json: Json = False,
+) -> None:
+    """Write sipua.toml and the trunk files, commented, into DIRECTORY."""
+    source = shipped_conf()
+    written: list[str] = []
+    kept: list[str] = []
+    for file in sorted(path for path in source.rglob("*.toml") if path.is_file()):
+        target = directory / file.relative_to(source)
+        if target.exists():
+            kept.append(str(target))
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        except OSError as error:
+            raise LocalError(f"{target} cannot be written: {error.strerror}") from None
+        written.append(str(target))
+    if json:
+        print_json({"written": written, "kept": kept})
+        return
+    for name in written:
+        typer.echo(f"wrote {name}")
+    for name in kept:
+        typer.echo(f"kept  {name} (it was there)")
+    typer.echo(f"Next: set OPENAI_API_KEY, then `sipua doctor --conf {directory}` and `sipua serve --conf {directory}`.")

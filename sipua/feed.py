@@ -1,0 +1,61 @@
+"""A live feed of what happens on calls, for the control channel. Plain dicts of JSON types; no phone numbers.
+
+Every subscriber has a bounded queue of its own that drops the oldest entry (counted) when its reader is slow:
+a stuck terminal must not hold up a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+QUEUE_LIMIT = 2000
+
+
+class Subscription:
+    """One reader of the feed."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Mapping[str, Any]] = deque(maxlen=QUEUE_LIMIT)
+        self._wake = asyncio.Event()
+        self.dropped = 0
+
+    def put(self, entry: Mapping[str, Any]) -> None:
+        if len(self._entries) == QUEUE_LIMIT:
+            self.dropped += 1
+        self._entries.append(entry)
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[Mapping[str, Any]]:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._entries:
+                yield self._entries.popleft()
+
+
+class Feed:
+    """Publishes to whoever listens; free of cost when nobody does."""
+
+    def __init__(self) -> None:
+        self._subscriptions: set[Subscription] = set()
+
+    @property
+    def is_watched(self) -> bool:
+        return bool(self._subscriptions)
+
+    def publish(self, entry: Mapping[str, Any]) -> None:
+        for subscription in self._subscriptions:
+            subscription.put(entry)
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Subscription]:
+        subscription = Subscription()
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)

@@ -1,0 +1,91 @@
+"""The HTTP server of ``serve``: ``/healthz``, ``/readyz``, ``/metrics``. The ledger issue adds the rest.
+
+``/healthz`` says that the process lives; ``/readyz`` asks each part (SIP thread, database) and names the one that is
+not ready with 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sipua.errors import LocalError
+from sipua.metrics import CONTENT_TYPE, Metrics
+
+Check = Callable[[], Awaitable[str]]  # "" when ready, else why not
+READY_TIMEOUT_S = 2.0
+
+
+def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[], None]) -> Starlette:
+    """The routes. ``refresh`` copies counters that are kept elsewhere into ``metrics`` before a scrape."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        parts: dict[str, str] = {}
+        for name, check in checks.items():
+            try:
+                async with asyncio.timeout(READY_TIMEOUT_S):
+                    parts[name] = await check() or "ok"
+            except TimeoutError:
+                parts[name] = f"no answer within {READY_TIMEOUT_S:g} s"
+        ready = all(text == "ok" for text in parts.values())
+        return JSONResponse({"status": "ready" if ready else "not ready", "checks": parts}, 200 if ready else 503)
+
+    async def scrape(_: Request) -> Response:
+        refresh()
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)])
+
+
+def bind_tcp(host: str, port: int, what: str) -> socket.socket:
+    """A listening-ready TCP socket, or a LocalError that names address and purpose."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise LocalError(f"{what} cannot listen on tcp {host}:{port}: {error.strerror}") from None
+    sock.set_inheritable(False)
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process has one place for signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # as uvicorn declares it
+        yield
+
+
+@asynccontextmanager
+async def running(app: Starlette, sock: socket.socket) -> AsyncIterator[tuple[str, int]]:
+    """Serves ``app`` on ``sock`` while the context lasts; yields its (address, port)."""
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.005)
+        if task.done():
+            await task
+            raise LocalError("the HTTP server ended while starting")
+        host, port = sock.getsockname()[:2]
+        yield host, port
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await task

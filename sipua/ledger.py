@@ -1,0 +1,273 @@
+"""Turns what calls report into the storage package's typed facts, and into entries of the live feed.
+
+Only the event types of the shared schema's CHECK list are written to ``voice_events``; the rest is counted in metrics
+and logs. Nothing here blocks: the writer's queue is bounded and its overflow is counted by the writer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from sipua.feed import Feed
+from sipua.outcome import Ending, Status
+from sipua.ports import CallOpening, Moment, SessionOpening
+from sipua.sip_message import mask_number
+from sipua.transcript import Segment
+from storage.errors import StoreError
+from storage.facts import (
+    CallChanged,
+    CallCreated,
+    CallEnded,
+    Event,
+    Fact,
+    SessionEnded,
+    SessionOpened,
+    Transcript,
+)
+
+log = logging.getLogger(__name__)
+
+# Names on the wire → the CHECK list of voice_events.type (shared schema, rule 4).
+EVENT_TYPES = {
+    "session.created": "openai_session_created",
+    "session.updated": "openai_session_updated",
+    "response.created": "openai_response_created",
+    "response.done": "openai_response_done",
+    "input_audio_buffer.committed": "openai_audio_buffer_committed",
+    "input_audio_buffer.speech_started": "openai_input_audio_buffer_speech_started",
+    "input_audio_buffer.speech_stopped": "openai_input_audio_buffer_speech_stopped",
+    "conversation.item.added": "openai_conversation_item_created",
+    "tool_call": "tool_call",
+}
+
+
+class Writer(Protocol):
+    """storage.writer.LedgerWriter, as far as this module needs it."""
+
+    def put(self, group: Sequence[Fact]) -> None: ...
+
+
+class Ledger:
+    """Opens records; ``identity`` (node, worker, instance) stands in the metadata of every call."""
+
+    def __init__(self, writer: Writer, feed: Feed, identity: Mapping[str, Any]) -> None:
+        self._writer = writer
+        self._feed = feed
+        self._identity = dict(identity)
+
+    def open(self, opening: CallOpening, at: Moment) -> Record:
+        """The call's row, at its INVITE."""
+        self.put(
+            _created(opening, at, Status.INITIATED, self._identity),
+            _event(opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}),
+        )
+        self._feed.publish(
+            {
+                "event": "call",
+                "call": str(opening.id),
+                "state": "incoming",
+                "from": mask_number(opening.from_number),
+                "to": mask_number(opening.to_number),
+                "trunk": opening.trunk,
+            }
+        )
+        return Record(opening, self, self._feed)
+
+    def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None:
+        """An INVITE of a known source that never became a call: one closed row."""
+        self.put(
+            _created(opening, at, Status.INITIATED, self._identity),
+            _event(opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}),
+            CallEnded(
+                call_id=opening.id,
+                ended_at=at.wall,
+                duration_seconds=0,
+                status=ending.status.value,
+                outcome=ending.reason,
+                metadata=_ending_metadata(ending),
+            ),
+            _event(opening.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
+        )
+
+    def put(self, *facts: Fact) -> None:
+        """Hands a group to the writer; a full queue is its loss to count, never the call's."""
+        try:
+            self._writer.put(facts)
+        except StoreError as error:
+            log.error("ledger: %s", error)
+
+
+class Record:
+    """One call's rows (``sipua.ports.CallRecord``)."""
+
+    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Feed) -> None:
+        self._opening = opening
+        self._answered: Moment | None = None
+        self._put = ledger.put
+        self._feed = feed
+        self._session: UUID | None = None
+        self._ended = False
+
+    @property
+    def id(self) -> UUID:
+        return self._opening.id
+
+    def ringing(self, at: Moment) -> None:
+        self._put(
+            CallChanged(call_id=self.id, at=at.wall, status=Status.RINGING.value),
+            _event(self.id, "ringing", at.wall, {}),
+        )
+
+    def answered(self, at: Moment, codec: str) -> None:
+        self._answered = at
+        self._put(
+            CallChanged(call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata={"codec": codec}),
+            _event(self.id, "answered", at.wall, {"codec": codec}),
+        )
+
+    def session_opened(self, at: Moment, session: SessionOpening) -> None:
+        self._session = uuid4()
+        self._put(
+            _session_fact(self._session, self.id, at.wall, session),
+            _event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
+            _event(self.id, "openai_session_updated", at.wall, {"session_id": session.session_id}),
+        )
+
+    def session_ended(self, at: Moment, *, failed: bool) -> None:
+        if self._session is not None:
+            status = "failed" if failed else "completed"
+            self._put(SessionEnded(id=self._session, call_id=self.id, ended_at=at.wall, status=status))
+            self._session = None
+
+    def transcript(self, segment: Segment, lang: str | None) -> None:
+        lang = lang or self._opening.locale
+        self._put(
+            Transcript(
+                id=uuid4(),
+                call_id=self.id,
+                sequence=segment.sequence,
+                role=segment.role,
+                content=segment.content,
+                lang=lang,
+                confidence=segment.confidence,
+                t=segment.t,
+            ),
+            _event(self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}),
+        )
+        self._publish("transcript", role=segment.role, item=segment.item_id, text=segment.content, lang=lang)
+
+    def transcript_delta(self, role: str, item_id: str, text: str) -> None:
+        if self._feed.is_watched:
+            self._publish("transcript_delta", role=role, item=item_id, text=text)
+
+    def service_event(self, at: Moment, type: str, payload: Mapping[str, Any]) -> None:
+        mapped = EVENT_TYPES.get(type)
+        if mapped is not None:
+            self._put(_event(self.id, mapped, at.wall, payload))
+
+    def error(self, at: Moment, reason: str, message: str) -> None:
+        self._put(_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
+        self._publish("error", reason=reason, message=message)
+
+    def first_audio(self, at: Moment, seconds: float) -> None:
+        self._put(
+            CallChanged(call_id=self.id, at=at.wall, first_time_to_assistant_seconds=round(seconds, 3))
+        )
+        self._publish("first_audio", seconds=round(seconds, 3))
+
+    def phase(self, phase: str) -> None:
+        self._publish("call", state=phase)
+
+    def rtp(self, counters: Mapping[str, float]) -> None:
+        if self._feed.is_watched:
+            self._publish("rtp", **counters)
+
+    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, float]) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        talked = at.monotonic - self._answered.monotonic if self._answered is not None else 0.0
+        self._put(
+            CallEnded(
+                call_id=self.id,
+                ended_at=at.wall,
+                duration_seconds=round(talked),
+                status=ending.status.value,
+                outcome=ending.reason,
+                metadata=_ending_metadata(ending) | {"rtp": dict(rtp)},
+            ),
+            _event(self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
+        )
+        self._publish("ended", status=ending.status.value, reason=ending.reason, seconds=round(talked, 3))
+
+    def _publish(self, event: str, **values: Any) -> None:
+        self._feed.publish({"event": event, "call": str(self.id), **values})
+
+
+def _created(opening: CallOpening, at: Moment, status: Status, identity: Mapping[str, Any]) -> CallCreated:
+    # rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none
+    sid = opening.carrier_sid or opening.sip_call_id
+    return CallCreated(
+        id=opening.id,
+        direction=opening.direction,
+        from_e164=opening.from_number,
+        to_e164=opening.to_number,
+        twilio_call_sid=sid if opening.provider == "twilio" else None,
+        mtn_call_sid=sid if opening.provider == "mtn" else None,
+        sip_session_id=opening.sip_call_id,
+        provider=opening.provider,
+        trunk=opening.trunk,
+        locale=opening.locale,
+        country=opening.country,
+        status=status.value,
+        started_at=at.wall,
+        metadata={
+            **identity,
+            "from_uri": opening.from_uri,
+            "to_uri": opening.to_uri,
+            "source": opening.source,
+        },
+    )
+
+
+def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening) -> SessionOpened:
+    echoed = session.echoed
+    audio: Mapping[str, Any] = echoed.get("audio") or {}
+    source: Mapping[str, Any] = audio.get("input") or {}
+    sink: Mapping[str, Any] = audio.get("output") or {}
+    limit = echoed.get("max_output_tokens")
+    voice = sink.get("voice")
+    return SessionOpened(
+        id=id,
+        call_id=call_id,
+        session_id=session.session_id,
+        model=session.model,
+        voice=voice.get("id") if isinstance(voice, dict) else voice,
+        instructions=echoed.get("instructions"),
+        modalities=tuple(echoed.get("output_modalities") or ()),
+        input_audio_format=(source.get("format") or {}).get("type"),
+        output_audio_format=(sink.get("format") or {}).get("type"),
+        turn_detection=source.get("turn_detection"),
+        tools=tuple(echoed.get("tools") or ()),
+        temperature=None,
+        max_response_output_tokens=limit if isinstance(limit, int) else None,
+        started_at=at,
+        metadata={},
+    )
+
+
+def _event(call_id: UUID, type: str, t: datetime, payload: Mapping[str, Any]) -> Event:
+    return Event(id=uuid4(), call_id=call_id, type=type, t=t, payload=dict(payload))
+
+
+def _ending_metadata(ending: Ending) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"end_reason": ending.reason}
+    if ending.detail:
+        metadata["end_detail"] = ending.detail
+    if ending.sip_code:
+        metadata["sip_code"] = ending.sip_code
+    return metadata

@@ -1,0 +1,146 @@
+"""The media leg of one call: its sockets, RTP stream and place at the pacer, configured by what SIP negotiated.
+
+Used by the agent's calls and by the softphone. Audio crosses here as bytes of the call's first codec, whatever a
+re-INVITE changes on the wire.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+
+from rtp.codec import Codec, codec_by_name
+from rtp.errors import RtpError
+from rtp.events import AudioFrame, Direction, DigitReceived, StreamConfig, StreamEvent
+from rtp.pacer import Pacer
+from rtp.playout import Playout
+from rtp.ports import PortAllocator
+from rtp.stream import RtpStream
+from rtp.transport import MediaTransport
+from sipua.errors import LocalError
+from sipua.sip_events import MediaDescription
+
+DIRECTIONS: dict[str, Direction] = {
+    "sendrecv": "sendrecv",
+    "sendonly": "sendonly",
+    "recvonly": "recvonly",
+    "inactive": "inactive",
+}
+
+
+class MediaLeg:
+    """Audio in through ``on_audio`` (bytes in order, gaps filled), audio out through ``playout``."""
+
+    def __init__(
+        self, sockets: tuple[socket.socket, socket.socket], ports: PortAllocator, pacer: Pacer, codec: Codec
+    ) -> None:
+        self._pacer = pacer
+        self._codec = codec
+        self._stream = RtpStream(app_codec=codec)
+        self._transport = MediaTransport(self._stream, sockets, self._on_events, ports.release)
+        self._on_audio: Callable[[bytes], None] | None = None
+        self._on_first_packet: Callable[[float], None] | None = None
+        self._on_digit: Callable[[str], None] | None = None
+        self._configured: StreamConfig | None = None
+        self.broken: Exception | None = None
+
+    @property
+    def playout(self) -> Playout:
+        """What is to be said; its accounts tell what has been sent."""
+        return self._stream.playout
+
+    @property
+    def codec(self) -> Codec:
+        """The codec that ``on_audio`` and ``playout`` speak."""
+        return self._codec
+
+    @property
+    def is_sending_digits(self) -> bool:
+        """Key presses are still being sent."""
+        return self._stream.is_sending_digits
+
+    def configure(self, media: MediaDescription) -> None:
+        """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""
+        if media.codec:
+            event_pt = media.telephone_event_tx
+            self._configured = StreamConfig(
+                codec=codec_by_name(media.codec),
+                payload_type=media.tx_payload_type,
+                telephone_event_pt=event_pt if event_pt >= 0 else None,
+                remote=media.remote_rtp,
+                remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
+                direction=DIRECTIONS[media.direction],
+            )
+        elif self._configured is not None:
+            before = self._configured
+            self._configured = StreamConfig(
+                before.codec, before.payload_type, before.telephone_event_pt, before.remote, before.remote_rtcp,
+                before.ptime_ms, DIRECTIONS[media.direction],
+            )  # fmt: skip
+        if self._configured is not None:
+            self._stream.configure(self._configured)
+
+    def start(
+        self,
+        *,
+        on_audio: Callable[[bytes], None],
+        on_first_packet: Callable[[float], None] | None = None,
+        on_digit: Callable[[str], None] | None = None,
+    ) -> None:
+        """Begins to hear and to speak. ``on_first_packet`` gets time.monotonic() of the first frame sent."""
+        self._on_audio = on_audio
+        self._on_first_packet = on_first_packet
+        self._on_digit = on_digit
+        self._pacer.add(self, self._pacing_failed)
+
+    def tick(self, now: float) -> None:
+        """The pacer's 20 ms."""
+        self._transport.tick(now)
+        if self._on_first_packet is not None and self.playout.counters.frames:
+            self._on_first_packet(time.monotonic())
+            self._on_first_packet = None
+
+    def send_digits(self, digits: str) -> None:
+        """Queues key presses. LocalError if the peer takes none."""
+        try:
+            self._stream.send_digits(digits)
+        except (RtpError, ValueError) as error:
+            raise LocalError(str(error)) from None
+
+    def is_timed_out(self, now: float, timeout_s: float) -> bool:
+        """No RTP for ``timeout_s`` although some is due."""
+        return self._stream.is_timed_out(now, timeout_s)
+
+    def counters(self) -> dict[str, float]:
+        """What went over the wire; ``jitter_ms`` as RFC 3550 section 6.4.1 estimates it."""
+        figures = self._stream.snapshot()
+        return {
+            "sent": figures.packets_sent,
+            "received": figures.packets_received,
+            "lost": figures.packets_lost,
+            "late": figures.packets_late,
+            "jitter_ms": round(figures.jitter_ms, 3),
+            "dropped": sum(figures.dropped.values()),
+            "concealed_frames": figures.concealed_frames,
+        }
+
+    def dropped(self) -> dict[str, int]:
+        """Packets turned away, by kind."""
+        return self._stream.snapshot().dropped
+
+    def close(self) -> None:
+        """RTCP BYE, sockets closed, ports given back."""
+        self._pacer.remove(self)
+        self._transport.close()
+
+    def _pacing_failed(self, error: Exception) -> None:
+        self.broken = error
+
+    def _on_events(self, events: list[StreamEvent]) -> None:
+        for event in events:
+            if isinstance(event, AudioFrame):
+                if self._on_audio is not None:
+                    self._on_audio(event.payload)
+            elif isinstance(event, DigitReceived) and self._on_digit is not None:
+                self._on_digit(event.digit)

@@ -1,0 +1,126 @@
+"""Where SIP events become calls: starts one coroutine per admitted INVITE and hands each leg its events.
+
+Knows which calls are up; ends them when the process ends. One per process, made by the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+from sipua.admission import Admission
+from sipua.call import CallServices, InboundCall
+from sipua.locale import country_of, locale_of
+from sipua.outcome import ending_of_code
+from sipua.ports import CallOpening, Ledger
+from sipua.sip_events import (
+    EndpointFailed,
+    IncomingCall,
+    LegChanged,
+    MediaChanged,
+    RejectedCall,
+    SipEvent,
+)
+from sipua.sip_message import SipMessage, mask_number, parse_uri, phone_number
+from sipua.trunk import Trunk
+
+log = logging.getLogger(__name__)
+
+CARRIER_SID_HEADERS = {"twilio": "X-Twilio-CallSid"}
+
+
+class Switchboard:
+    """``services`` is set once the SIP endpoint exists (it needs ``on_sip_event`` to be made)."""
+
+    def __init__(self, ledger: Ledger, admission: Admission, on_failure: Callable[[str], None]) -> None:
+        self.services: CallServices | None = None
+        self._ledger = ledger
+        self._admission = admission
+        self._on_failure = on_failure
+        self._calls: dict[UUID, InboundCall] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def calls_up(self) -> int:
+        return len(self._calls)
+
+    def on_sip_event(self, event: SipEvent) -> None:
+        """Called on the loop, in order, for everything that the SIP thread reports."""
+        match event:
+            case IncomingCall():
+                self._begin(event)
+            case LegChanged() | MediaChanged():
+                call = self._calls.get(event.key)
+                if call is not None:
+                    call.deliver(event)
+            case RejectedCall():
+                self._refused(event)
+            case EndpointFailed(message):
+                self._on_failure(message)
+
+    async def end_all(self) -> None:
+        """Hangs up every call and waits until each has closed its row."""
+        for call in list(self._calls.values()):
+            call.stop()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, invite: IncomingCall) -> None:
+        assert self.services is not None
+        trunk = invite.grant.trunk
+        opening = opening_of(invite.key, invite.message, invite.source, trunk)
+        log.info(
+            "call=%s < INVITE from %s by trunk %s, codec %s",
+            invite.key, mask_number(opening.from_number), trunk.name, invite.grant.codec,
+        )  # fmt: skip
+        record = self._ledger.open(opening, self.services.clock.now())
+        call = InboundCall(invite, record, self.services)
+        self._calls[invite.key] = call
+        task = asyncio.create_task(self._run(call), name=f"call-{invite.key}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, call: InboundCall) -> None:
+        try:
+            ending = await call.run()
+            log.info("call=%s ended: %s (%s)", call.key, ending.status.value, ending.reason)
+        finally:
+            del self._calls[call.key]
+
+    def _refused(self, event: RejectedCall) -> None:
+        assert self.services is not None
+        trunk = self._admission.trunk_of(event.source[0])
+        self.services.metrics.rejected.labels(str(event.code), "us" if event.by_us else "pjsua").inc()
+        log.warning(
+            "< INVITE from %s:%d refused with %d: %s", event.source[0], event.source[1], event.code, event.reason
+        )
+        if trunk is None:
+            return  # a stranger leaves a count and a log line, no row
+        opening = opening_of(uuid4(), event.message, event.source, trunk)
+        self._ledger.refused(opening, self.services.clock.now(), ending_of_code(event.code, event.reason))
+
+
+def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: Trunk) -> CallOpening:
+    """What the INVITE says about the call."""
+    from_value, to_value = message.header("from") or "", message.header("to") or ""
+    from_uri, to_uri = parse_uri(from_value), parse_uri(to_value)
+    from_number = phone_number(from_uri.user) if from_uri else None
+    to_number = phone_number(to_uri.user) if to_uri else None
+    sid_header = CARRIER_SID_HEADERS.get(trunk.provider)
+    return CallOpening(
+        id=key,
+        direction="inbound",
+        from_uri=f"{from_uri.scheme}:{from_uri.user}@{from_uri.host}" if from_uri else from_value[:256],
+        to_uri=f"{to_uri.scheme}:{to_uri.user}@{to_uri.host}" if to_uri else to_value[:256],
+        from_number=from_number,
+        to_number=to_number,
+        sip_call_id=message.header("call-id") or str(key),
+        carrier_sid=message.header(sid_header) if sid_header else None,
+        provider=trunk.provider,
+        trunk=trunk.name,
+        locale=locale_of(from_number),
+        country=country_of(from_number),
+        source=f"{source[0]}:{source[1]}",
+    )
