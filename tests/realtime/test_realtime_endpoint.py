@@ -1,0 +1,72 @@
+"""URL and key: what is derived, what is refused, and that no secret shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from sipua.errors import ConfigError
+from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.endpoint import auth_headers, realtime_url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        ("https://api.openai.com/v1", "wss://api.openai.com/v1/realtime?model=m"),
+        ("http://127.0.0.1:8000/v1/", "ws://127.0.0.1:8000/v1/realtime?model=m"),
+        ("ws://127.0.0.1:8000/v1", "ws://127.0.0.1:8000/v1/realtime?model=m"),
+        ("wss://host/v1/realtime", "wss://host/v1/realtime?model=m"),
+        ("wss://r.openai.azure.com/openai/v1", "wss://r.openai.azure.com/openai/v1/realtime?model=m"),
+        ("ws://[::1]:9", "ws://[::1]:9/realtime?model=m"),
+        ("https://host/v1?tenant=a&model=old", "wss://host/v1/realtime?tenant=a&model=m"),
+    ],
+)
+def test_url(base_url: str, url: str) -> None:
+    assert realtime_url(base_url, "m")[0] == url
+
+
+def test_model_is_quoted_and_host_has_its_port() -> None:
+    url, host = realtime_url("http://127.0.0.1:80/v1", "my model&x")
+    assert url.endswith("?model=my+model%26x")
+    assert host == "127.0.0.1:80"
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.openai.com/v1",
+        "ftp://host/v1",
+        "http:///v1",
+        "http://host:99999/v1",
+        "http://host:x/v1",
+        "http://[::1/v1",
+        "http://host/v1#x",
+        "http://ho st/v1",
+        "https://user:secret@host/v1",
+    ],
+)
+def test_bad_url_is_a_config_error(base_url: str) -> None:
+    with pytest.raises(ConfigError, match=r"OPENAI_BASE_URL: .*allowed is http") as caught:
+        OpenAIBackend(base_url, "sk-key")
+    assert "secret" not in str(caught.value)
+
+
+def test_headers() -> None:
+    assert auth_headers("sk-1") == {"Authorization": "Bearer sk-1"}
+    azure = auth_headers("k", header_name="api-key", scheme="", extra={"X-A": "b"})
+    assert azure == {"X-A": "b", "api-key": "k"}
+    assert auth_headers(None) == {}
+
+
+@pytest.mark.parametrize("key", ["", "sk 1", "sk-1\n", "sk-é"])
+def test_bad_key_is_a_config_error_that_does_not_show_it(key: str) -> None:
+    with pytest.raises(ConfigError, match=r"^OPENAI_API_KEY: ") as caught:
+        auth_headers(key)
+    assert not key or key not in str(caught.value)
+
+
+def test_the_key_is_in_no_repr() -> None:
+    backend = OpenAIBackend(api_key="sk-secret")
+    assert "sk-secret" not in repr(backend) + repr(backend.endpoint("m"))
+    assert backend.endpoint("m").headers["Authorization"] == "Bearer sk-secret"
