@@ -1,8 +1,8 @@
 """The emulated session: client events and ``now`` in, timed server events out. No I/O, no clock.
 
 Feed :meth:`RealtimeSession.receive`, then :meth:`advance` to ``now``, then perform what :meth:`outputs`
-gives; :meth:`deadline` says when to call again. Everything the service does by itself (answers, transcripts, idle
-timeout, expiry) is a process on one :class:`~.timeline.Timeline`.
+gives; :meth:`deadline` says when to call again. Everything the service does by itself (answers, transcripts,
+idle timeout, expiry) is a process on one :class:`~.timeline.Timeline`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from .formats import Clip
 from .input_buffer import InputBuffer
 from .outputs import Abort, Close, Output
 from .responses import Manner, Response
-from .script import Line, Script, Tool, Turn
+from .script import Line, Script, Tool
 from .timeline import Process, Steps, Timeline
-from .transcripts import Transcript, labelled
+from .transcripts import Transcriber
 from .vad import SpeechStarted
 from .validate import RequestError, missing, text
 from .wire import Event, Ids
 
 _MAX_EVENT_ID = 512
-_IMMEDIATE_S = 0.0
 _RATE_LIMIT_TOKENS = 40_000
 
 
@@ -65,10 +64,9 @@ class RealtimeSession:
         self._delay_s = delay.number / 1000.0 if delay else 0.0
         self._dialogue = Dialogue(setup.script)
         self._response: tuple[Response, Process] | None = None
-        self._utterance: tuple[str, int, Turn | None] | None = None  # item id, start ms, turn heard early
+        self._utterance: tuple[str, int] | None = None  # item id and start in ms
         self._idle: Process | None = None
-        self._held: list[Transcript] = []
-        self._after_response: list[Transcript] = []
+        self._transcriber = Transcriber(setup.script, self._faults, self.emit, self.ids, self._spawn)
         expire = self._faults.has("expire")
         cap_s = expire.number if expire else setup.session_cap_s
         self._session = configuration.defaults(
@@ -281,12 +279,13 @@ class RealtimeSession:
             and self._response[0].in_conversation
         ):
             self._cancel("turn_detected")
-        self._utterance = (item_id, start_ms, None)
+        self._utterance = (item_id, start_ms)
+        self._transcriber.speaking(item_id, self._dialogue.coming(), self._session)
 
     def _speech_stopped(self, end_ms: int) -> None:
         if self._utterance is None:
             return
-        item_id, start_ms, _ = self._utterance
+        item_id, start_ms = self._utterance
         self._utterance = None
         self.emit("input_audio_buffer.speech_stopped", audio_end_ms=end_ms, item_id=item_id)
         self._input.buffered_ms = 0.0
@@ -300,7 +299,7 @@ class RealtimeSession:
         # While a response that may not be interrupted is active, none is created (from the specification).
         if answering and self._response is None:
             self._respond(None)
-        self._transcribe(item_id, audio_ms, turn)
+        self._transcriber.spoken(item_id, audio_ms, turn, self._session, answering=self._response is not None)
 
     def _add_utterance(self, item_id: str, audio_ms: int) -> None:
         body: Event = {
@@ -315,39 +314,10 @@ class RealtimeSession:
         for kind in ("conversation.item.added", "conversation.item.done"):
             self.emit(kind, previous_item_id=previous, item=dict(body))
 
-    def _transcribe(self, item_id: str, audio_ms: int, turn: Turn) -> None:
-        config = self._session["audio"]["input"]["transcription"]
-        if config is None or turn.transcript == "none" or self._faults.has("no_transcript"):
-            return
-        script = self._setup.script
-        transcript = Transcript(
-            item_id,
-            labelled(script.user_prefix, turn),
-            turn.lang or script.language,
-            audio_ms,
-            config,
-            bool(self._session["include"]),
-        )
-        if turn.transcript == "next_turn":
-            self._held.append(transcript)
-            return
-        if turn.transcript == "late" and self._response is not None:
-            self._after_response.append(transcript)
-            return
-        self._spawn(self._transcript(transcript, turn))
-
-    def _transcript(self, transcript: Transcript, turn: Turn) -> Steps:
-        failed = turn.transcript == "failed" or self._faults.has("transcription_failed") is not None
-        first_s = _IMMEDIATE_S if turn.transcript == "early" else 0.12
-        yield from transcript.steps(self.emit, self.ids, first_s=first_s, failed=failed)
-        held, self._held = self._held, []
-        for earlier in held:
-            yield from earlier.steps(self.emit, self.ids)
-
     # --- responses ------------------------------------------------------------------------------------
 
     def _respond(self, wanted: Any, *, timeout: bool = False) -> None:
-        options = self._options(wanted)
+        options = configuration.effective_response(self._session, wanted, voice_locked=self._voice_locked)
         if self._faults.has("no_response"):
             return
         declared = frozenset(tool["name"] for tool in options["tools"] if tool["type"] == "function")
@@ -363,26 +333,6 @@ class RealtimeSession:
         )
         self._stop_idle()
         self._response = (response, self._spawn(response.begin()))
-
-    def _options(self, wanted: Any) -> Event:
-        """The session's configuration with what this response overrides."""
-        asked = configuration.response_options(wanted)
-        session = self._session
-        output = {key: session["audio"]["output"][key] for key in ("format", "voice")}
-        output.update(asked.get("audio", {}).get("output", {}))
-        if self._voice_locked and output["voice"] != session["audio"]["output"]["voice"]:
-            raise RequestError(
-                "cannot_update_voice", "Cannot update a conversation's voice if assistant audio is present."
-            )
-        tools = [] if asked.get("tool_choice", session["tool_choice"]) == "none" else session["tools"]
-        return {
-            "conversation": asked.get("conversation", "auto"),
-            "output_modalities": asked.get("output_modalities", session["output_modalities"]),
-            "max_output_tokens": asked.get("max_output_tokens", session["max_output_tokens"]),
-            "audio": {"output": output},
-            "metadata": asked.get("metadata"),
-            "tools": asked.get("tools", tools),
-        }
 
     def _cancel(self, reason: str) -> None:
         assert self._response is not None
@@ -402,9 +352,7 @@ class RealtimeSession:
         self._voice_locked = self._voice_locked or response.audio_ms > 0
         if self._setup.script.rate_limits:
             self.emit("rate_limits.updated", rate_limits=self._rate_limits())
-        late, self._after_response = self._after_response, []
-        for transcript in late:
-            self._spawn(transcript.steps(self.emit, self.ids))
+        self._transcriber.answered()
         detection = self._session["audio"]["input"]["turn_detection"]
         timeout_ms = detection.get("idle_timeout_ms") if detection else None
         if timeout_ms is not None and response.status == "completed":

@@ -33,16 +33,17 @@ class Dialogue:
 
     def heard(self) -> Turn:
         """The caller said something: the next turn of the script, or the fallback."""
-        turn = self._next()
+        turn = self.coming()
+        self._position = min(len(self._script.turns), self._position + 1)
         self._unanswered = turn
         self._greeted = True
         return turn
 
-    def _next(self) -> Turn:
+    def coming(self) -> Turn:
+        """The turn that the next utterance will be."""
         turns = self._script.turns
         if self._position < len(turns):
-            self._position += 1
-            return turns[self._position - 1]
+            return turns[self._position]
         return Turn(user=self._script.fallback_user, **dict(self._script.fallback))
 
     def text_message(self, role: str) -> None:
@@ -73,7 +74,7 @@ class Dialogue:
             return Plan(self._script.greeting, self._script.greeting.lines)
         if self._unanswered is None and not self._texts:
             return self.fallback()
-        turn = self._unanswered or self._next()
+        turn = self._unanswered or self.heard()
         self._unanswered, self._texts = None, 0
         if all(tool.name in declared for tool in turn.tools):
             return Plan(turn, turn.lines, turn.tools, turn)

@@ -1,4 +1,4 @@
-"""Session configuration: defaults per model, strict validation of ``session.update``, the echo.
+"""Session configuration: defaults per model, what an update makes of it, what a response takes from it.
 
 No I/O, no clock. Field set and order of the echo are those of the recordings; fields of the 2.x models
 (``reasoning``) and ``semantic_vad`` are derived from the specification, not observed.
@@ -7,26 +7,10 @@ No I/O, no clock. Field set and order of the echo are those of the recordings; f
 from __future__ import annotations
 
 import copy
-import re
 from typing import Any
 
-from .validate import (
-    Check,
-    RequestError,
-    anything,
-    boolean,
-    by_type,
-    decimal,
-    integer,
-    invalid,
-    list_of,
-    mapping,
-    nullable,
-    one_of,
-    record,
-    text,
-    unknown,
-)
+from .schema import RESPONSE, SESSION
+from .validate import RequestError, unknown
 from .wire import Event
 
 MODELS = (
@@ -40,311 +24,9 @@ MODELS = (
     "gpt-realtime-mini-2025-10-06",
     "gpt-realtime-mini-2025-12-15",
 )
-VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
-TRANSCRIPTION_MODELS = (
-    "whisper-1",
-    "gpt-transcribe",
-    "gpt-live-transcribe",
-    "gpt-4o-transcribe",
-    "gpt-4o-mini-transcribe",
-    "gpt-4o-mini-transcribe-2025-12-15",
-    "gpt-4o-transcribe-diarize",
-    "gpt-realtime-whisper",
-)
-# Whisper's languages; Kinyarwanda (rw) is not among them. Whether the newer models take it is unknown: here
-# they take any two- or three-letter code.
-WHISPER_LANGUAGES = frozenset(
-    [
-        "af",
-        "am",
-        "ar",
-        "as",
-        "az",
-        "ba",
-        "be",
-        "bg",
-        "bn",
-        "bo",
-        "br",
-        "bs",
-        "ca",
-        "cs",
-        "cy",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "et",
-        "eu",
-        "fa",
-        "fi",
-        "fo",
-        "fr",
-        "gl",
-        "gu",
-        "ha",
-        "haw",
-        "he",
-        "hi",
-        "hr",
-        "ht",
-        "hu",
-        "hy",
-        "id",
-        "is",
-        "it",
-        "ja",
-        "jw",
-        "ka",
-        "kk",
-        "km",
-        "kn",
-        "ko",
-        "la",
-        "lb",
-        "ln",
-        "lo",
-        "lt",
-        "lv",
-        "mg",
-        "mi",
-        "mk",
-        "ml",
-        "mn",
-        "mr",
-        "ms",
-        "mt",
-        "my",
-        "ne",
-        "nl",
-        "nn",
-        "no",
-        "oc",
-        "pa",
-        "pl",
-        "ps",
-        "pt",
-        "ro",
-        "ru",
-        "sa",
-        "sd",
-        "si",
-        "sk",
-        "sl",
-        "sn",
-        "so",
-        "sq",
-        "sr",
-        "su",
-        "sv",
-        "sw",
-        "ta",
-        "te",
-        "tg",
-        "th",
-        "tk",
-        "tl",
-        "tr",
-        "tt",
-        "uk",
-        "ur",
-        "uz",
-        "vi",
-        "yi",
-        "yo",
-        "zh",
-        "yue",
-    ]
-)
-_ANY_LANGUAGE_MODELS = ("gpt-transcribe", "gpt-live-transcribe")
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z]{2,4})?")
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _INSTRUCTIONS = (
     "You are a helpful, witty, and friendly AI. Act like a human, but remember that you aren't a human and "
     "that you can't do human things in the real world. Talk quickly. (Default persona of the emulator.)"
-)
-
-_modalities = list_of(one_of("text", "audio"))
-_FORMATS: dict[str, Check] = {
-    "audio/pcm": record({"type": text, "rate": anything}, required=("type", "rate")),
-    "audio/pcmu": record({"type": text}),
-    "audio/pcma": record({"type": text}),
-}
-
-
-def _format(value: Any, path: str) -> Any:
-    checked = by_type(_FORMATS)(value, path)
-    if checked["type"] == "audio/pcm" and (checked["rate"] != 24000 or isinstance(checked["rate"], bool)):
-        raise invalid(f"{path}.rate", checked["rate"], 24000)
-    return checked
-
-
-def _voice(value: Any, path: str) -> Any:
-    if isinstance(value, dict):
-        return record({"id": text}, required=("id",))(value, path)
-    return one_of(*VOICES)(value, path)
-
-
-def _output_modalities(value: Any, path: str) -> Any:
-    if _modalities(value, path) not in (["audio"], ["text"]):
-        raise invalid(path, value, "['text'] and ['audio']")
-    return value
-
-
-def _max_output_tokens(value: Any, path: str) -> Any:
-    return value if value == "inf" else integer(1, 4096)(value, path)
-
-
-def _tool_name(value: Any, path: str) -> Any:
-    if not _TOOL_NAME.fullmatch(text(value, path)):
-        raise RequestError("invalid_value", f"Invalid '{path}': must match {_TOOL_NAME.pattern}.", path)
-    return value
-
-
-def _list_or(inner: Check) -> Check:
-    return lambda value, path: (list_of(text) if isinstance(value, list) else inner)(value, path)
-
-
-_TOOLS: dict[str, Check] = {
-    "function": record(
-        {"type": text, "name": _tool_name, "description": text, "parameters": mapping}, ("type", "name")
-    ),
-    "mcp": record(
-        {
-            "type": text,
-            "server_label": text,
-            "server_url": text,
-            "connector_id": text,
-            "server_description": text,
-            "authorization": text,
-            "headers": nullable(mapping),
-            "allowed_tools": nullable(_list_or(mapping)),
-            "require_approval": lambda v, p: (
-                mapping(v, p) if isinstance(v, dict) else nullable(one_of("always", "never"))(v, p)
-            ),
-        },
-        ("type", "server_label"),
-    ),
-}
-
-
-def _tool_choice(value: Any, path: str) -> Any:
-    if isinstance(value, str):
-        return one_of("none", "auto", "required")(value, path)
-    return by_type(
-        {
-            "function": record({"type": text, "name": text}, ("name",)),
-            "mcp": record({"type": text, "server_label": text, "name": nullable(text)}, ("server_label",)),
-        }
-    )(value, path)
-
-
-def _transcription(value: Any, path: str) -> Any:
-    checked = record(
-        {
-            "model": one_of(*TRANSCRIPTION_MODELS),
-            "language": nullable(text),
-            "languages": nullable(list_of(text)),
-            "keywords": nullable(list_of(text)),
-            "prompt": nullable(text),
-            "delay": nullable(one_of("minimal", "low", "medium", "high", "xhigh")),
-        }
-    )(value, path)
-    codes = [("language", checked.get("language"))]
-    codes += [(f"languages[{i}]", each) for i, each in enumerate(checked.get("languages") or [])]
-    for key, code in codes:
-        if code is not None and not _language_known(code, checked.get("model")):
-            raise RequestError(
-                "invalid_value", f"Invalid language: '{code}'. Use an ISO-639 code.", f"{path}.{key}"
-            )
-    return checked
-
-
-def _language_known(code: str, model: str | None) -> bool:
-    if model in _ANY_LANGUAGE_MODELS:
-        return _LANGUAGE.fullmatch(code) is not None
-    return code.split("-")[0] in WHISPER_LANGUAGES
-
-
-_TURN_DETECTION: dict[str, Check] = {
-    "server_vad": record(
-        {
-            "type": text,
-            "threshold": decimal(0.0, 1.0),
-            "prefix_padding_ms": integer(0, 5000),
-            "silence_duration_ms": integer(0, 15000),
-            "idle_timeout_ms": nullable(integer(5000, 30000)),
-            "create_response": boolean,
-            "interrupt_response": boolean,
-        }
-    ),
-    "semantic_vad": record(
-        {
-            "type": text,
-            "eagerness": one_of("low", "medium", "high", "auto"),
-            "create_response": boolean,
-            "interrupt_response": boolean,
-        }
-    ),
-}
-
-
-def _truncation(value: Any, path: str) -> Any:
-    if isinstance(value, str):
-        return one_of("auto", "disabled")(value, path)
-    kinds = {"retention_ratio": {"type": text, "retention_ratio": decimal(0.0, 1.0), "token_limits": mapping}}
-    return by_type({key: record(fields) for key, fields in kinds.items()})(value, path)
-
-
-_FIELDS: dict[str, Check] = {
-    "type": one_of("realtime"),
-    "model": text,
-    "output_modalities": _output_modalities,
-    "instructions": text,
-    "tools": list_of(by_type(_TOOLS)),
-    "tool_choice": _tool_choice,
-    "parallel_tool_calls": boolean,
-    "max_output_tokens": _max_output_tokens,
-    "tracing": lambda v, p: one_of("auto")(v, p) if isinstance(v, str) else nullable(mapping)(v, p),
-    "truncation": _truncation,
-    "prompt": nullable(
-        record({"id": text, "version": nullable(text), "variables": nullable(mapping)}, ("id",))
-    ),
-    "reasoning": nullable(record({"effort": one_of("minimal", "low", "medium", "high", "xhigh")})),
-    "include": nullable(list_of(one_of("item.input_audio_transcription.logprobs"))),
-    "audio": record(
-        {
-            "input": record(
-                {
-                    "format": _format,
-                    "transcription": nullable(_transcription),
-                    "noise_reduction": nullable(
-                        by_type(dict.fromkeys(("near_field", "far_field"), anything))
-                    ),
-                    "turn_detection": nullable(by_type(_TURN_DETECTION)),
-                }
-            ),
-            "output": record({"format": _format, "voice": _voice, "speed": decimal(0.25, 1.5)}),
-        }
-    ),
-}
-_SESSION = record(_FIELDS, required=("type",))
-_RESPONSE = record(
-    {
-        "output_modalities": _output_modalities,
-        "instructions": text,
-        "tools": _FIELDS["tools"],
-        "tool_choice": _tool_choice,
-        "parallel_tool_calls": boolean,
-        "max_output_tokens": _max_output_tokens,
-        "metadata": nullable(mapping),
-        "conversation": one_of("auto", "none"),
-        "input": list_of(mapping),
-        "prompt": _FIELDS["prompt"],
-        "reasoning": _FIELDS["reasoning"],
-        "audio": record({"output": record({"format": _format, "voice": _voice})}),
-    }
 )
 
 
@@ -413,17 +95,13 @@ def updated(current: Event, update: Any, *, voice_locked: bool) -> Event:
 
     Raises :class:`RequestError`; ``current`` is never changed, so a refused update changes nothing.
     """
-    checked = _SESSION(update, "session")
+    checked = SESSION(update, "session")
     session = copy.deepcopy(current)
     audio = checked.pop("audio", {})
     output = audio.get("output", {})
-    if (
-        voice_locked
-        and output.get("voice", session["audio"]["output"]["voice"]) != session["audio"]["output"]["voice"]
-    ):
-        raise RequestError(
-            "cannot_update_voice", "Cannot update a conversation's voice if assistant audio is present."
-        )
+    voice = session["audio"]["output"]["voice"]
+    if voice_locked and output.get("voice", voice) != voice:
+        raise _voice_error()
     if "reasoning" in checked and not has_phases(session["model"]):
         raise unknown("session.reasoning")
     checked.pop("model", None)
@@ -456,7 +134,24 @@ def _ordered_tool(tool: Event) -> Event:
     return {**head, **{key: value for key, value in tool.items() if key not in order}}
 
 
-def response_options(value: Any) -> Event:
-    """Validates ``response.create``'s ``response`` and returns it."""
-    checked: Event = _RESPONSE(value if value is not None else {}, "response")
-    return checked
+def effective_response(session: Event, wanted: Any, *, voice_locked: bool) -> Event:
+    """The session's configuration with what ``response.create`` overrides in it; raises RequestError."""
+    asked = RESPONSE(wanted if wanted is not None else {}, "response")
+    output = {key: session["audio"]["output"][key] for key in ("format", "voice")}
+    output.update(asked.get("audio", {}).get("output", {}))
+    if voice_locked and output["voice"] != session["audio"]["output"]["voice"]:
+        raise _voice_error()
+    tools = [] if asked.get("tool_choice", session["tool_choice"]) == "none" else session["tools"]
+    return {
+        "conversation": asked.get("conversation", "auto"),
+        "output_modalities": asked.get("output_modalities", session["output_modalities"]),
+        "max_output_tokens": asked.get("max_output_tokens", session["max_output_tokens"]),
+        "audio": {"output": output},
+        "metadata": asked.get("metadata"),
+        "tools": asked.get("tools", tools),
+    }
+
+
+def _voice_error() -> RequestError:
+    message = "Cannot update a conversation's voice if assistant audio is present."
+    return RequestError("cannot_update_voice", message, "session.audio.output.voice")

@@ -36,10 +36,10 @@ def _clip(line: Line, script: Script, folder: Path | None, name: str) -> Clip:
         return read_wav(own.read_bytes(), f"{name}: audio = {line.audio!r}")
     packaged = resources.files(__package__).joinpath("speech", line.audio)
     if not packaged.is_file():
-        have = sorted(each.name for each in resources.files(__package__).joinpath("speech").iterdir())
-        raise ConfigError(
-            f"{name}: audio = {line.audio!r}: no such file beside the script; in the package are {', '.join(have)}"
+        have = ", ".join(
+            sorted(each.name for each in resources.files(__package__).joinpath("speech").iterdir())
         )
+        raise ConfigError(f"{name}: audio = {line.audio!r}: not beside the script; in the package are {have}")
     return read_wav(packaged.read_bytes(), line.audio)
 
 

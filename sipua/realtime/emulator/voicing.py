@@ -35,7 +35,7 @@ _BAND_BINS = tuple((int(lo * _FFT / RATE), int(hi * _FFT / RATE)) for lo, hi in 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Features of one block: ``level_db`` is dBFS of the raw samples, ``flux_db`` the mean change per band."""
+    """Features of one block: ``level_db`` is dBFS of raw samples, ``flux_db`` the mean change per band."""
 
     level_db: float
     periodicity: float  # 0..1
