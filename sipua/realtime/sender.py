@@ -2,9 +2,9 @@
 
 Theory: waking a task for every 20 ms frame costs a turn of the event loop, which under load is the largest
 part of the uplink's delay. ``broadcast`` is the library's only synchronous send, and it ignores
-back-pressure; so it is used only while the socket's buffer is nearly empty, nothing waits in the outbox and the
-send task is idle. Everything else goes through the outbox and the task, which waits for the peer. Order is
-kept either way.
+back-pressure; so it is used only while the socket's buffer is nearly empty, nothing waits in the outbox and
+the send task is idle. Everything else goes through the outbox and the task, which waits for the peer. Order
+is kept either way.
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from realtime_wire import CONFIG, created, updated
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import SessionConfig
+
+from .realtime_wire import CONFIG, created, updated
 
 Script = Callable[["Peer", ServerConnection], Awaitable[None]]
 

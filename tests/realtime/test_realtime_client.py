@@ -13,8 +13,6 @@ from typing import Any
 import orjson
 import pybase64
 import pytest
-from realtime_peer import Peer, peer, until
-from realtime_wire import CONFIG, audio, created, error, response, session, updated, wire
 from websockets.asyncio.server import ServerConnection
 
 from sipua.errors import (
@@ -29,6 +27,9 @@ from sipua.realtime.backend import VoiceBackend, VoiceSession
 from sipua.realtime.client import RealtimeSession
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.outbox import Outbox, QueueFullError
+
+from .realtime_peer import Peer, peer, until
+from .realtime_wire import CONFIG, audio, created, error, response, session, updated, wire
 
 FRAME = bytes(range(160))
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from openai._models import construct_type
 from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
 from pydantic import BaseModel
-from realtime_wire import CONFIG, audio, created, error, ready_core, response, session, updated, wire
 
 from sipua.errors import RealtimeError, RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
 from sipua.realtime import commands, parse
@@ -29,6 +28,8 @@ from sipua.realtime.protocol import (
     Step,
 )
 from sipua.realtime.severity import Severity, severity_of
+
+from .realtime_wire import CONFIG, audio, created, error, ready_core, response, session, updated, wire
 
 Sent = tuple[str, bytes]
 USER_ITEM = {"id": "item_1", "type": "message", "role": "user", "status": "completed"}

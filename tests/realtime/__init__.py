@@ -1,0 +1,1 @@
+"""Tests of the Realtime client side: core, adapter, recordings."""
