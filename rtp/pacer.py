@@ -19,7 +19,7 @@ from typing import Protocol
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 0.020
-MAX_CATCH_UP = 4  # ticks; 80 ms, below rtp.stream.SKIP_TICKS
+MAX_CATCH_UP = 4  # ticks; 80 ms, below rtp.sender.SKIP_TICKS
 EARLY_S = 0.001  # uvloop's timers have whole milliseconds and may ring half a one early
 LATENESS_BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 100.0)
 

@@ -23,7 +23,7 @@ STEP_MARGIN_S = 1.0  # how much longer than the time that passed a timestamp ste
 
 
 class Frame:
-    """One packet in its place; ``sequence`` is extended beyond 16 bits, ``samples`` is 0 if it has no audio."""
+    """One packet in its place; ``sequence`` is extended beyond 16 bits, ``samples`` 0 if it has no audio."""
 
     __slots__ = ("arrival", "marker", "payload", "samples", "sequence", "timestamp")
 

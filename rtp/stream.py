@@ -3,9 +3,7 @@
 Bytes and ``now`` go in, events and bytes come out; ``transport.MediaTransport`` has the sockets,
 ``pacer.Pacer`` the clock. A datagram's way in: version and length → payload type → source lock → statistics →
 reorder → conceal → ``AudioFrame`` in the application's codec. What is turned away on this way is counted by
-kind in ``dropped`` and is never an exception. A tick's way out: digits first, then the playout queue, then
-silence, so that the RTP clock runs while nobody speaks (by setting; without it the timestamp still advances,
-RFC 3550 §5.1, and the packet after the pause has the marker, RFC 3551 §4.1).
+kind in ``dropped`` and is never an exception. A tick's way out is in ``sender``.
 
 Two codecs: ``codec`` is the wire's and may change with a re-INVITE; ``app_codec`` is the voice session's and
 stays what it was first. G.711's laws are converted by table on arrival and at departure.
@@ -14,7 +12,6 @@ stays what it was first. G.711's laws are converted by table on arrival and at d
 from __future__ import annotations
 
 import secrets
-from collections import deque
 
 from .codec import Codec, transcode
 from .conceal import Concealer
@@ -31,16 +28,14 @@ from .events import (
     StreamEvent,
     StreamStatistics,
 )
-from .packet import RtpPacket, build_rtp, is_rtcp, parse_rtcp, parse_rtp
+from .packet import RtpPacket, is_rtcp, parse_rtcp, parse_rtp
 from .playout import Playout
 from .reorder import Frame, Gap, ReorderBuffer
 from .rtcp import RtcpSession
+from .sender import RtpSender
 from .source import SourceLock, Verdict
 from .statistics import ReceiveStatistics
 
-TICK_MS = 20  # the pacer's; one packet per tick or per several ticks
-TICK_S = TICK_MS / 1000
-SKIP_TICKS = 5  # so far behind, the RTP clock jumps instead of lagging for the rest of the call
 MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
 MAX_FILL_MS = 10_000  # a longer silence is not made up
 COMFORT_NOISE_PT = 13  # RFC 3389
@@ -63,10 +58,7 @@ class RtpStream:
     ) -> None:
         """``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1)."""
         self.ssrc = secrets.randbits(32) if ssrc is None else ssrc
-        self.send_silence = send_silence
         self.app_codec: Codec | None = None
-        self.packets_sent = 0
-        self.octets_sent = 0
         self.concealed_frames = 0
         self.concealed_samples = 0
         self.unfilled_samples = 0
@@ -80,13 +72,9 @@ class RtpStream:
         self._source = SourceLock()
         self._rtcp_source: Address | None = None
         self._remote_ssrc: int | None = None
-        self._sequence_number = secrets.randbits(16) if sequence_number is None else sequence_number
-        self._timestamp = secrets.randbits(32) if timestamp is None else timestamp
-        self._marker = True
-        self._first_tick: float | None = None
-        self._ticks = 0  # since the first one
-        self._ticks_per_packet = 1
-        self._senders: deque[DtmfSender] = deque()
+        self._sender = RtpSender(
+            self.ssrc, send_silence=send_silence, sequence_number=sequence_number, timestamp=timestamp
+        )
         self._quiet_since: float | None = None  # what the media time-out counts from, besides packets
         if app_codec is not None:
             self._adopt(app_codec)
@@ -104,10 +92,7 @@ class RtpStream:
     # -- signalling ------------------------------------------------------------------------------------
 
     def configure(self, config: StreamConfig) -> None:
-        """Take the outcome of an offer/answer; may be called again (re-INVITE: hold, codec, address).
-
-        ptime is kept as a multiple of the 20 ms tick; 10 and 30 ms are sent as 20 (RFC 4566: a wish).
-        """
+        """Take the outcome of an offer/answer; may be called again (re-INVITE: hold, codec, address)."""
         before = self._config
         if self.app_codec is None:
             self._adopt(config.codec)
@@ -118,12 +103,9 @@ class RtpStream:
         self._source.signal(config.remote)
         if before is None or config.remote_rtcp != before.remote_rtcp or config.remote != before.remote:
             self._rtcp_source = None
-        self._ticks_per_packet = max(1, config.ptime_ms // TICK_MS)
-        self.playout.set_ptime(self._ticks_per_packet * TICK_MS)
-        self._silence = config.codec.silence * config.codec.frame_bytes(self._ticks_per_packet * TICK_MS)
+        self._sender.configure(config, self.playout)
         if before is None or before.direction != config.direction:
             self._quiet_since = None
-            self._marker = True
 
     @property
     def config(self) -> StreamConfig | None:
@@ -158,6 +140,16 @@ class RtpStream:
         if config.remote_rtcp == config.remote:
             return destination
         return destination[0], config.remote_rtcp[1]
+
+    @property
+    def packets_sent(self) -> int:
+        """RTP packets handed out for sending, events and silence included."""
+        return self._sender.packets
+
+    @property
+    def octets_sent(self) -> int:
+        """Their payload bytes."""
+        return self._sender.octets
 
     @property
     def is_rtcp_muxed(self) -> bool:
@@ -198,6 +190,8 @@ class RtpStream:
             self._receive_event(packet, now, events)
         if packet.ssrc != self._remote_ssrc:
             if codec is None:  # recorded digits come with an SSRC of their own: not a new stream
+                if payload_type != config.telephone_event_pt:
+                    self._drop("comfort_noise")
                 return events
             self._change_source(packet.ssrc, events)
         self.statistics.add(packet, now)
@@ -292,55 +286,13 @@ class RtpStream:
         if self._config is None or self._config.telephone_event_pt is None:
             raise RtpError("the peer does not take telephone events (RFC 4733 not negotiated)")
         clock_rate = self._config.codec.clock_rate
-        self._senders.append(
+        self._sender.queue_digits(
             DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, clock_rate=clock_rate)
         )
 
     def next_packet(self, now: float) -> bytes | None:
         """The RTP packet of this tick, or None. Call once per 20 ms with the tick's scheduled time."""
-        config = self._config
-        if config is None:
-            return None
-        timestamp = self._advance(now, config.codec.clock_rate * TICK_MS // 1000)
-        if config.direction not in ("sendrecv", "sendonly"):
-            self._marker = True
-            return None
-        if self._senders:
-            event = self._senders[0].next_packet(timestamp)
-            if self._senders[0].is_done:
-                self._senders.popleft()
-            if event is not None and config.telephone_event_pt is not None:
-                return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
-        if self._ticks % self._ticks_per_packet:
-            return None
-        payload = self.playout.next_frame()
-        if payload is not None:
-            payload = transcode(payload, self.playout.codec, config.codec)
-        elif self.send_silence:
-            payload = self._silence
-        else:
-            self._marker = True
-            return None
-        marker, self._marker = self._marker, False
-        return self._build(config.payload_type, marker, timestamp, payload)
-
-    def _advance(self, now: float, samples: int) -> int:
-        """Count the tick; returns its timestamp. After a long stall the clock jumps to where it should be."""
-        if self._first_tick is None:
-            self._first_tick = now
-        else:
-            behind = round((now - self._first_tick) / TICK_S) - self._ticks - 1
-            ticks = 1 + behind if behind >= SKIP_TICKS else 1
-            self._ticks += ticks
-            self._timestamp = (self._timestamp + ticks * samples) & 0xFFFFFFFF
-        return self._timestamp
-
-    def _build(self, payload_type: int, marker: bool, timestamp: int, payload: bytes) -> bytes:
-        data = build_rtp(payload_type, marker, self._sequence_number, timestamp, self.ssrc, payload)
-        self._sequence_number = (self._sequence_number + 1) & 0xFFFF
-        self.packets_sent += 1
-        self.octets_sent += len(payload)
-        return data
+        return self._sender.next_packet(now)
 
     def next_rtcp(self, now: float) -> bytes | None:
         """SR or RR with SDES when one is due (about every 5 s), else None."""
@@ -348,9 +300,9 @@ class RtpStream:
             return None
         return self._rtcp.report(
             now,
-            rtp_timestamp=self._timestamp,
-            packets=self.packets_sent,
-            octets=self.octets_sent,
+            rtp_timestamp=self._sender.timestamp,
+            packets=self._sender.packets,
+            octets=self._sender.octets,
             remote_ssrc=self._remote_ssrc,
             statistics=self.statistics,
         )
@@ -363,8 +315,8 @@ class RtpStream:
         """All figures at once, for reports."""
         adopted = self.app_codec is not None
         return StreamStatistics(
-            packets_sent=self.packets_sent,
-            octets_sent=self.octets_sent,
+            packets_sent=self._sender.packets,
+            octets_sent=self._sender.octets,
             packets_received=self.statistics.received if adopted else 0,
             packets_expected=self.statistics.expected if adopted else 0,
             packets_lost=self.statistics.lost if adopted else 0,

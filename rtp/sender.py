@@ -1,0 +1,129 @@
+"""The way out of one media leg: what each 20 ms tick puts on the wire.
+
+Digits first, then the playout queue, then silence, so that the RTP clock runs while nobody speaks. With
+silence switched off nothing is sent, the timestamp still advances (RFC 3550 §5.1) and the packet after the
+pause has the marker (RFC 3551 §4.1); while silence is sent there is no pause and no marker.
+
+Ticks come with their scheduled time. If that shows that many were skipped (a stall of the process), the
+timestamp jumps to where it should be: a far-end jitter buffer would take a lagging one for lateness until the
+call ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+
+from .codec import transcode
+from .dtmf import DtmfSender
+from .events import StreamConfig
+from .packet import build_rtp
+from .playout import Playout
+
+TICK_MS = 20  # the pacer's; one packet per tick or per several ticks
+TICK_S = TICK_MS / 1000
+SKIP_TICKS = 5  # so far behind, the timestamp jumps
+
+
+class RtpSender:
+    """Sequence, timestamp and marker of the local source, and what it sends."""
+
+    __slots__ = (
+        "_config",
+        "_digits",
+        "_first_tick",
+        "_marker",
+        "_playout",
+        "_sequence_number",
+        "_silence",
+        "_ssrc",
+        "_ticks",
+        "_ticks_per_packet",
+        "octets",
+        "packets",
+        "send_silence",
+        "timestamp",
+    )
+
+    def __init__(
+        self, ssrc: int, *, send_silence: bool, sequence_number: int | None, timestamp: int | None
+    ) -> None:
+        """Sequence and timestamp begin at random unless given (RFC 3550 §5.1)."""
+        self.send_silence = send_silence
+        self.packets = 0
+        self.octets = 0  # of payload
+        self.timestamp = secrets.randbits(32) if timestamp is None else timestamp
+        self._ssrc = ssrc
+        self._sequence_number = secrets.randbits(16) if sequence_number is None else sequence_number
+        self._marker = True
+        self._first_tick: float | None = None
+        self._ticks = 0  # since the first one
+        self._ticks_per_packet = 1
+        self._digits: deque[DtmfSender] = deque()
+        self._silence = b""
+        self._config: StreamConfig | None = None
+        self._playout: Playout | None = None
+
+    def configure(self, config: StreamConfig, playout: Playout) -> None:
+        """The wire's format from now on. 10 and 30 ms are sent as 20 (ptime is a wish, RFC 4566 §6)."""
+        if self._config is None or self._config.direction != config.direction:
+            self._marker = True
+        self._config = config
+        self._playout = playout
+        self._ticks_per_packet = max(1, config.ptime_ms // TICK_MS)
+        ptime_ms = self._ticks_per_packet * TICK_MS
+        playout.set_ptime(ptime_ms)
+        if config.telephone_event_pt is None:
+            self._digits.clear()
+        self._silence = config.codec.silence * config.codec.frame_bytes(ptime_ms)
+
+    def queue_digits(self, digits: DtmfSender) -> None:
+        """Press these keys once those before are done; sound waits meanwhile."""
+        self._digits.append(digits)
+
+    def next_packet(self, now: float) -> bytes | None:
+        """The packet of this tick, if there is one."""
+        config, playout = self._config, self._playout
+        if config is None or playout is None:
+            return None
+        timestamp = self._advance(now, config.codec.clock_rate * TICK_MS // 1000)
+        if config.direction not in ("sendrecv", "sendonly"):
+            self._marker = True
+            return None
+        if self._digits and config.telephone_event_pt is not None:
+            sender = self._digits[0]
+            event = sender.next_packet(timestamp)
+            if sender.is_done:
+                self._digits.popleft()
+            if event is not None:
+                return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
+        if self._ticks % self._ticks_per_packet:
+            return None
+        payload = playout.next_frame()
+        if payload is not None:
+            payload = transcode(payload, playout.codec, config.codec)
+        elif self.send_silence:
+            payload = self._silence
+        else:
+            self._marker = True
+            return None
+        marker, self._marker = self._marker, False
+        return self._build(config.payload_type, marker, timestamp, payload)
+
+    def _advance(self, now: float, samples: int) -> int:
+        """Count the tick; returns its timestamp."""
+        if self._first_tick is None:
+            self._first_tick = now
+            return self.timestamp
+        behind = round((now - self._first_tick) / TICK_S) - self._ticks - 1
+        ticks = 1 + behind if behind >= SKIP_TICKS else 1
+        self._ticks += ticks
+        self.timestamp = (self.timestamp + ticks * samples) & 0xFFFFFFFF
+        return self.timestamp
+
+    def _build(self, payload_type: int, marker: bool, timestamp: int, payload: bytes) -> bytes:
+        data = build_rtp(payload_type, marker, self._sequence_number, timestamp, self._ssrc, payload)
+        self._sequence_number = (self._sequence_number + 1) & 0xFFFF
+        self.packets += 1
+        self.octets += len(payload)
+        return data

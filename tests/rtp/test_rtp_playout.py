@@ -1,0 +1,158 @@
+"""The playout queue: no byte lost, the account of what was really sent, flush, bounds, tails."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtp.codec import CODECS
+from rtp.playout import TAIL_WAIT_TICKS, FlushedItem, Playout
+
+PCMU = CODECS["PCMU"]
+
+
+def drain(playout: Playout) -> list[bytes]:
+    frames = []
+    while (frame := playout.next_frame()) is not None:
+        frames.append(frame)
+    return frames
+
+
+def test_items_follow_each_other_without_a_seam() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 200)
+    playout.append("b", b"b" * 120)
+    playout.end_item("a")
+    playout.end_item("b")
+    assert drain(playout) == [b"a" * 160, b"a" * 40 + b"b" * 120]
+    assert playout.sent_ms("a") == 25
+    assert playout.sent_ms("b") == 15
+    assert playout.is_idle
+
+
+def test_a_tail_is_padded_once_its_item_has_ended() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 200)
+    playout.end_item("a")
+    assert drain(playout) == [b"a" * 160, b"a" * 40 + PCMU.silence * 120]
+    assert playout.sent_ms("a") == 25  # padding is not the item's
+    assert playout.counters.padded == 1
+    assert playout.counters.underruns == 0
+
+
+def test_a_tail_waits_for_more_of_its_item() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 200)
+    assert drain(playout) == [b"a" * 160]
+    playout.append("a", b"b" * 120)
+    assert drain(playout) == [b"a" * 40 + b"b" * 120]
+    assert playout.counters.padded == 0
+
+
+def test_a_tail_of_an_item_that_went_quiet_is_sent_in_the_end() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 10)
+    waits = [playout.next_frame() for _ in range(TAIL_WAIT_TICKS)]
+    assert waits == [None] * TAIL_WAIT_TICKS
+    assert playout.next_frame() == b"a" * 10 + PCMU.silence * 150
+    assert playout.next_frame() is None
+    assert playout.counters.underruns == 1
+
+
+def test_flush_reports_what_was_heard_and_what_was_not() -> None:
+    playout = Playout(PCMU)
+    playout.append("done", b"x" * 160)
+    playout.end_item("done")
+    playout.append("cut", b"x" * 800)
+    playout.append("unheard", b"x" * 80)
+    for _ in range(3):
+        playout.next_frame()
+    assert playout.flush() == [FlushedItem("cut", 40, 60), FlushedItem("unheard", 0, 10)]
+    assert playout.next_frame() is None
+    assert playout.queued_ms == 0
+    assert playout.sent_ms("cut") == 40
+    assert playout.received_ms("cut") == 100
+    assert playout.flush() == []
+
+
+def test_flush_names_an_item_that_is_still_growing() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"x" * 160)
+    playout.next_frame()
+    assert playout.flush() == [FlushedItem("a", 20, 0)]
+
+
+def test_audio_of_a_flushed_item_is_dropped_and_the_next_item_plays() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 320)
+    playout.flush()
+    assert playout.append("a", b"a" * 320) == 0
+    assert playout.append("b", b"b" * 160) == 160
+    assert drain(playout) == [b"b" * 160]
+    assert playout.counters.after_flush_bytes == 320
+
+
+def test_the_queue_is_bounded_and_refuses_the_newest() -> None:
+    playout = Playout(PCMU, limit_ms=100)
+    assert playout.append("a", b"a" * 700) == 700
+    assert playout.append("a", b"b" * 200) == 100
+    assert playout.append("a", b"c") == 0
+    assert playout.counters.overflow_bytes == 101
+    assert b"".join(drain(playout)) == b"a" * 700 + b"b" * 100
+    assert playout.received_ms("a") == 112
+
+
+def test_a_new_ptime_changes_the_frame_and_loses_nothing() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", bytes(range(200)) * 4)
+    first = playout.next_frame()
+    playout.set_ptime(40)
+    assert first is not None
+    assert [len(frame) for frame in drain(playout)] == [320, 320]
+
+
+def test_unknown_items_are_no_error() -> None:
+    playout = Playout(PCMU)
+    playout.end_item("never")
+    playout.append("empty", b"")
+    assert playout.sent_ms("never") == playout.received_ms("never") == 0
+    assert playout.next_frame() is None
+    assert playout.is_idle
+
+
+def test_the_accounts_of_many_items_are_bounded() -> None:
+    playout = Playout(PCMU)
+    for n in range(2000):
+        playout.append(f"item{n}", b"x" * 160)
+        playout.end_item(f"item{n}")
+        playout.next_frame()
+    assert len(playout._items) <= 257
+    assert playout.sent_ms("item1999") == 20
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.binary(max_size=500), st.integers(0, 3), st.booleans()),
+        max_size=30,
+    )
+)
+def test_every_byte_leaves_once_and_in_order(steps: list[tuple[str, bytes, int, bool]]) -> None:
+    """Whatever the deltas' sizes and the ticks between them."""
+    playout = Playout(PCMU)
+    appended = b""
+    sent: dict[str, int] = {}
+    frames: list[bytes] = []
+    for item_id, payload, ticks, ends in steps:
+        payload = payload.replace(PCMU.silence, b"\x00")
+        playout.append(item_id, payload)
+        appended += payload
+        sent[item_id] = sent.get(item_id, 0) + len(payload)
+        if ends:
+            playout.end_item(item_id)
+        frames += [frame for _ in range(ticks) if (frame := playout.next_frame()) is not None]
+    for _ in range(TAIL_WAIT_TICKS + 1):
+        frames += drain(playout)
+    assert all(len(frame) == 160 for frame in frames)
+    assert b"".join(frames).replace(PCMU.silence, b"") == appended
+    assert playout.is_idle
+    assert {item_id: playout.sent_ms(item_id) for item_id in sent} == {k: v // 8 for k, v in sent.items()}

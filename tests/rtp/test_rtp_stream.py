@@ -1,0 +1,513 @@
+"""Scenarios of one media leg, with hand-cranked time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtp.codec import CODECS
+from rtp.dtmf import TelephoneEvent
+from rtp.errors import RtpError
+from rtp.events import (
+    AudioFrame,
+    DigitReceived,
+    Direction,
+    RemoteBye,
+    RemoteReport,
+    SourceLatched,
+    SsrcChanged,
+    StreamConfig,
+    StreamEvent,
+)
+from rtp.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA
+from rtp.packet import RtcpSrPacket, RtpPacket, build_rtp, bye, parse_rtcp, parse_rtp, receiver_report
+from rtp.stream import RtpStream
+
+PCMU, PCMA = CODECS["PCMU"], CODECS["PCMA"]
+PHONE = ("192.0.2.1", 4000)
+PHONE_RTCP = ("192.0.2.1", 4001)
+NAT = ("198.51.100.7", 61000)
+STRANGER = ("203.0.113.66", 9)
+CONFIG = StreamConfig(PCMU, 0, 101, PHONE)
+
+
+def stream_of(config: StreamConfig = CONFIG, *, send_silence: bool = True) -> RtpStream:
+    stream = RtpStream(1, sequence_number=65535, timestamp=2**32 - 160, send_silence=send_silence)
+    stream.configure(config)
+    return stream
+
+
+def rtp(
+    seq: int, payload: bytes = b"s" * 160, *, pt: int = 0, ts: int | None = None, ssrc: int = 77
+) -> bytes:
+    return build_rtp(pt, False, seq & 0xFFFF, (seq * 160 if ts is None else ts) & 0xFFFFFFFF, ssrc, payload)
+
+
+def audio(events: list[StreamEvent]) -> bytes:
+    return b"".join(event.payload for event in events if isinstance(event, AudioFrame))
+
+
+def packet_of(data: bytes | None) -> RtpPacket:
+    assert data is not None
+    return parse_rtp(data)
+
+
+# -- sources -------------------------------------------------------------------------------------------
+
+
+def test_media_goes_to_the_signalled_address_until_a_packet_shows_the_real_one() -> None:
+    stream = stream_of()
+    assert stream.destination == PHONE
+    assert stream.rtcp_destination == PHONE_RTCP
+    events = stream.receive_rtp(rtp(1), NAT, 0.0)
+    assert events == [SourceLatched(NAT), AudioFrame(b"s" * 160, 160, False)]
+    assert stream.destination == NAT
+    assert stream.rtcp_destination == (NAT[0], NAT[1] + 1)
+
+
+def test_a_third_party_is_never_heard_and_never_answered() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    for n in range(200):
+        now = n * 0.02
+        assert stream.receive_rtp(rtp(500 + n, b"evil" * 40, ssrc=666), STRANGER, now) == []
+        assert audio(stream.receive_rtp(rtp(2 + n), NAT, now)) == b"s" * 160
+    assert stream.destination == NAT
+    assert stream.dropped == {"wrong_source": 200}
+
+
+def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
+    moved = (NAT[0], 62000)
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    assert stream.receive_rtp(rtp(2), moved, 1.9) == []
+    assert stream.receive_rtp(rtp(3, bytes(4), pt=101), moved, 2.1) == []  # another payload type
+    assert SourceLatched(moved) in stream.receive_rtp(rtp(4), moved, 2.2)
+    assert stream.destination == moved
+    assert stream.dropped == {"wrong_source": 2}
+
+
+def test_a_reinvite_that_moves_the_media_is_followed_and_the_old_source_does_not_win_it_back() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    elsewhere = ("192.0.2.99", 5000)
+    stream.configure(replace(CONFIG, remote=elsewhere))
+    assert stream.destination == elsewhere
+    assert stream.receive_rtp(rtp(2), PHONE, 0.02) == []
+    assert SourceLatched(elsewhere) in stream.receive_rtp(rtp(1, ssrc=5), elsewhere, 0.04)
+    assert stream.receive_rtp(rtp(3), PHONE, 0.06) == []
+
+
+def test_the_old_source_is_right_if_nobody_speaks_at_the_new_address() -> None:
+    """A phone behind NAT signals a new private port and keeps its real one."""
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    stream.configure(replace(CONFIG, remote=(PHONE[0], 4002)))
+    taken = [SourceLatched(NAT) in stream.receive_rtp(rtp(2 + n), NAT, 0.02 + n * 0.5) for n in range(6)]
+    assert taken == [False, False, False, False, True, False]
+
+
+def test_an_old_style_hold_address_is_not_sent_to_and_keeps_the_lock() -> None:
+    stream = stream_of(replace(CONFIG, remote=("0.0.0.0", 4000)))
+    assert stream.destination is None
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    stream.configure(replace(CONFIG, remote=("0.0.0.0", 4000), direction="sendonly"))
+    stream.configure(CONFIG)
+    assert stream.destination == NAT
+    assert stream.receive_rtp(rtp(2), STRANGER, 0.1) == []
+
+
+# -- what must not come through ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "truncated"),
+        (b"\x80", "truncated"),
+        (b"INVITE sip:x SIP/2.0\r\n", "bad_version"),
+        (rtp(1, pt=18), "wrong_payload_type"),
+        (rtp(1, pt=8), "wrong_payload_type"),
+        (rtp(1, bytes(2401)), "oversized"),
+        (b"\x82" + rtp(1)[1:12], "malformed"),
+        (b"\x80\xc8\xff\xff" + bytes(8), "rtcp_truncated"),
+    ],
+)
+def test_bad_datagrams_are_counted_by_kind_and_latch_nothing(data: bytes, kind: str) -> None:
+    stream = stream_of()
+    assert stream.receive_rtp(data, PHONE, 0.0) == []
+    assert stream.dropped == {kind: 1}
+    assert stream.last_received is None
+    assert stream.deadline() is None
+
+
+def test_a_zero_length_packet_keeps_its_place_and_makes_no_sound() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    events += stream.receive_rtp(rtp(2, b""), PHONE, 0.02)
+    events += stream.receive_rtp(rtp(3, ts=320), PHONE, 0.04)
+    assert audio(events) == b"s" * 320
+    assert stream.dropped == {"empty": 1}
+    assert stream.reorder.counters.lost == 0
+
+
+def test_before_the_first_configuration_nothing_goes_in_or_out() -> None:
+    stream = RtpStream()
+    assert stream.receive_rtp(rtp(1), PHONE, 0.0) == []
+    assert stream.receive_rtcp(receiver_report(1), PHONE, 0.0) == []
+    assert stream.next_packet(0.0) is stream.next_rtcp(0.0) is stream.bye() is stream.destination is None
+    assert stream.on_timer(0.0) == []
+    assert not stream.is_timed_out(100.0, 1.0)
+    assert stream.dropped == {"unconfigured": 2}
+    assert stream.snapshot().packets_received == 0
+
+
+@given(
+    st.lists(st.binary(max_size=60), max_size=40),
+    st.sampled_from([b"", b"\x80\x00", b"\x80\x65", b"\x81\xc8"]),
+)
+def test_garbage_never_raises_and_never_sounds_from_a_stranger(blobs: list[bytes], prefix: bytes) -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    for n, blob in enumerate(blobs):
+        now = n * 0.001
+        assert stream.receive_rtp(prefix + blob, STRANGER, now) == []
+        stream.receive_rtcp(prefix + blob, PHONE_RTCP, now)
+        stream.receive_rtp(prefix + blob, PHONE, now)
+        stream.on_timer(now)
+    assert stream.destination == PHONE
+
+
+def test_telephone_event_bytes_never_reach_the_sound() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    for n in range(6):
+        report = TelephoneEvent(5, n >= 3, 10, min(n + 1, 4) * 160)
+        events += stream.receive_rtp(rtp(2 + n, report.serialize(), pt=101, ts=320), PHONE, 0.02 + n * 0.02)
+    events += stream.receive_rtp(rtp(8), PHONE, 0.14)
+    assert [event for event in events if isinstance(event, DigitReceived)] == [DigitReceived("5", 80)]
+    # the model's clock: eight packets' time, the press as silence
+    assert audio(events) == b"s" * 160 + PCMU.silence * 960 + b"s" * 160
+    assert stream.reorder.counters.lost == 0
+
+
+def test_recorded_digits_with_an_ssrc_of_their_own_do_not_disturb_the_sound() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    for n in range(3):
+        report = TelephoneEvent(1, True, 10, 800).serialize()
+        events += stream.receive_rtp(rtp(9000 + n, report, pt=101, ssrc=4711), PHONE, 0.01)
+        events += stream.receive_rtp(rtp(2 + n), PHONE, 0.02 + n * 0.02)
+    assert [event for event in events if not isinstance(event, AudioFrame)] == [
+        SourceLatched(PHONE),
+        DigitReceived("1", 100),
+    ]
+    assert audio(events) == b"s" * 640
+
+
+def test_a_digit_whose_end_was_lost_comes_by_the_timer() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1, TelephoneEvent(3, False, 10, 160).serialize(), pt=101), PHONE, 1.0)
+    deadline = stream.deadline()
+    assert deadline is not None
+    assert stream.on_timer(deadline) == [DigitReceived("3", 20)]
+
+
+def test_comfort_noise_and_broken_events_are_no_sound() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    events += stream.receive_rtp(rtp(2, b"\x40", pt=13), PHONE, 0.02)
+    events += stream.receive_rtp(rtp(3, b"\x05", pt=101), PHONE, 0.04)
+    events += stream.receive_rtp(rtp(4, b"\x05", pt=13, ssrc=1234), PHONE, 0.05)
+    events += stream.receive_rtp(rtp(4), PHONE, 0.06)
+    assert audio(events) == b"s" * 160 + PCMU.silence * 320 + b"s" * 160
+    assert stream.dropped == {"comfort_noise": 2, "bad_event": 1}
+
+
+# -- loss, restarts ------------------------------------------------------------------------------------
+
+
+def test_a_lost_packet_is_concealed_in_its_length() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    assert stream.receive_rtp(rtp(3), PHONE, 0.04) == []
+    assert stream.deadline() == pytest.approx(0.1)
+    events += stream.on_timer(0.1)
+    assert [(e.samples, e.concealed) for e in events if isinstance(e, AudioFrame)] == [
+        (160, False),
+        (160, True),
+        (160, False),
+    ]
+    assert stream.concealed_frames == 1
+    assert stream.snapshot().packets_lost == 1
+
+
+def test_concealment_fades_to_silence() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1, b"\x80" * 160), PHONE, 0.0)  # the loudest code
+    stream.receive_rtp(rtp(12), PHONE, 0.22)
+    (concealed, _) = stream.on_timer(1.0)
+    assert isinstance(concealed, AudioFrame)
+    assert concealed.samples == 1600
+    loudness = abs(PCMU.decode(concealed.payload).astype(int))
+    assert loudness[0] > 30_000
+    assert (loudness[480:] == 0).all()
+    assert (loudness[:-1] >= loudness[1:]).all()
+    assert len(events) == 2
+
+
+def test_a_long_silence_is_made_up_only_to_a_bound() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1, ts=0), PHONE, 0.0)
+    events = stream.receive_rtp(rtp(2, ts=60 * 8000), PHONE, 60.0)
+    assert len(audio(events)) == 10 * 8000 + 160
+    assert stream.unfilled_samples == 50 * 8000 - 160
+
+
+def test_an_ssrc_change_goes_on_with_the_new_stream_and_keeps_the_sums() -> None:
+    stream = stream_of()
+    events = stream.receive_rtp(rtp(1), PHONE, 0.0)
+    events += stream.receive_rtp(rtp(3), PHONE, 0.04)  # held
+    events += stream.receive_rtp(rtp(50_000, b"n" * 160, ssrc=78), PHONE, 0.06)
+    assert SsrcChanged(77, 78) in events
+    payload = audio(events)
+    assert len(payload) == 640
+    assert payload.endswith(b"s" * 160 + b"n" * 160)
+    assert stream.snapshot().packets_received == 3
+    assert stream.snapshot().packets_lost == 1
+
+
+# -- codecs and hold -----------------------------------------------------------------------------------
+
+
+def test_a_codec_change_on_the_wire_keeps_the_applications_codec() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    stream.configure(replace(CONFIG, codec=PCMA, payload_type=8))
+    assert stream.app_codec is PCMU
+    assert stream.codec is PCMA
+    payload = bytes(range(160))
+    assert audio(stream.receive_rtp(rtp(2, payload), PHONE, 0.02)) == payload  # still under way
+    assert audio(stream.receive_rtp(rtp(3, payload, pt=8), PHONE, 0.04)) == payload.translate(PCMA_TO_PCMU)
+    stream.playout.append("a", payload)
+    sent = packet_of(stream.next_packet(0.06))
+    assert sent.payload_type == 8
+    assert sent.payload == payload.translate(PCMU_TO_PCMA)
+    assert packet_of(stream.next_packet(0.08)).payload == PCMA.silence * 160
+
+
+@pytest.mark.parametrize(
+    ("direction", "sends", "hears"),
+    [
+        ("sendrecv", True, True),
+        ("sendonly", True, False),
+        ("recvonly", False, True),
+        ("inactive", False, False),
+    ],
+)
+def test_hold(direction: Direction, sends: bool, hears: bool) -> None:
+    stream = stream_of(replace(CONFIG, direction=direction))
+    stream.playout.append("a", b"a" * 160)
+    assert (stream.next_packet(0.0) is not None) is sends
+    assert stream.playout.is_idle is sends  # what is not sent waits
+    assert bool(audio(stream.receive_rtp(rtp(1), PHONE, 0.0))) is hears
+    assert stream.dropped == ({} if hears else {"on_hold": 1})
+    assert stream.destination == PHONE
+
+
+def test_media_times_out_but_never_on_hold() -> None:
+    stream = stream_of()
+    assert not stream.is_timed_out(10.0, 5.0)  # counts from the first question
+    assert stream.is_timed_out(15.0, 5.0)
+    stream.receive_rtp(rtp(1), PHONE, 16.0)
+    assert not stream.is_timed_out(20.9, 5.0)
+    stream.configure(replace(CONFIG, direction="recvonly"))
+    assert not stream.is_timed_out(500.0, 5.0)
+    stream.configure(CONFIG)
+    assert not stream.is_timed_out(501.0, 5.0)  # resumed: a full time-out from now
+    assert stream.is_timed_out(506.0, 5.0)
+
+
+def test_resume_after_hold_has_a_marker_and_the_clock_ran_on() -> None:
+    stream = stream_of()
+    first = packet_of(stream.next_packet(0.0))
+    stream.configure(replace(CONFIG, direction="inactive"))
+    for tick in range(1, 50):
+        assert stream.next_packet(tick * 0.02) is None
+    stream.configure(CONFIG)
+    second = packet_of(stream.next_packet(1.0))
+    assert (first.marker, second.marker) == (1, 1)
+    assert (second.timestamp - first.timestamp) % 2**32 == 8000
+    assert second.sequence_number == (first.sequence_number + 1) % 65536
+
+
+# -- the way out ---------------------------------------------------------------------------------------
+
+
+def test_the_rtp_clock_runs_on_silence() -> None:
+    stream = stream_of()
+    packets = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(5)]
+    assert [p.sequence_number for p in packets] == [65535, 0, 1, 2, 3]
+    assert [p.timestamp for p in packets] == [2**32 - 160, 0, 160, 320, 480]
+    assert [p.marker for p in packets] == [1, 0, 0, 0, 0]
+    assert {p.payload for p in packets} == {PCMU.silence * 160}
+    assert (stream.packets_sent, stream.octets_sent) == (5, 800)
+
+
+def test_without_silence_the_timestamp_advances_and_the_marker_shows_the_pause() -> None:
+    stream = stream_of(send_silence=False)
+    assert stream.next_packet(0.0) is None
+    assert stream.next_packet(0.02) is None
+    stream.playout.append("a", b"a" * 320)
+    packets = [packet_of(stream.next_packet(tick * 0.02)) for tick in (2, 3)]
+    assert [p.timestamp for p in packets] == [160, 320]
+    assert [p.marker for p in packets] == [1, 0]
+    assert stream.next_packet(0.08) is None
+    stream.playout.append("a", b"a" * 160)
+    assert packet_of(stream.next_packet(0.1)).marker == 1
+
+
+def test_a_late_tick_does_not_move_the_clock_but_a_skipped_stretch_does() -> None:
+    stream = stream_of()
+    times = [0.0, 0.032, 0.040, 0.061, 0.061 + 1.0]
+    stamps = [packet_of(stream.next_packet(now)).timestamp for now in times]
+    assert [(b - a) % 2**32 for a, b in zip(stamps, stamps[1:], strict=False)] == [160, 160, 160, 8000]
+
+
+@pytest.mark.parametrize(
+    ("ptime_ms", "ticks", "length"), [(20, 1, 160), (40, 2, 320), (60, 3, 480), (10, 1, 160)]
+)
+def test_ptime_is_kept_in_whole_ticks(ptime_ms: int, ticks: int, length: int) -> None:
+    stream = stream_of(replace(CONFIG, ptime_ms=ptime_ms))
+    sent = [stream.next_packet(tick * 0.02) for tick in range(ticks * 4)]
+    packets = [parse_rtp(data) for data in sent if data is not None]
+    assert len(packets) == 4
+    assert {len(p.payload) for p in packets} == {length}
+    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in zip(packets, packets[1:], strict=False)} == {
+        length
+    }
+
+
+def test_digits_go_out_while_the_sound_waits() -> None:
+    stream, phone = stream_of(), stream_of(replace(CONFIG, remote=NAT))
+    stream.playout.append("a", b"a" * 320)
+    stream.send_digits("1#", duration_ms=60, pause_ms=40)
+    events: list[StreamEvent] = []
+    for tick in range(40):
+        now = tick * 0.02
+        data = stream.next_packet(now)
+        assert data is not None
+        events += phone.receive_rtp(data, NAT, now)
+    assert [e.digit for e in events if isinstance(e, DigitReceived)] == ["1", "#"]
+    assert audio(events).count(b"a") == 320
+    assert phone.reorder.counters.lost == 0
+
+
+def test_digits_are_refused_without_negotiation() -> None:
+    stream = stream_of(replace(CONFIG, telephone_event_pt=None))
+    with pytest.raises(RtpError, match="telephone events"):
+        stream.send_digits("1")
+
+
+# -- RTCP ----------------------------------------------------------------------------------------------
+
+
+def test_reports_go_out_about_every_five_seconds_and_tell_loss_and_round_trip() -> None:
+    agent, phone = stream_of(), stream_of(replace(CONFIG, remote=NAT))
+    phone.ssrc = 1
+    reports: list[RemoteReport] = []
+    sent_at: list[float] = []
+    for tick in range(1500):
+        now = tick * 0.02
+        data = agent.next_packet(now)
+        assert data is not None
+        if tick % 10:
+            phone.receive_rtp(data, NAT, now + 0.05)
+        for here, there, addr in ((agent, phone, NAT), (phone, agent, PHONE)):
+            report = here.next_rtcp(now)
+            if report is not None:
+                there_events = there.receive_rtcp(report, (addr[0], addr[1] + 1), now + 0.05)
+                if here is phone:
+                    sent_at.append(now)
+                    reports += [e for e in there_events if isinstance(e, RemoteReport)]
+    assert 4 <= len(sent_at) <= 11
+    assert all(1.2 <= b - a <= 7.6 for a, b in zip(sent_at, sent_at[1:], strict=False))
+    assert reports[-1].fraction_lost == pytest.approx(0.1, abs=0.02)
+    assert reports[-1].rtt_ms == pytest.approx(100, abs=1)
+    assert phone.snapshot().packets_lost == pytest.approx(150, abs=1)
+
+
+def test_an_sr_carries_what_was_sent() -> None:
+    stream = stream_of()
+    for tick in range(500):
+        stream.next_packet(tick * 0.02)
+        data = stream.next_rtcp(tick * 0.02)
+        if data is not None:
+            (report, _) = parse_rtcp(data)
+            assert isinstance(report, RtcpSrPacket)
+            assert report.sender_info.packet_count == tick + 1
+            assert report.sender_info.octet_count == (tick + 1) * 160
+            return
+    pytest.fail("no report within ten seconds")
+
+
+def test_rtcp_is_believed_only_from_the_medias_host() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    assert stream.receive_rtcp(receiver_report(9) + bye(9), STRANGER, 0.0) == []
+    assert stream.receive_rtcp(receiver_report(9) + bye(9), (NAT[0], 62001), 0.0) == [RemoteBye()]
+    assert stream.rtcp_destination == (NAT[0], 62001)
+    assert stream.dropped == {"rtcp_wrong_source": 1}
+
+
+def test_muxed_rtcp_shares_the_port() -> None:
+    stream = stream_of(replace(CONFIG, remote_rtcp=PHONE))
+    assert stream.is_rtcp_muxed
+    assert stream.rtcp_destination == PHONE
+    assert stream.receive_rtp(receiver_report(9) + bye(9), PHONE, 0.0) == [RemoteBye()]
+
+
+# -- two cores over a bad line -------------------------------------------------------------------------
+
+
+@given(seed=st.integers(0, 2**32), loss=st.floats(0, 0.2), jitter_ms=st.floats(0, 80))
+def test_two_streams_over_a_line_with_loss_jitter_and_duplicates(
+    seed: int, loss: float, jitter_ms: float
+) -> None:
+    """What arrives is what was sent, in order and in time: each frame of the item says its own number."""
+    chance = random.Random(seed)
+    agent = stream_of()
+    phone = RtpStream(2)
+    phone.configure(replace(CONFIG, codec=PCMU, remote=NAT))
+    count = 150
+    agent.playout.append("item", b"".join(bytes([n]) * 160 for n in range(count)))
+    agent.playout.end_item("item")
+    flying: list[tuple[float, bytes]] = []
+    for tick in range(count):
+        data = agent.next_packet(tick * 0.02)
+        assert data is not None
+        if tick in (0, count - 1):  # the ends are defined
+            flying.append((tick * 0.02 + (0.2 if tick else 0), data))
+        elif chance.random() >= loss:
+            copies = 1 + (chance.random() < 0.1)
+            flying += [(tick * 0.02 + chance.random() * jitter_ms / 1000, data) for _ in range(copies)]
+    heard: list[StreamEvent] = []
+    for at, data in sorted(flying):
+        while (deadline := phone.deadline()) is not None and deadline <= at:
+            heard += phone.on_timer(deadline)
+        heard += phone.receive_rtp(data, NAT, at)
+    while (deadline := phone.deadline()) is not None:
+        heard += phone.on_timer(deadline)
+    frames = [event for event in heard if isinstance(event, AudioFrame)]
+    assert sum(frame.samples for frame in frames) == count * 160
+    position = 0
+    for frame in frames:
+        if not frame.concealed:
+            assert frame.payload == bytes([position // 160]) * 160
+        position += frame.samples
+    assert agent.playout.sent_ms("item") == count * 20
