@@ -236,7 +236,9 @@ class LedgerWriter:
         batch = statements.build(fact for group in groups for fact in group)
         if not batch:
             return
-        query = ";".join(statement.sql for statement in batch).encode()
+        # The server gives up first: a statement left behind must not run after its repetition.
+        limit = f"SET LOCAL statement_timeout = {max(1, int(self._write_timeout_s * 800))}"
+        query = ";".join([limit, *(statement.sql for statement in batch)]).encode()
         arrays = [clean.dumps(statement.rows) for statement in batch]
         connection = await self._connected()
         task = asyncio.ensure_future(_execute(connection, query, arrays))
@@ -248,7 +250,8 @@ class LedgerWriter:
             if not task.done():  # psycopg's own cancellation would wait for a server that may hang
                 self._sever()
                 await asyncio.wait((task,))
-                task.cancel()
+                if not task.cancelled():
+                    task.exception()  # looked at: nobody else does when we are cancelled ourselves
         counts = task.result()
         self._written += sum(len(group) for group in groups)
         for statement, count in zip(batch, counts, strict=True):
@@ -307,8 +310,8 @@ async def _execute(connection: Connection, query: bytes, arrays: list[str]) -> l
     """All statements in one round trip and one implicit transaction; the row count of each."""
     async with connection.cursor() as cursor:
         await cursor.execute(query, arrays)
-        counts = [cursor.rowcount]
-        while cursor.nextset():
+        counts = []
+        while cursor.nextset():  # the first result is that of SET
             counts.append(cursor.rowcount)
     return counts
 

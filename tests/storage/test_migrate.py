@@ -1,0 +1,200 @@
+"""Migrations on an empty database and on the shapes in the wild."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from storage.errors import BadDsn, DatabaseUnreachable, MigrationError
+from storage.migrate import check, holes, load, migrate
+from storage.sqlsplit import split
+from tests.storage import shapes
+
+TABLES = ("voice_calls", "transcripts", "voice_events", "voice_memories", "mcp_tool_calls", "wa_threads")
+
+
+def rows(dsn: str, query: str) -> list[dict[str, Any]]:
+    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def run(dsn: str, script: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(script.encode())
+
+
+def catalogue(dsn: str) -> list[dict[str, Any]]:
+    return rows(
+        dsn,
+        "SELECT 'column' AS kind, table_name || '.' || column_name AS name, "
+        "data_type || coalesce(column_default, '') AS def "
+        "FROM information_schema.columns WHERE table_schema IN ('public', 'sipua') UNION ALL "
+        "SELECT 'constraint', conrelid::regclass::text || '.' || conname, pg_get_constraintdef(oid) "
+        "FROM pg_constraint WHERE connamespace = 'public'::regnamespace UNION ALL "
+        "SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL "
+        "SELECT 'policy', policyname, coalesce(qual, '') || coalesce(with_check, '') FROM pg_policies "
+        "ORDER BY 1, 2, 3",
+    )
+
+
+async def test_empty_database_twice(empty_database: str) -> None:
+    assert any("voice_calls" in line for line in await check(empty_database))
+    first = await migrate(empty_database)
+    before = catalogue(empty_database)
+    second = await migrate(empty_database)
+    assert first.applied == tuple(m.file for m in load())
+    assert first.already == ()
+    assert second.applied == ()
+    assert second.already == first.applied
+    assert await check(empty_database) == []
+    assert await holes(empty_database) == []
+    assert catalogue(empty_database) == before
+
+
+async def test_history_is_as_supabase_keeps_it(database: str) -> None:
+    (row,) = rows(database, "SELECT version, name, statements FROM supabase_migrations.schema_migrations")
+    (migration,) = load()[:1]
+    assert (row["version"], row["name"]) == (migration.version, migration.name)
+    assert row["statements"][0].startswith("DO $$")
+
+
+@pytest.mark.parametrize("shape", ["v1", "v2", "october"])
+async def test_old_shapes_keep_every_row(empty_database: str, shape: str) -> None:
+    run(empty_database, shapes.seed(shape))
+    before = {table: len(rows(empty_database, f"SELECT 1 FROM {table}")) for table in TABLES}
+    await migrate(empty_database)
+    assert await check(empty_database) == []
+    assert await holes(empty_database) == []
+    assert {table: len(rows(empty_database, f"SELECT 1 FROM {table}")) for table in TABLES} == before
+    calls = rows(empty_database, "SELECT * FROM voice_calls ORDER BY id")
+    assert all(call["status"] and call["channel"] for call in calls)
+    run(empty_database, "INSERT INTO transcripts (call_id, role, content) SELECT id, 'caller', 'x' FROM voice_calls")
+    run(empty_database, "INSERT INTO voice_events (call_id, type) SELECT id, 'tool_call' FROM voice_calls")
+
+
+@pytest.mark.parametrize("shape", ["v1", "v2", "october"])
+async def test_the_files_themselves_may_run_again(empty_database: str, shape: str) -> None:
+    run(empty_database, shapes.seed(shape))
+    await migrate(empty_database)
+    before = catalogue(empty_database)
+    run(empty_database, "DELETE FROM supabase_migrations.schema_migrations")
+    await migrate(empty_database)
+    assert catalogue(empty_database) == before
+
+
+async def test_october_words_are_brought_to_the_list(empty_database: str) -> None:
+    run(empty_database, shapes.seed("october"))
+    await migrate(empty_database)
+    calls = rows(empty_database, "SELECT * FROM voice_calls ORDER BY id")
+    assert [c["status"] for c in calls] == ["in_progress", "completed", "initiated", "completed"]
+    assert [c["channel"] for c in calls] == ["voice", "voice", "voice", "whatsapp"]
+    assert calls[0]["metadata"] == {"status_as_written": "In-Progress"}
+    assert calls[1]["metadata"] == {"a": 1}
+    assert calls[0]["created_at"] == calls[0]["started_at"]
+    assert rows(empty_database, "SELECT sum(total_calls) AS n FROM voice_call_kpis")[0]["n"] == 4
+    run(empty_database, "INSERT INTO voice_calls (direction, status) VALUES ('inbound', 'ended')")
+    assert len(rows(empty_database, "SELECT 1 FROM voice_calls WHERE status = 'completed'")) == 3
+
+
+async def test_longer_lists_of_others_are_kept(empty_database: str) -> None:
+    run(empty_database, shapes.seed("v1"))
+    run(
+        empty_database,
+        "ALTER TABLE voice_events DROP CONSTRAINT voice_events_type_check, "
+        "ADD CONSTRAINT voice_events_type_check CHECK (type IN ('ringing', 'of_theirs'))",
+    )
+    await migrate(empty_database)
+    for word in ("of_theirs", "openai_response_done"):
+        run(empty_database, f"INSERT INTO voice_events (type) VALUES ('{word}')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        run(empty_database, "INSERT INTO voice_events (type) VALUES ('nonsense')")
+
+
+GRANT_AGAIN = "GRANT ALL ON ALL TABLES IN SCHEMA public TO anon, authenticated; "
+
+
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+@pytest.mark.parametrize("shape", ["", "v1", "october"])
+async def test_nobody_forges_a_consent(empty_database: str, role: str, shape: str) -> None:
+    if shape:
+        run(empty_database, shapes.seed(shape))
+    await migrate(empty_database)
+    forge = f"SET ROLE {role}; INSERT INTO public.call_consents (consent_text, consent_result) VALUES ('x', true)"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+        run(empty_database, forge)
+    run(empty_database, GRANT_AGAIN)  # as the platform's own file does
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        run(empty_database, forge)
+    assert f"role {role} has privileges on public.call_consents" in await holes(empty_database)
+    run(empty_database, f"SET ROLE service_role; {forge.split(';')[1]}")
+
+
+async def test_two_processes_at_once(empty_database: str) -> None:
+    reports = await asyncio.gather(*(migrate(empty_database) for _ in range(4)))
+    assert sorted(len(report.applied) for report in reports) == [0, 0, 0, len(load())]
+    assert await check(empty_database) == []
+
+
+async def test_foreign_versions_stay(empty_database: str) -> None:
+    await migrate(empty_database)
+    run(empty_database, "INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('20240101000000')")
+    report = await migrate(empty_database)
+    assert report.foreign == ("20240101000000",)
+    assert len(rows(empty_database, "SELECT 1 FROM supabase_migrations.schema_migrations")) == len(load()) + 1
+
+
+async def test_error_names_file_line_and_statement(empty_database: str, tmp_path: Path) -> None:
+    good = tmp_path / "20260101000000_one.sql"
+    good.write_text("CREATE TABLE one (x text DEFAULT ';'); -- a;b\n")
+    bad = tmp_path / "20260102000000_two.sql"
+    bad.write_text("CREATE TABLE two ();\n\n-- why\nALTER TABLE nowhere ADD x int;\n")
+    with pytest.raises(MigrationError, match=r"20260102000000_two\.sql, line 4 \(ALTER TABLE nowhere.*does not exist") as e:
+        await migrate(empty_database, folder=tmp_path)
+    assert e.value.statement == "ALTER TABLE nowhere ADD x int"
+    assert rows(empty_database, "SELECT to_regclass('one') AS one, to_regclass('two') AS two") == [
+        {"one": "one", "two": None}
+    ]
+    bad.write_text("SELECT 1")
+    assert (await migrate(empty_database, folder=tmp_path)).applied == (bad.name,)
+    good.write_text("SELECT 2")
+    with pytest.raises(MigrationError, match="changed after it had been applied"):
+        await migrate(empty_database, folder=tmp_path)
+
+
+def test_file_names_are_checked(tmp_path: Path) -> None:
+    (tmp_path / "1_x.sql").write_text("SELECT 1")
+    with pytest.raises(MigrationError, match=r"1_x\.sql"):
+        load(tmp_path)
+
+
+def test_split_knows_quotes_and_comments() -> None:
+    text = "-- a;\nSELECT ';', \";\", $$;$$, $f$ $$;$$ $f$; /* ; */\n\n; SELECT 2 -- end;\n"
+    assert [(s.text, s.line) for s in split(text)] == [
+        ("SELECT ';', \";\", $$;$$, $f$ $$;$$ $f$", 2),
+        ("SELECT 2 -- end;", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dsn", "error", "says"),
+    [
+        ("postgresql://u:geheim@127.0.0.1:1/x", DatabaseUnreachable, "refused"),
+        ("postgresql://u:geheim@db.example.com/x?sslmode=disable", BadDsn, "plain text"),
+        ("postgres//u:geheim@nonsense", BadDsn, "cannot be parsed"),
+    ],
+)
+async def test_wrong_dsn(dsn: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says) as caught:
+        await migrate(dsn)
+    assert "geheim" not in str(caught.value)
+
+
+async def test_missing_database_is_not_worth_a_retry(postgres_server: str) -> None:
+    with pytest.raises(DatabaseUnreachable, match="does not exist") as caught:
+        await migrate(postgres_server.replace("/postgres?", "/nothere?"))
+    assert not caught.value.retryable
