@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable
 
 from .events import Address, StreamEvent
-from .ports import PortAllocator
 from .stream import RtpStream
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class MediaTransport:
         "_local",
         "_loop",
         "_on_events",
-        "_ports",
+        "_release",
         "_rtcp",
         "_rtp",
         "_timer",
@@ -50,25 +49,25 @@ class MediaTransport:
     def __init__(
         self,
         stream: RtpStream,
-        ports: PortAllocator,
-        bind: str,
+        sockets: tuple[socket.socket, socket.socket],
         on_events: Callable[[list[StreamEvent]], None],
         *,
+        release: Callable[[int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bind a pair of ``ports`` on ``bind`` and begin to read. Raises NoPortError or RtpError."""
+        """Begin to read a pair of ``PortAllocator.open_pair``; ``release`` gets the RTP port after ``close``."""
         self.stream = stream
         self.send_errors = 0  # the kernel refused: full buffer, ICMP error, no route
         self.receive_errors = 0
         self.callback_errors = 0  # on_events raised: our own bug, logged
         self._on_events = on_events
         self._clock = clock
-        self._ports = ports
+        self._release = release
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._loop = asyncio.get_running_loop()
-        self._rtp, self._rtcp = ports.open_pair(bind)
+        self._rtp, self._rtcp = sockets
         self._local: Address = self._rtp.getsockname()[:2]
         self._loop.add_reader(self._rtp.fileno(), self._read_rtp)
         self._loop.add_reader(self._rtcp.fileno(), self._read_rtcp)
@@ -170,4 +169,5 @@ class MediaTransport:
         for sock in (self._rtp, self._rtcp):
             self._loop.remove_reader(sock.fileno())
             sock.close()
-        self._ports.release(self._local[1])
+        if self._release is not None:
+            self._release(self._local[1])

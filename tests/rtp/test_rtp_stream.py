@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -160,7 +161,7 @@ def test_before_the_first_configuration_nothing_goes_in_or_out() -> None:
     stream = RtpStream()
     assert stream.receive_rtp(rtp(1), PHONE, 0.0) == []
     assert stream.receive_rtcp(receiver_report(1), PHONE, 0.0) == []
-    assert stream.next_packet(0.0) is stream.next_rtcp(0.0) is stream.bye() is stream.destination is None
+    assert [stream.next_packet(0.0), stream.next_rtcp(0.0), stream.bye(), stream.destination] == [None] * 4
     assert stream.on_timer(0.0) == []
     assert not stream.is_timed_out(100.0, 1.0)
     assert stream.dropped == {"unconfigured": 2}
@@ -201,7 +202,7 @@ def test_recorded_digits_with_an_ssrc_of_their_own_do_not_disturb_the_sound() ->
     events = stream.receive_rtp(rtp(1), PHONE, 0.0)
     for n in range(3):
         report = TelephoneEvent(1, True, 10, 800).serialize()
-        events += stream.receive_rtp(rtp(9000 + n, report, pt=101, ssrc=4711), PHONE, 0.01)
+        events += stream.receive_rtp(rtp(9000 + n, report, pt=101, ts=5, ssrc=4711), PHONE, 0.01)
         events += stream.receive_rtp(rtp(2 + n), PHONE, 0.02 + n * 0.02)
     assert [event for event in events if not isinstance(event, AudioFrame)] == [
         SourceLatched(PHONE),
@@ -376,7 +377,7 @@ def test_a_late_tick_does_not_move_the_clock_but_a_skipped_stretch_does() -> Non
     stream = stream_of()
     times = [0.0, 0.032, 0.040, 0.061, 0.061 + 1.0]
     stamps = [packet_of(stream.next_packet(now)).timestamp for now in times]
-    assert [(b - a) % 2**32 for a, b in zip(stamps, stamps[1:], strict=False)] == [160, 160, 160, 8000]
+    assert [(b - a) % 2**32 for a, b in pairwise(stamps)] == [160, 160, 160, 8000]
 
 
 @pytest.mark.parametrize(
@@ -388,9 +389,7 @@ def test_ptime_is_kept_in_whole_ticks(ptime_ms: int, ticks: int, length: int) ->
     packets = [parse_rtp(data) for data in sent if data is not None]
     assert len(packets) == 4
     assert {len(p.payload) for p in packets} == {length}
-    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in zip(packets, packets[1:], strict=False)} == {
-        length
-    }
+    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in pairwise(packets)} == {length}
 
 
 def test_digits_go_out_while_the_sound_waits() -> None:
@@ -436,7 +435,7 @@ def test_reports_go_out_about_every_five_seconds_and_tell_loss_and_round_trip() 
                     sent_at.append(now)
                     reports += [e for e in there_events if isinstance(e, RemoteReport)]
     assert 4 <= len(sent_at) <= 11
-    assert all(1.2 <= b - a <= 7.6 for a, b in zip(sent_at, sent_at[1:], strict=False))
+    assert all(1.2 <= b - a <= 7.6 for a, b in pairwise(sent_at))
     assert reports[-1].fraction_lost == pytest.approx(0.1, abs=0.02)
     assert reports[-1].rtt_ms == pytest.approx(100, abs=1)
     assert phone.snapshot().packets_lost == pytest.approx(150, abs=1)

@@ -1,0 +1,129 @@
+"""The schedule by table, the guard around senders, and the real ticker on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import uvloop
+
+from rtp.pacer import LatenessHistogram, Pacer, Schedule
+
+
+class Counter:
+    """A sender that notes its ticks, and raises or acts on request."""
+
+    def __init__(self, act: Callable[[int], None] | None = None) -> None:
+        self.ticks: list[float] = []
+        self._act = act
+
+    def tick(self, now: float) -> None:
+        self.ticks.append(now)
+        if self._act is not None:
+            self._act(len(self.ticks))
+
+
+@pytest.mark.parametrize(
+    ("asked_at_ms", "ticks_ms", "skipped"),
+    [
+        ([0, 20, 40], [[0], [20], [40]], 0),
+        ([3, 27, 41], [[0], [20], [40]], 0),  # lateness does not move the schedule
+        ([0, 19.5], [[0], [20]], 0),  # a timer that rings early
+        ([0, 10, 18.5], [[0], [], []], 0),
+        ([0, 65], [[0], [20, 40, 60]], 0),  # made good at once
+        ([0, 1005], [[0], [940, 960, 980, 1000]], 46),  # a stall: the newest four, the rest skipped
+    ],
+)
+def test_schedule(asked_at_ms: list[float], ticks_ms: list[list[float]], skipped: int) -> None:
+    schedule = Schedule(5.0)
+    done = [[round((t - 5.0) * 1000) for t in schedule.due(5.0 + at / 1000)] for at in asked_at_ms]
+    assert done == ticks_ms
+    assert schedule.skipped == skipped
+    assert schedule.next_due == pytest.approx(
+        5.0 + (max(tick for ticks in done for tick in ticks) + 20) / 1000
+    )
+
+
+def test_the_schedule_does_not_drift_in_a_day() -> None:
+    schedule = Schedule(1000.0)
+    now = 1000.0
+    for n in range(100_000):
+        (tick,) = schedule.due(now + 0.003)
+        assert tick == pytest.approx(1000.0 + n * 0.02, abs=1e-9)
+        now = schedule.next_due
+
+
+def test_one_bad_sender_is_removed_and_its_owner_told(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: int) -> None:
+        raise ZeroDivisionError("a bug")
+
+    pacer = Pacer()
+    good, bad, also_good = Counter(), Counter(fail), Counter()
+    told: list[Exception] = []
+    pacer.add(good)
+    pacer.add(bad, told.append)
+    pacer.add(also_good)
+    with caplog.at_level(logging.ERROR):
+        pacer.tick(0.0)
+        pacer.tick(0.02)
+    assert (len(good.ticks), len(bad.ticks), len(also_good.ticks)) == (2, 1, 2)
+    assert [type(exc) for exc in told] == [ZeroDivisionError]
+    assert (len(pacer), pacer.failed) == (2, 1)
+    assert "a bug" in caplog.text
+
+
+def test_an_owner_that_raises_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    pacer = Pacer()
+    good = Counter()
+    pacer.add(Counter(fail), fail)
+    pacer.add(good)
+    with caplog.at_level(logging.ERROR):
+        pacer.tick(0.0)
+    assert len(good.ticks) == 1
+
+
+def test_a_sender_may_be_removed_from_within_a_tick() -> None:
+    pacer = Pacer()
+    other = Counter()
+    pacer.add(Counter(lambda _: pacer.remove(other)))
+    pacer.add(other)
+    pacer.tick(0.0)
+    assert other.ticks == []
+
+
+def test_lateness_is_ready_for_a_histogram() -> None:
+    histogram = LatenessHistogram()
+    for late_ms in (-0.3, 0.5, 0.7, 30.0, 500.0):
+        histogram.add(late_ms)
+    rows = dict(histogram.cumulative())
+    assert (rows[0.5], rows[1.0], rows[20.0], rows[40.0], rows[float("inf")]) == (2, 3, 3, 4, 5)
+    assert histogram.max_ms == 500.0
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def main() -> list[float]:
+        done = asyncio.Event()
+        pacer = Pacer(0.005)
+        sender = Counter(lambda count: done.set() if count == 20 else None)
+        pacer.add(sender)
+        pacer.start()
+        pacer.start()  # twice is once
+        assert pacer.is_running
+        async with asyncio.timeout(10):
+            await done.wait()
+        pacer.stop()
+        assert not pacer.is_running
+        assert pacer.lateness.count > 0
+        return sender.ticks
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        ticks = runner.run(main())
+    steps = [(b - a) / 0.005 for a, b in pairwise(ticks)]
+    assert all(step == pytest.approx(round(step)) and round(step) >= 1 for step in steps)
