@@ -73,11 +73,15 @@ class Admission:
 
 def _acceptable(offer: AudioMedia, trunk: Trunk) -> str:
     if classify_address(offer.address) is AddressKind.UNUSABLE:
-        raise SdpError(f"c= address {offer.address} cannot receive RTP (multicast, reserved or not an address)")
+        raise SdpError(
+            f"c= address {offer.address} cannot receive RTP (multicast, reserved or not an address)"
+        )
     chosen = choose_codec(offer, trunk.codecs)
     if chosen is None:
         offered = ", ".join(f.name for f in offer.formats) or "nothing we know"
-        raise SdpError(f"no common codec: offered {offered}; trunk {trunk.name} allows {', '.join(trunk.codecs)}")
+        raise SdpError(
+            f"no common codec: offered {offered}; trunk {trunk.name} allows {', '.join(trunk.codecs)}"
+        )
     return chosen.name
 
 

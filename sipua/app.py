@@ -88,7 +88,9 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 
 def mapped(error: store.StoreError) -> SipuaError:
     """The storage package's errors in our tree: a bad DSN is the operator's to mend."""
-    return ConfigError(f"DATABASE_URL: {error}") if isinstance(error, store.BadDsn) else StoreError(str(error))
+    return (
+        ConfigError(f"DATABASE_URL: {error}") if isinstance(error, store.BadDsn) else StoreError(str(error))
+    )
 
 
 def backend_of(settings: Settings) -> OpenAIBackend:
@@ -255,11 +257,15 @@ async def _ledger_writer(dsn: str, settings: Settings, identity: Identity) -> As
     except store.StoreError as error:
         raise mapped(error) from error
     if closed:
-        log.warning("%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker)
+        log.warning(
+            "%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker
+        )
     writer = LedgerWriter(dsn, queue_limit=settings.database.queue_limit)
     writer.start()
     now = datetime.now(UTC)
-    writer.put((ProcessStarted(identity.instance, identity.node, identity.worker, now, os.getpid(), __version__),))
+    writer.put(
+        (ProcessStarted(identity.instance, identity.node, identity.worker, now, os.getpid(), __version__),)
+    )
     try:
         yield writer
     finally:
@@ -283,7 +289,9 @@ def _check_rtp_bind(address: str) -> None:
         try:
             probe.bind((address, 0))
         except OSError as error:
-            raise ConfigError(f"rtp.bind (or sip.bind) = {address!r}: not an address of this machine: {error.strerror}") from None
+            raise ConfigError(
+                f"rtp.bind (or sip.bind) = {address!r}: not an address of this machine: {error.strerror}"
+            ) from None
 
 
 def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:

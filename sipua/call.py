@@ -47,7 +47,7 @@ HANG_UP_TIMEOUT_S = 3.0
 RETRY_AFTER = ("Retry-After", "5")
 
 
-class CallOver(Exception):  # noqa: N818 - not an error: how a call's tasks are told that it has ended
+class CallOver(Exception):
     """Ends the call's task group."""
 
     def __init__(self, ending: Ending) -> None:

@@ -28,7 +28,7 @@ FOLLOWERS: dict[Phase, frozenset[Phase]] = {
 }
 
 
-class IllegalTransition(LocalError):  # noqa: N818 - named for what happened
+class IllegalTransition(LocalError):
     """A bug of ours: names both states."""
 
     reason = "illegal_transition"

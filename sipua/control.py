@@ -48,7 +48,9 @@ class ControlServer:
         address = _short(self.path)
         if self.path.exists():
             if await _is_alive(address):
-                raise LocalError(f"another sipua serve uses {self.path.parent}: give this one a SIPUA_STATE_DIR of its own")
+                raise LocalError(
+                    f"another sipua serve uses {self.path.parent}: give this one a SIPUA_STATE_DIR of its own"
+                )
             self.path.unlink()
         mask = os.umask(0o177)
         try:
@@ -136,7 +138,9 @@ async def _connect(state_path: Path) -> tuple[asyncio.StreamReader, asyncio.Stre
     try:
         return await asyncio.open_unix_connection(_short(path), limit=4 * 1024 * 1024)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise LocalError(f"no agent is running: nothing answers on {path} (start one with `sipua serve`)") from None
+        raise LocalError(
+            f"no agent is running: nothing answers on {path} (start one with `sipua serve`)"
+        ) from None
 
 
 async def _is_alive(address: str) -> bool:
@@ -160,7 +164,10 @@ def _short(path: Path) -> str:
     text = str(path)
     if len(os.fsencode(text)) <= SUN_PATH_LIMIT:
         return text
-    alias = Path(tempfile.gettempdir()) / f"sipua-{os.geteuid()}-{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:12]}"
+    alias = (
+        Path(tempfile.gettempdir())
+        / f"sipua-{os.geteuid()}-{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:12]}"
+    )
     with contextlib.suppress(FileExistsError):
         alias.symlink_to(path.parent, target_is_directory=True)
     return str(alias / path.name)

@@ -145,11 +145,15 @@ class Conversation:
             case ev.SpeechStarted():
                 self._speech_began[event.item_id] = now
                 return [
-                    Logged(event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}),
+                    Logged(
+                        event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
+                    ),
                     *self._interrupt(),
                 ]
             case ev.SpeechStopped():
-                return [Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})]
+                return [
+                    Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})
+                ]
             case ev.InputCommitted():
                 began = self._speech_began.pop(event.item_id, now)
                 self._order.reserve(event.item_id, "user", began.wall)
@@ -157,7 +161,9 @@ class Conversation:
             case ev.ItemAdded():
                 if event.role == "assistant":
                     self._order.reserve(event.item_id, "assistant", now.wall)
-                return [Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})]
+                return [
+                    Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})
+                ]
             case ev.ResponseCreated():
                 self.active_response = event.response_id
                 return [Logged(event.raw_type, {"response_id": event.response_id})]
@@ -246,7 +252,9 @@ class Conversation:
         return [Fault("response_failed", text)]
 
     def _service_error(self, event: ev.ServiceError) -> list[Action]:
-        text = f"{event.code or 'error'}: {event.message}" + (f" (param {event.param})" if event.param else "")
+        text = f"{event.code or 'error'}: {event.message}" + (
+            f" (param {event.param})" if event.param else ""
+        )
         if event.severity is Severity.BENIGN:
             return []
         if event.code == "session_expired":

@@ -40,7 +40,9 @@ def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[
             except TimeoutError:
                 parts[name] = f"no answer within {READY_TIMEOUT_S:g} s"
         ready = all(text == "ok" for text in parts.values())
-        return JSONResponse({"status": "ready" if ready else "not ready", "checks": parts}, 200 if ready else 503)
+        return JSONResponse(
+            {"status": "ready" if ready else "not ready", "checks": parts}, 200 if ready else 503
+        )
 
     async def scrape(_: Request) -> Response:
         refresh()
@@ -74,7 +76,9 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def running(app: Starlette, sock: socket.socket) -> AsyncIterator[tuple[str, int]]:
     """Serves ``app`` on ``sock`` while the context lasts; yields its (address, port)."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
+    )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     try:

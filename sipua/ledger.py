@@ -6,8 +6,7 @@ and logs. Nothing here blocks: the writer's queue is bounded and its overflow is
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -17,22 +16,21 @@ from sipua.outcome import Ending, Status
 from sipua.ports import CallOpening, Moment, SessionOpening
 from sipua.sip_message import mask_number
 from sipua.transcript import Segment
-from storage.errors import StoreError
 from storage.facts import (
     CallChanged,
     CallCreated,
     CallEnded,
     Event,
+    EventType,
     Fact,
+    Group,
     SessionEnded,
     SessionOpened,
     Transcript,
 )
 
-log = logging.getLogger(__name__)
-
 # Names on the wire → the CHECK list of voice_events.type (shared schema, rule 4).
-EVENT_TYPES = {
+EVENT_TYPES: dict[str, EventType] = {
     "session.created": "openai_session_created",
     "session.updated": "openai_session_updated",
     "response.created": "openai_response_created",
@@ -48,7 +46,7 @@ EVENT_TYPES = {
 class Writer(Protocol):
     """storage.writer.LedgerWriter, as far as this module needs it."""
 
-    def put(self, group: Sequence[Fact]) -> None: ...
+    def put(self, group: Group) -> None: ...
 
 
 class Ledger:
@@ -63,7 +61,9 @@ class Ledger:
         """The call's row, at its INVITE."""
         self.put(
             _created(opening, at, Status.INITIATED, self._identity),
-            _event(opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}),
+            _event(
+                opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
+            ),
         )
         self._feed.publish(
             {
@@ -81,7 +81,9 @@ class Ledger:
         """An INVITE of a known source that never became a call: one closed row."""
         self.put(
             _created(opening, at, Status.INITIATED, self._identity),
-            _event(opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}),
+            _event(
+                opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
+            ),
             CallEnded(
                 call_id=opening.id,
                 ended_at=at.wall,
@@ -94,11 +96,8 @@ class Ledger:
         )
 
     def put(self, *facts: Fact) -> None:
-        """Hands a group to the writer; a full queue is its loss to count, never the call's."""
-        try:
-            self._writer.put(facts)
-        except StoreError as error:
-            log.error("ledger: %s", error)
+        """Hands a group to the writer, which counts and announces what it must refuse; a call never waits."""
+        self._writer.put(facts)
 
 
 class Record:
@@ -125,7 +124,9 @@ class Record:
     def answered(self, at: Moment, codec: str) -> None:
         self._answered = at
         self._put(
-            CallChanged(call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata={"codec": codec}),
+            CallChanged(
+                call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata={"codec": codec}
+            ),
             _event(self.id, "answered", at.wall, {"codec": codec}),
         )
 
@@ -139,8 +140,14 @@ class Record:
 
     def session_ended(self, at: Moment, *, failed: bool) -> None:
         if self._session is not None:
-            status = "failed" if failed else "completed"
-            self._put(SessionEnded(id=self._session, call_id=self.id, ended_at=at.wall, status=status))
+            self._put(
+                SessionEnded(
+                    id=self._session,
+                    call_id=self.id,
+                    ended_at=at.wall,
+                    status="failed" if failed else "completed",
+                )
+            )
             self._session = None
 
     def transcript(self, segment: Segment, lang: str | None) -> None:
@@ -156,7 +163,9 @@ class Record:
                 confidence=segment.confidence,
                 t=segment.t,
             ),
-            _event(self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}),
+            _event(
+                self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}
+            ),
         )
         self._publish("transcript", role=segment.role, item=segment.item_id, text=segment.content, lang=lang)
 
@@ -174,9 +183,7 @@ class Record:
         self._publish("error", reason=reason, message=message)
 
     def first_audio(self, at: Moment, seconds: float) -> None:
-        self._put(
-            CallChanged(call_id=self.id, at=at.wall, first_time_to_assistant_seconds=round(seconds, 3))
-        )
+        self._put(CallChanged(call_id=self.id, at=at.wall, first_time_to_assistant_seconds=round(seconds, 3)))
         self._publish("first_audio", seconds=round(seconds, 3))
 
     def phase(self, phase: str) -> None:
@@ -260,7 +267,7 @@ def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening
     )
 
 
-def _event(call_id: UUID, type: str, t: datetime, payload: Mapping[str, Any]) -> Event:
+def _event(call_id: UUID, type: EventType, t: datetime, payload: Mapping[str, Any]) -> Event:
     return Event(id=uuid4(), call_id=call_id, type=type, t=t, payload=dict(payload))
 
 

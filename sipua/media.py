@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from rtp.codec import Codec, codec_by_name
 from rtp.errors import RtpError
-from rtp.events import AudioFrame, Direction, DigitReceived, StreamConfig, StreamEvent
+from rtp.events import AudioFrame, DigitReceived, Direction, StreamConfig, StreamEvent
 from rtp.pacer import Pacer
 from rtp.playout import Playout
 from rtp.ports import PortAllocator
@@ -38,7 +38,7 @@ class MediaLeg:
         self._pacer = pacer
         self._codec = codec
         self._stream = RtpStream(app_codec=codec)
-        self._transport = MediaTransport(self._stream, sockets, self._on_events, ports.release)
+        self._transport = MediaTransport(self._stream, sockets, self._on_events, release=ports.release)
         self._on_audio: Callable[[bytes], None] | None = None
         self._on_first_packet: Callable[[float], None] | None = None
         self._on_digit: Callable[[str], None] | None = None
@@ -54,11 +54,6 @@ class MediaLeg:
     def codec(self) -> Codec:
         """The codec that ``on_audio`` and ``playout`` speak."""
         return self._codec
-
-    @property
-    def is_sending_digits(self) -> bool:
-        """Key presses are still being sent."""
-        return self._stream.is_sending_digits
 
     def configure(self, media: MediaDescription) -> None:
         """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""

@@ -19,38 +19,58 @@ class Metrics:
     def __init__(self, *, node: str, worker: int, instance: str, version: str) -> None:
         registry = self.registry = CollectorRegistry()
         info = Gauge(
-            "sipua_process_info", "Identity of this process", ["node", "worker", "instance", "version"], registry=registry
+            "sipua_process_info",
+            "Identity of this process",
+            ["node", "worker", "instance", "version"],
+            registry=registry,
         )
         info.labels(node, str(worker), instance, version).set(1)
         self.calls_active = Gauge("sipua_calls_active", "Calls that are up or ringing", registry=registry)
         self.calls = Counter(
-            "sipua_calls", "Calls by how they ended", ["direction", "trunk", "status", "reason"], registry=registry
+            "sipua_calls",
+            "Calls by how they ended",
+            ["direction", "trunk", "status", "reason"],
+            registry=registry,
         )
         self.rejected = Counter(
-            "sipua_invites_rejected", "INVITEs refused before they became calls", ["code", "by"], registry=registry
+            "sipua_invites_rejected",
+            "INVITEs refused before they became calls",
+            ["code", "by"],
+            registry=registry,
         )
         self.setup_seconds = Histogram(
             "sipua_call_setup_seconds", "INVITE received to 200 sent", buckets=_SECONDS, registry=registry
         )
         self.first_audio_seconds = Histogram(
-            "sipua_first_assistant_audio_seconds", "200 sent to first assistant RTP", buckets=_SECONDS, registry=registry
+            "sipua_first_assistant_audio_seconds",
+            "200 sent to first assistant RTP",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.realtime_errors = Counter(
             "sipua_realtime_errors", "Errors of the voice service", ["reason"], registry=registry
         )
         self.rtp_packets = Counter("sipua_rtp_packets", "RTP packets", ["direction"], registry=registry)
         self.rtp_lost = Counter("sipua_rtp_packets_lost", "RTP packets that never came", registry=registry)
-        self.rtp_dropped = Counter("sipua_rtp_packets_dropped", "RTP packets dropped, by why", ["kind"], registry=registry)
+        self.rtp_dropped = Counter(
+            "sipua_rtp_packets_dropped", "RTP packets dropped, by why", ["kind"], registry=registry
+        )
         self.pacer_late_max = Gauge(
             "sipua_rtp_pacer_lateness_max_seconds", "Latest 20 ms tick since the start", registry=registry
         )
         self.pacer_ticks_skipped = Gauge(
             "sipua_rtp_pacer_ticks_skipped", "20 ms ticks given up after a stall", registry=registry
         )
-        self.ledger_queued = Gauge("sipua_ledger_queue_facts", "Facts waiting for the database", registry=registry)
-        self.ledger_written = Gauge("sipua_ledger_facts_written", "Facts written since the start", registry=registry)
+        self.ledger_queued = Gauge(
+            "sipua_ledger_queue_facts", "Facts waiting for the database", registry=registry
+        )
+        self.ledger_written = Gauge(
+            "sipua_ledger_facts_written", "Facts written since the start", registry=registry
+        )
         self.ledger_dropped = Gauge(
-            "sipua_ledger_facts_dropped", "Facts lost since the start: queue full, or refused", registry=registry
+            "sipua_ledger_facts_dropped",
+            "Facts lost since the start: queue full, or refused",
+            registry=registry,
         )
 
     def render(self) -> bytes:

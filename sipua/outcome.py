@@ -8,12 +8,12 @@ turned into a completed one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from sipua.errors import RealtimeError, SipuaError
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """voice_calls.status (CHECK list of the shared schema)."""
 
     INITIATED = "initiated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from sipua.outcome import Ending
@@ -31,7 +31,7 @@ class CallOpening:
     """What is known of a call at its INVITE."""
 
     id: UUID
-    direction: str
+    direction: Literal["inbound", "outbound"]
     from_uri: str
     to_uri: str
     from_number: str | None

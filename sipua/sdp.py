@@ -144,7 +144,9 @@ def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[
     )
 
 
-def choose_codec(media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = None) -> PayloadFormat | None:
+def choose_codec(
+    media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = None
+) -> PayloadFormat | None:
     """The codec for the call: ``prefer`` (the one in use) if still offered, else the offer's first that we allow."""
     names = [name.upper() for name in allowed]
     candidates = [f for f in media.formats if f.name in names and f.clock_rate == 8000]

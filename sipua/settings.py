@@ -14,8 +14,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyAddress, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from sipua.errors import ConfigError
 from sipua.realtime.config import VOICES
@@ -38,7 +52,7 @@ class Section(BaseModel):
 class SipSettings(Section):
     """Signalling. Port 0 is any free one, told in the ready line."""
 
-    bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)  # type: ignore[assignment]
+    bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
     port: Port = 5060
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
     log_level: int = Field(default=0, ge=0, le=5)  # of pjsip's own log, STATE_DIR/pjsip.log
@@ -56,14 +70,16 @@ class RtpSettings(Section):
         if (self.port_min == 0) != (self.port_max == 0):
             raise ValueError("port_min and port_max are both 0 (any free port) or neither")
         if self.port_max < self.port_min or (self.port_min and self.port_max - self.port_min < 1):
-            raise ValueError(f"port_max {self.port_max} leaves no RTP/RTCP pair above port_min {self.port_min}")
+            raise ValueError(
+                f"port_max {self.port_max} leaves no RTP/RTCP pair above port_min {self.port_min}"
+            )
         return self
 
 
 class HttpSettings(Section):
     """Health and metrics."""
 
-    bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)  # type: ignore[assignment]
+    bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
     port: Port = 8080
 
 
@@ -167,7 +183,11 @@ class Settings(BaseSettings):
     @property
     def database_dir(self) -> Path:
         """The embedded server's data directory."""
-        return Path(self.database.dir).expanduser().absolute() if self.database.dir else self.state_path / "postgres"
+        return (
+            Path(self.database.dir).expanduser().absolute()
+            if self.database.dir
+            else self.state_path / "postgres"
+        )
 
 
 class _TomlPath:
@@ -268,7 +288,9 @@ def _check_toml(file: Path) -> None:
         raise ConfigError(f"{file}: cannot be read: {error}") from None
     for name in UNPREFIXED:
         if name.lower() in data:
-            raise ConfigError(f"{file}: {name.lower()} does not belong in the file; set the environment name {name}")
+            raise ConfigError(
+                f"{file}: {name.lower()} does not belong in the file; set the environment name {name}"
+            )
 
 
 def _with_secret_files(settings: Settings, file: Path) -> Settings:

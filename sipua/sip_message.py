@@ -14,7 +14,10 @@ _COMPACT = {
     "i": "call-id", "m": "contact", "f": "from", "t": "to", "v": "via", "c": "content-type", "l": "content-length",
     "s": "subject", "k": "supported", "e": "content-encoding",
 }  # fmt: skip
-_URI = re.compile(r"(?P<scheme>sips?|tel):(?:(?P<user>[^@;>?\s]+)@)?(?P<host>\[[^\]]+\]|[^;:>?\s]*)(?::(?P<port>\d+))?", re.I)
+_URI = re.compile(
+    r"(?P<scheme>sips?|tel):(?:(?P<user>[^@;>?\s]+)@)?(?P<host>\[[^\]]+\]|[^;:>?\s]*)(?::(?P<port>\d+))?",
+    re.I,
+)
 _PHONE = re.compile(r"\+?[0-9][0-9.\-() ]{4,18}")
 
 

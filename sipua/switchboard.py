@@ -94,7 +94,11 @@ class Switchboard:
         trunk = self._admission.trunk_of(event.source[0])
         self.services.metrics.rejected.labels(str(event.code), "us" if event.by_us else "pjsua").inc()
         log.warning(
-            "< INVITE from %s:%d refused with %d: %s", event.source[0], event.source[1], event.code, event.reason
+            "< INVITE from %s:%d refused with %d: %s",
+            event.source[0],
+            event.source[1],
+            event.code,
+            event.reason,
         )
         if trunk is None:
             return  # a stranger leaves a count and a log line, no row

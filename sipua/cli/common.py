@@ -22,10 +22,14 @@ FAILURE_EXIT = 1
 
 T = TypeVar("T")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document (stdout then holds nothing else).")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document (stdout then holds nothing else).")
+]
 Conf = Annotated[
     Path | None,
-    typer.Option(help=f"Folder with sipua.toml and trunks/ (else {CONF_NAME}, else ./conf).", show_default=False),
+    typer.Option(
+        help=f"Folder with sipua.toml and trunks/ (else {CONF_NAME}, else ./conf).", show_default=False
+    ),
 ]
 
 

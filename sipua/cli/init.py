@@ -39,4 +39,6 @@ def init(
         typer.echo(f"wrote {name}")
     for name in kept:
         typer.echo(f"kept  {name} (it was there)")
-    typer.echo(f"Next: set OPENAI_API_KEY, then `sipua doctor --conf {directory}` and `sipua serve --conf {directory}`.")
+    typer.echo(
+        f"Next: set OPENAI_API_KEY, then `sipua doctor --conf {directory}` and `sipua serve --conf {directory}`."
+    )

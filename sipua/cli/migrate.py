@@ -16,7 +16,9 @@ from storage.migrate import migrate as apply
 
 
 def migrate(
-    check: Annotated[bool, typer.Option("--check", help="Only say what is missing; exit 1 if anything is.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is missing; exit 1 if anything is.")
+    ] = False,
     conf: Conf = None,
     json: Json = False,
 ) -> None:
@@ -31,7 +33,7 @@ def migrate(
                 report = await apply(dsn)
             except store.StoreError as error:
                 raise app.mapped(error) from error
-            return {"database": redact(dsn), "applied": list(report.applied), "skipped": list(report.skipped)}
+            return {"database": redact(dsn), "applied": list(report.applied)}
 
     result = run(work)
     if json:

@@ -28,4 +28,6 @@ def version(json: Json = False) -> None:
         print_json(document)
         return
     typer.echo(f"sipua {__version__}, Python {platform.python_version()}")
-    typer.echo(f"pjsua2 {facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}")
+    typer.echo(
+        f"pjsua2 {facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
+    )

@@ -11,7 +11,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol
 from uuid import UUID
 
 import pjsua2 as pj
@@ -37,25 +37,27 @@ _STATES = {
     pj.PJSIP_INV_STATE_CONFIRMED: LegState.CONFIRMED,
     pj.PJSIP_INV_STATE_DISCONNECTED: LegState.DISCONNECTED,
 }
-_DIRECTIONS = {0: "inactive", 1: "sendonly", 2: "recvonly", 3: "sendrecv"}  # pjmedia_dir: bit 0 encode, bit 1 decode
+_DIRECTIONS = {
+    0: "inactive",
+    1: "sendonly",
+    2: "recvonly",
+    3: "sendrecv",
+}  # pjmedia_dir: bit 0 encode, bit 1 decode
 
 Params = ParamSpec("Params")
-Self_ = TypeVar("Self_")
 
 
-def guarded(
-    method: Callable[Concatenate[Self_, Params], None],
-) -> Callable[Concatenate[Self_, Params], None]:
+def guarded(method: Callable[Params, None]) -> Callable[Params, None]:
     """Nothing leaves a director method: it is logged, and the director's ``broken`` callback ends that call."""
 
     @functools.wraps(method)
-    def wrapper(self: Self_, *args: Params.args, **kwargs: Params.kwargs) -> None:
+    def wrapper(*args: Params.args, **kwargs: Params.kwargs) -> None:
         try:
-            method(self, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - the border to C++: whatever leaves it aborts the process
+            method(*args, **kwargs)
+        except BaseException as error:
             text = f"{type(error).__name__}: {error}"
             log.error("pjsua2 callback %s failed: %s", method.__name__, text, exc_info=True)
-            broken = getattr(self, "broken", None)
+            broken = getattr(args[0], "broken", None)
             if broken is not None:
                 broken(text)
 

@@ -121,7 +121,9 @@ class SipEndpoint:
 
         await self.submit(command)
 
-    async def invite(self, uri: str, plan: SdpPlan, key: UUID, headers: Sequence[tuple[str, str]] = ()) -> None:
+    async def invite(
+        self, uri: str, plan: SdpPlan, key: UUID, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
         """Sends an INVITE; progress arrives as LegChanged events for ``key``."""
 
         def command() -> None:
@@ -205,7 +207,7 @@ class SipEndpoint:
             address = self._start_library()
             self._started.set_result(address)
             self._serve()
-        except BaseException as error:  # noqa: BLE001 - the thread's main: report, never die silently
+        except BaseException as error:
             if not self._started.done():
                 self._started.set_exception(self._mapped(error))
             else:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pjsua2 as pj
 
-
 WANTED_CALLS = 1024  # uaConfig.maxCalls: the library lowers it to what it was compiled for
 
 
@@ -28,8 +27,7 @@ class LibraryFacts:
 
 
 def _extension_path() -> Path:
-    extension = getattr(pj, "_pjsua2", None)
-    return Path(str(extension.__file__))
+    return Path(str(pj._pjsua2.__file__))
 
 
 def c_library() -> ctypes.CDLL:

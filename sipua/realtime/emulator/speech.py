@@ -34,10 +34,11 @@ def _clip(line: Line, script: Script, folder: Path | None, name: str) -> Clip:
     own = folder / line.audio if folder is not None else None
     if own is not None and own.is_file():
         return read_wav(own.read_bytes(), f"{name}: audio = {line.audio!r}")
-    packaged = resources.files(__package__).joinpath("speech", line.audio)
+    recordings = resources.files(__package__).joinpath("speech")
+    packaged = recordings.joinpath(line.audio)
     if not packaged.is_file():
         have = ", ".join(
-            sorted(each.name for each in resources.files(__package__).joinpath("speech").iterdir())
+            sorted(each.name for each in recordings.iterdir())
         )
         raise ConfigError(f"{name}: audio = {line.audio!r}: not beside the script; in the package are {have}")
     return read_wav(packaged.read_bytes(), line.audio)

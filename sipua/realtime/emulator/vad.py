@@ -26,11 +26,12 @@ _WEBRTC_SAMPLES = RATE * 30 // 1000  # it takes 10, 20 or 30 ms; the last 30 of 
 _ONSET_BLOCKS = 10  # looked at for a beginning (320 ms) ...
 _ONSET_VOICED = 4  # ... of which so many must be voiced
 _ONSET_FLUX_DB = 1.0  # and move at least so much from block to block; steady tones stay below 0.6
+_ONSET_LEVEL_DB = 0.7  # and its level vary so much; hum under noise varies by 0.5
 _ONSET_PERIODICITY = 0.47
 _KEEP_PERIODICITY = 0.45
 _BRIDGE_BLOCKS = 8  # unvoiced speech may stand alone for so long
 _TONE_SHARE = 0.97  # more energy than this in two lines is a tone
-_GATE_DB = -50.0  # at threshold 0.5; moves 5 dB for each 0.1
+_GATE_DB = -56.0  # at threshold 0.5; moves 5 dB for each 0.1
 _SEMANTIC_TAIL_MS = {"low": 1200, "medium": 800, "auto": 800, "high": 500}
 
 
@@ -108,6 +109,10 @@ class Vad:
     def _onset(self) -> SpeechStarted | None:
         candidates = [block for voiced, block in self._recent if voiced]
         if len(candidates) < _ONSET_VOICED:
+            return None
+        # The first block of a tone's beginning moves too: the lower quartile counts, and the lowest level does not.
+        levels = sorted(block.level_db for block in candidates)
+        if levels[-1] - levels[1] < _ONSET_LEVEL_DB:
             return None
         if sorted(block.flux_db for block in candidates)[len(candidates) // 4] < _ONSET_FLUX_DB:
             return None

@@ -1,0 +1,160 @@
+"""The checks of ``sipua doctor``: values in, a verdict with what to do out. Tries real things, changes nothing.
+
+A check of the database starts the embedded server if that is what is configured, as ``serve`` would.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import storage.errors as store
+from sipua import app
+from sipua.control import ask
+from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
+from sipua.pj.library import probe_library
+from sipua.realtime.config import AudioFormat
+from sipua.settings import Settings, load_settings
+from sipua.trunk import Trunk, load_trunks
+from storage.dsn import redact
+from storage.migrate import check as check_schema
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report; ``todo`` is empty when nothing is to be done."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    todo: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        return {"name": self.name, "status": self.status, "detail": self.detail, "todo": self.todo}
+
+
+async def run_checks(folder: Path) -> list[Check]:
+    """All checks in the order in which faults hide each other; stops early where the rest makes no sense."""
+    checks: list[Check] = []
+    try:
+        settings = load_settings(folder)
+        trunks = load_trunks(folder)
+    except ConfigError as error:
+        return [
+            Check(
+                "configuration",
+                "fail",
+                str(error),
+                "mend the file or name above; `sipua init DIR` writes a fresh one",
+            )
+        ]
+    found = "read" if (folder / "sipua.toml").exists() else "no sipua.toml there: defaults"
+    checks.append(Check("configuration", "ok", f"{folder}: {found}"))
+    checks.append(_trunks(trunks, folder))
+    checks.append(_library(trunks))
+    running = await _running(settings)
+    checks.append(running)
+    if running.detail.startswith("no agent"):
+        checks.append(
+            _port("sip port", str(settings.sip.bind), settings.sip.port, socket.SOCK_DGRAM, "SIPUA_SIP__PORT")
+        )
+        checks.append(
+            _port(
+                "http port",
+                str(settings.http.bind),
+                settings.http.port,
+                socket.SOCK_STREAM,
+                "SIPUA_HTTP__PORT",
+            )
+        )
+    checks.append(await _database(settings))
+    checks.append(await _voice_service(settings))
+    return checks
+
+
+def _trunks(trunks: tuple[Trunk, ...], folder: Path) -> Check:
+    enabled = [trunk.name for trunk in trunks if trunk.enabled]
+    if not enabled:
+        return Check(
+            "trunks", "fail", f"none is enabled in {folder}/trunks", "set enabled = true in one of the files"
+        )
+    return Check("trunks", "ok", f"enabled: {', '.join(enabled)}")
+
+
+def _library(trunks: tuple[Trunk, ...]) -> Check:
+    facts = probe_library()
+    detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
+    if facts.build == "wheel":
+        return Check(
+            "pjsua2",
+            "warn",
+            detail,
+            f"good for tests; a fifth call at once is refused with 486 (limit {facts.max_calls})",
+        )
+    return Check("pjsua2", "ok", detail)
+
+
+async def _running(settings: Settings) -> Check:
+    try:
+        status = await ask(settings.state_path, {"command": "status"})
+    except (LocalError, TimeoutError) as error:
+        return Check("agent", "ok", str(error) or "no agent answers")
+    return Check(
+        "agent",
+        "ok",
+        f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up",
+    )
+
+
+def _port(name: str, host: str, port: int, kind: socket.SocketKind, variable: str) -> Check:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Check(
+                name, "fail", f"{host}:{port}: {error.strerror}", f"end what uses it, or set {variable}"
+            )
+    return Check(name, "ok", f"{host}:{port or 'any'} is free")
+
+
+async def _database(settings: Settings) -> Check:
+    try:
+        async with app.database(settings) as dsn:
+            missing = await check_schema(dsn)
+    except (SipuaError, store.StoreError) as error:
+        return Check(
+            "database", "fail", str(error), "check DATABASE_URL; unset it to use the embedded PostgreSQL"
+        )
+    if missing:
+        return Check(
+            "database",
+            "warn",
+            f"{redact(dsn)}: {len(missing)} things missing",
+            "run `sipua migrate` (serve does it too)",
+        )
+    return Check("database", "ok", f"{redact(dsn)}: reachable, schema complete")
+
+
+async def _voice_service(settings: Settings) -> Check:
+    try:
+        backend = app.backend_of(settings)
+        session = await backend.open(app.session_config(settings, AudioFormat.PCMU))
+    except ConfigError as error:
+        return Check(
+            "voice service", "fail", str(error), "set OPENAI_API_KEY, or OPENAI_BASE_URL to another server"
+        )
+    except RealtimeError as error:
+        return Check(
+            "voice service",
+            "fail",
+            str(error),
+            "check key, model and network; `sipua emulate realtime` works offline",
+        )
+    await session.close()
+    model = session.echoed.get("model", settings.realtime.model)
+    return Check("voice service", "ok", f"{settings.openai_base_url}: {model} accepted the configuration")

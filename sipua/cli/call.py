@@ -1,0 +1,107 @@
+"""``sipua call``: a softphone test call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sipua.cli.common import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.errors import ConfigError
+from sipua.softphone import CallOptions, CallResult, place_call
+from sipua.trunk import Trunk, load_trunks
+
+WavFile = Path | None
+
+
+def call(
+    target: Annotated[
+        str, typer.Argument(help="sip:user@host[:port], or a number dialled at the trunk's domain.")
+    ],
+    trunk: Annotated[str | None, typer.Option(help="Trunk file whose codecs and domain are used.")] = None,
+    play: Annotated[WavFile, typer.Option(help="WAV to speak once the call is up.")] = None,
+    record: Annotated[WavFile, typer.Option(help="Where to write what is heard (8 kHz WAV).")] = None,
+    dtmf: Annotated[str, typer.Option(help="Keys to press (RFC 4733), before --play.")] = "",
+    duration: Annotated[float | None, typer.Option(help="Hang up after so many seconds.")] = None,
+    after_greeting: Annotated[
+        bool, typer.Option(help="Speak when the far end has finished its first words.")
+    ] = False,
+    until_quiet: Annotated[
+        float | None, typer.Option(help="Hang up so many seconds after the far end's reply has ended.")
+    ] = None,
+    ring_timeout: Annotated[
+        float, typer.Option(help="Give up an unanswered call after so many seconds.")
+    ] = 60.0,
+    conf: Conf = None,
+    json: Json = False,
+) -> None:
+    """Place a call from this machine with an endpoint of its own; exit 0 if it was answered."""
+    settings_of(conf)
+    chosen = _trunk(conf, trunk)
+    options = CallOptions(
+        uri=_uri(target, chosen),
+        codecs=chosen.codecs if chosen is not None else ("PCMU", "PCMA"),
+        play=play,
+        record=record,
+        dtmf=_digits(dtmf),
+        duration_s=duration,
+        after_greeting=after_greeting,
+        until_quiet_s=until_quiet,
+        ring_timeout_s=ring_timeout,
+    )
+    result = run(lambda stop: place_call(options, stop, _show))
+    if json:
+        print_json(result.as_dict())
+    else:
+        _print(result)
+    if result.status != "completed":
+        raise typer.Exit(FAILURE_EXIT)
+
+
+def _trunk(conf: Path | None, name: str | None) -> Trunk | None:
+    if name is None:
+        return None
+    trunks = load_trunks(conf_dir(conf))
+    found = next((each for each in trunks if each.name == name), None)
+    if found is None:
+        raise ConfigError(
+            f"--trunk {name}: no such trunk in {conf_dir(conf)}/trunks; there are: "
+            + (", ".join(each.name for each in trunks) or "none")
+        )
+    return found
+
+
+def _uri(target: str, trunk: Trunk | None) -> str:
+    if target.startswith(("sip:", "sips:")):
+        return target
+    if trunk is None or not trunk.domain:
+        raise ConfigError(
+            f"{target!r}: expected sip:user@host[:port]; a bare number needs --trunk with a domain"
+        )
+    return f"sip:{target}@{trunk.domain}"
+
+
+def _digits(text: str) -> str:
+    bad = sorted(set(text.upper()) - set("0123456789*#ABCD"))
+    if bad:
+        raise ConfigError(f"--dtmf {text!r}: {''.join(bad)!r} is no key; allowed: 0-9 * # A-D")
+    return text.upper()
+
+
+def _show(entry: Mapping[str, Any]) -> None:
+    if entry["event"] == "state":
+        typer.echo(f"{entry['state']} {entry['code'] or ''}".rstrip(), err=True)
+
+
+def _print(result: CallResult) -> None:
+    typer.echo(f"{result.status} ({result.reason}), SIP {result.sip_code}")
+    if result.codec is not None:
+        rtp = result.rtp
+        typer.echo(
+            f"{result.codec}, {result.duration_seconds:.1f} s, set up in {result.setup_ms:.0f} ms; RTP sent {rtp['sent']:.0f}, "
+            f"received {rtp['received']:.0f}, lost {rtp['lost']:.0f}, late {rtp['late']:.0f}, jitter {rtp['jitter_ms']:.1f} ms"
+        )
+    if result.recording is not None:
+        typer.echo(f"recording: {result.recording}")

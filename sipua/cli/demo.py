@@ -1,0 +1,5 @@
+"""``sipua demo``"""
+
+
+def demo() -> None:
+    """x"""

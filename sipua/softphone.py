@@ -1,0 +1,356 @@
+"""A softphone for test calls: places one call with an endpoint of its own, plays, listens, records, hangs up.
+
+It shares nothing with an agent but the wire. ``Script`` is the caller's behaviour as a core without I/O: when to
+speak, when to press keys, when to hang up, from what has been heard so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from rtp.codec import codec_by_name
+from rtp.errors import WavError
+from rtp.g711 import Pcm
+from rtp.pacer import Pacer
+from rtp.ports import PortAllocator
+from rtp.wav import WavWriter, read_wav
+from sipua.admission import local_address_towards
+from sipua.errors import LocalError
+from sipua.media import MediaLeg
+from sipua.outcome import Ending, Status, ending_of_code
+from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.sip_events import (
+    EndpointFailed,
+    LegChanged,
+    LegState,
+    MediaChanged,
+    Refusal,
+    SdpPlan,
+    SipEvent,
+)
+from sipua.sip_message import parse_uri
+
+log = logging.getLogger(__name__)
+
+STEP_S = 0.02
+LOUD_RMS = 100.0  # of 32768: -50 dBFS, well above G.711's idle noise and below any speech
+GREETING_PAUSE_S = 0.7  # quiet for so long after somebody spoke: their sentence is over
+GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
+BYE_WAIT_S = 3.0
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """What the caller does. ``until_quiet_s``: hang up when the answer to what was played is over."""
+
+    uri: str
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
+    play: Path | None = None
+    record: Path | None = None
+    dtmf: str = ""
+    duration_s: float | None = None
+    after_greeting: bool = False
+    until_quiet_s: float | None = None
+    ring_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """How it went; times in milliseconds or seconds as named, None where it never came to that."""
+
+    status: str
+    sip_code: int
+    reason: str
+    setup_ms: float | None
+    codec: str | None
+    duration_seconds: float
+    rtp: Mapping[str, float]
+    recording: str | None
+    first_audio_ms: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class Script:
+    """The caller's behaviour. ``step`` says what to do now: "speak", "dial", "hang_up" or nothing."""
+
+    def __init__(self, options: CallOptions, *, play_s: float, answered_at: float) -> None:
+        self._options = options
+        self._play_s = play_s
+        self._answered_at = answered_at
+        self._spoke_at: float | None = None
+        self._dialled = not options.dtmf
+        self._loud_at: float | None = None
+        self._loud_after_speech_at: float | None = None
+        self.first_loud_at: float | None = None
+
+    def heard(self, rms: float, now: float) -> None:
+        """One frame from the far end."""
+        if rms < LOUD_RMS:
+            return
+        self._loud_at = now
+        if self.first_loud_at is None:
+            self.first_loud_at = now
+        if self._spoke_at is not None and now > self._spoke_at + self._play_s:
+            self._loud_after_speech_at = now
+
+    def step(self, now: float) -> str | None:
+        """What is due."""
+        options = self._options
+        if options.duration_s is not None and now - self._answered_at >= options.duration_s:
+            return "hang_up"
+        if not self._may_speak(now):
+            return None
+        if not self._dialled:
+            self._dialled = True
+            return "dial"
+        if self._spoke_at is None:
+            self._spoke_at = now
+            return "speak"
+        quiet = options.until_quiet_s
+        if quiet is not None and self._loud_after_speech_at is not None:
+            return "hang_up" if now - self._loud_after_speech_at >= quiet else None
+        return None
+
+    def _may_speak(self, now: float) -> bool:
+        if not self._options.after_greeting or self._spoke_at is not None:
+            return True
+        if self._loud_at is None:
+            return now - self._answered_at >= GREETING_WAIT_S
+        return now - self._loud_at >= GREETING_PAUSE_S
+
+
+async def place_call(options: CallOptions, stop: asyncio.Event, progress: Progress) -> CallResult:
+    """Places the call and stays until it is over. LocalError for what this machine refuses, never for the peer."""
+    sound = _read(options.play) if options.play is not None else np.zeros(0, np.int16)
+    recorder = _recorder(options.record) if options.record is not None else None
+    phone = _Softphone(options, sound, recorder, stop, progress)
+    try:
+        return await phone.run()
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+class _Softphone:
+    def __init__(
+        self,
+        options: CallOptions,
+        sound: Pcm,
+        recorder: WavWriter | None,
+        stop: asyncio.Event,
+        progress: Progress,
+    ) -> None:
+        self._options = options
+        self._sound = sound
+        self._recorder = recorder
+        self._stop = stop
+        self._progress = progress
+        self._key = uuid4()
+        self._events: asyncio.Queue[SipEvent] = asyncio.Queue()  # a handful per call
+        self._ports = PortAllocator(0, 0)
+        self._pacer = Pacer()
+        self._media: MediaLeg | None = None
+        self._script: Script | None = None
+        self._sockets: tuple[socket.socket, socket.socket] | None = None
+        self._counters: Mapping[str, float] = {
+            "sent": 0,
+            "received": 0,
+            "lost": 0,
+            "late": 0,
+            "jitter_ms": 0.0,
+        }
+        self._connected_at: float | None = None
+        self._answered_ms: float | None = None
+
+    async def run(self) -> CallResult:
+        address = await _source_address(self._options.uri)
+        endpoint = SipEndpoint(
+            EndpointConfig(bind=address, port=0, codecs=self._options.codecs, contact_user="softphone"),
+            lambda source, message: Refusal(480, "a softphone takes no calls", None),
+            self._events.put_nowait,
+        )
+        await endpoint.start()
+        self._pacer.start()
+        self._sockets = self._ports.open_pair(address)
+        try:
+            return await self._call(endpoint, address)
+        finally:
+            if self._media is not None:
+                self._media.close()
+            else:
+                for sock in self._sockets:
+                    sock.close()
+            self._pacer.stop()
+            await endpoint.stop()
+
+    async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
+        assert self._sockets is not None
+        plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
+        invited_at = time.monotonic()
+        await endpoint.invite(self._options.uri, plan, self._key)
+        ending: Ending | None = None
+        talking = asyncio.create_task(self._talk(endpoint), name="talk")
+        try:
+            while ending is None:
+                ending = self._follow(await self._next(invited_at), invited_at)
+                if (
+                    ending is not None
+                    and self._connected_at is None
+                    and ending.reason in ("ring_timeout", "stopped")
+                ):
+                    await endpoint.hang_up(self._key)
+        finally:
+            talking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await talking
+        return self._result(ending)
+
+    async def _next(self, invited_at: float) -> SipEvent | None:
+        """The next event; None when the ring time is up or the user stopped before the answer."""
+        if self._connected_at is not None:
+            return await self._events.get()
+        left = self._options.ring_timeout_s - (time.monotonic() - invited_at)
+        waiting = asyncio.ensure_future(self._events.get())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait(
+                {waiting, stopping}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+            )
+            return waiting.result() if waiting.done() else None
+        finally:
+            waiting.cancel()
+            stopping.cancel()
+
+    def _follow(self, event: SipEvent | None, invited_at: float) -> Ending | None:
+        match event:
+            case None:
+                reason = "stopped" if self._stop.is_set() else "ring_timeout"
+                return Ending(Status.NO_ANSWER, reason, sip_code=487)
+            case EndpointFailed(message):
+                raise LocalError(f"the SIP thread died: {message}")
+            case MediaChanged(media=media) if media is not None:
+                if self._media is None and media.codec:
+                    assert self._sockets is not None
+                    codec = codec_by_name(media.codec)
+                    self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec)
+                    self._media.start(on_audio=self._on_audio)
+                if self._media is not None:
+                    self._media.configure(media)
+            case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
+                if self._connected_at is None:
+                    return ending_of_code(code, phrase)
+                return Ending(Status.COMPLETED, "hangup" if self._hung_up else "far_end_hangup", sip_code=200)
+            case LegChanged(state=state, code=code, at=at):
+                if state in (LegState.CONNECTING, LegState.CONFIRMED) and self._connected_at is None:
+                    self._connected_at = at
+                    self._answered_ms = (at - invited_at) * 1000
+                    play_s = self._sound.size / 8000
+                    self._script = Script(self._options, play_s=play_s, answered_at=at)
+                self._progress({"event": "state", "state": state.value, "code": code})
+            case _:
+                pass
+        return None
+
+    _hung_up = False
+
+    async def _talk(self, endpoint: SipEndpoint) -> None:
+        """The caller's behaviour, 50 times a second."""
+        reported = 0.0
+        while True:
+            await asyncio.sleep(STEP_S)
+            if self._script is None or self._media is None:
+                continue
+            now = time.monotonic()
+            action = "hang_up" if self._stop.is_set() else self._script.step(now)
+            if action == "speak" and self._sound.size:
+                self._media.playout.append("play", self._media.codec.encode(self._sound))
+                self._media.playout.end_item("play")
+            elif action == "dial":
+                self._media.send_digits(self._options.dtmf)
+            elif action == "hang_up" and not self._hung_up:
+                self._hung_up = True
+                self._counters = self._media.counters()
+                await endpoint.hang_up(self._key)
+                await asyncio.sleep(BYE_WAIT_S)
+                self._events.put_nowait(LegChanged(self._key, LegState.DISCONNECTED, 200, "", now))
+                return
+            if now - reported >= 1.0:
+                reported = now
+                self._progress({"event": "rtp", **self._media.counters()})
+
+    def _on_audio(self, payload: bytes) -> None:
+        assert self._media is not None
+        pcm = self._media.codec.decode(payload)
+        if self._script is not None:
+            rms = float(np.sqrt(np.mean(pcm.astype(np.float32) ** 2))) if pcm.size else 0.0
+            self._script.heard(rms, time.monotonic())
+        if self._recorder is not None:
+            self._recorder.write(pcm)
+
+    def _result(self, ending: Ending) -> CallResult:
+        counters = self._counters if self._hung_up or self._media is None else self._media.counters()
+        first = self._script.first_loud_at if self._script is not None else None
+        connected = self._connected_at
+        return CallResult(
+            status=ending.status.value,
+            sip_code=200 if connected is not None else ending.sip_code,
+            reason=ending.reason,
+            setup_ms=round(self._answered_ms, 1) if self._answered_ms is not None else None,
+            codec=self._media.codec.name if self._media is not None else None,
+            duration_seconds=round(time.monotonic() - connected, 3) if connected is not None else 0.0,
+            rtp={name: counters[name] for name in ("sent", "received", "lost", "late", "jitter_ms")},
+            recording=str(self._recorder.path.absolute()) if self._recorder is not None else None,
+            first_audio_ms=round((first - connected) * 1000, 1)
+            if first is not None and connected is not None
+            else None,
+        )
+
+
+def _read(path: Path) -> Pcm:
+    try:
+        return read_wav(path, 8000)
+    except WavError as error:
+        raise LocalError(f"--play {error}") from None
+
+
+def _recorder(path: Path) -> WavWriter:
+    try:
+        return WavWriter(path, 8000)
+    except WavError as error:
+        raise LocalError(f"--record {error}") from None
+
+
+async def _source_address(uri: str) -> str:
+    """The local address that the target is reached from."""
+    target = parse_uri(uri)
+    if target is None or not target.host:
+        raise LocalError(f"{uri!r} is not a SIP URI; expected sip:user@host[:port]")
+    host = target.host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, 5060, type=socket.SOCK_DGRAM)
+        except socket.gaierror as error:
+            raise LocalError(f"{uri}: the host {host} cannot be resolved: {error.strerror}") from None
+        host = str(found[0][4][0])
+    try:
+        return local_address_towards(host)
+    except OSError as error:
+        raise LocalError(f"{uri}: no route to {host}: {error.strerror}") from None
