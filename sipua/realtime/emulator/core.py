@@ -157,6 +157,7 @@ class RealtimeSession:
     def _idle_timeout(self, after_s: float, timeout_ms: int) -> Steps:
         """``idle_timeout_ms`` after the end of playback (derived from the specification, not observed)."""
         yield after_s
+        self._idle = None
         if self._response is not None or self._input.speaking:
             return
         end_ms = int(self._input.written_ms)
@@ -294,6 +295,7 @@ class RealtimeSession:
     def _heard(self, item_id: str, audio_ms: int, detection: Event | None) -> None:
         """A turn of the caller is complete: by the VAD (``detection``) or committed by hand."""
         turn = self._dialogue.heard()
+        self._transcriber.ended(item_id, audio_ms, turn, self._session)
         self._add_utterance(item_id, audio_ms)
         answering = detection is not None and detection["create_response"]
         # While a response that may not be interrupted is active, none is created (from the specification).

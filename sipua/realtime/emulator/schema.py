@@ -163,8 +163,8 @@ def _format(value: Any, path: str) -> Any:
 
 
 def _voice(value: Any, path: str) -> Any:
-    if isinstance(value, dict):
-        return record({"id": text}, required=("id",))(value, path)
+    if isinstance(value, dict):  # a voice of one's own; the echo holds its id alone
+        return record({"id": text}, required=("id",))(value, path)["id"]
     return one_of(*VOICES)(value, path)
 
 

@@ -76,17 +76,21 @@ class Transcriber:
         if transcript is not None and turn.transcript == "early":
             self._begun = self._spawn(self._deltas(transcript))
 
+    def ended(self, item_id: str, audio_ms: int, turn: Turn, session: Event) -> None:
+        """Speech has ended and is not yet committed: an ``early`` transcript is complete."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.cancel()
+        transcript = self._transcript(item_id, audio_ms, turn, session)
+        if transcript is not None and turn.transcript == "early":
+            self._complete(transcript)
+
     def spoken(self, item_id: str, audio_ms: int, turn: Turn, session: Event, *, answering: bool) -> None:
         """The utterance is complete and committed."""
         transcript = self._transcript(item_id, audio_ms, turn, session)
-        if self._begun is not None:
-            self._begun.cancel()
-            self._begun = None
-        if transcript is None:
+        if transcript is None or turn.transcript == "early":
             return
-        if turn.transcript == "early":
-            self._complete(transcript)
-        elif turn.transcript == "next_turn":
+        if turn.transcript == "next_turn":
             self._next_turn.append(transcript)
         elif turn.transcript == "late" and answering:
             self._after_response.append(transcript)
