@@ -101,6 +101,10 @@ class ReorderBuffer:
         self._deadline: float | None = None
         self._suspect: Frame | None = None
 
+    def __len__(self) -> int:
+        """Packets held behind a gap."""
+        return len(self._held)
+
     def deadline(self) -> float | None:
         """When ``expire`` must be called next, if nothing comes before."""
         return self._deadline

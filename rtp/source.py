@@ -9,12 +9,12 @@ media, the lock opens; packets of the old source that are still under way do not
 
 from __future__ import annotations
 
+import ipaddress
 from enum import Enum
 
 from .events import Address
 
 RELATCH_AFTER_S = 2.0
-NO_HOSTS = ("", "0.0.0.0", "::")  # signalled as hold, not as an address
 
 
 class Verdict(Enum):
@@ -43,7 +43,7 @@ class SourceLock:
         self._signalled: Address | None = None
         self._latched: Address | None = None
         self._heard = 0.0
-        self._payload_type = -1
+        self._payload_type: int | None = None  # the sound's; None: not known for this configuration
         self._moved_from: Address | None = None
         self._moved_heard: float | None = None
 
@@ -58,28 +58,38 @@ class SourceLock:
         return self._latched or self._signalled
 
     def signal(self, remote: Address) -> None:
-        """The address of an SDP. The same as before, or none (hold), leaves the lock as it is."""
-        if remote[0] in NO_HOSTS or remote[1] == 0 or remote == self._signalled:
+        """The address of an SDP. The same as before, or none that can be sent to, leaves the lock as it is."""
+        self._payload_type = None
+        if remote == self._signalled or not _is_sendable(remote):
             return
         self._signalled = remote
         if self._latched is not None and remote != self._latched:
             self._moved_from, self._moved_heard = self._latched, None
             self._latched = None
 
-    def judge(self, addr: Address, payload_type: int, now: float) -> Verdict:
-        """Decide on a valid packet from ``addr`` that arrived at ``now`` seconds."""
+    def judge(self, addr: Address, payload_type: int, now: float, *, is_sound: bool = True) -> Verdict:
+        """Decide on a valid packet from ``addr`` that arrived at ``now`` seconds.
+
+        Only sound can take over from a silent source; events and comfort noise say nothing about its type.
+        """
         if addr == self._latched:
             self._heard = now
-            self._payload_type = payload_type
+            if is_sound:
+                self._payload_type = payload_type
             return Verdict.KNOWN
         if self._latched is None:
             if addr == self._moved_from and self._is_left_over(now):
                 return Verdict.FOREIGN
-        elif now - self._heard < self._relatch_after_s or payload_type != self._payload_type:
+        elif (
+            now - self._heard < self._relatch_after_s
+            or not is_sound
+            or (payload_type != self._payload_type and self._payload_type is not None)
+        ):
             return Verdict.FOREIGN
         self._latched = addr
         self._heard = now
-        self._payload_type = payload_type
+        if is_sound:
+            self._payload_type = payload_type
         self._moved_from = None
         return Verdict.LATCHED
 
@@ -88,3 +98,13 @@ class SourceLock:
         if self._moved_heard is None:
             self._moved_heard = now
         return now - self._moved_heard < self._relatch_after_s
+
+
+def _is_sendable(remote: Address) -> bool:
+    """One machine's address. 0.0.0.0 means hold; a group's is nobody's; a name would block in the resolver."""
+    host, port = remote
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return 0 < port <= 65535 and not address.is_unspecified and not address.is_multicast

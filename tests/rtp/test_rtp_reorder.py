@@ -168,7 +168,7 @@ def test_no_duplicate_no_disorder_and_the_right_length(
         now = arrival.at_ms / 1000
         assert arrival.ts is not None
         out += buffer.put(arrival.seq, arrival.ts & 0xFFFFFFFF, bytes(PTIME), now)
-        assert len(buffer._held) <= buffer.capacity
+        assert len(buffer) <= buffer.capacity
     while (deadline := buffer.deadline()) is not None:
         out += buffer.expire(deadline)
     sequences = [each.sequence for each in out if isinstance(each, Frame)]
@@ -194,11 +194,11 @@ def test_arbitrary_numbers_never_raise_and_stay_bounded(steps: list[tuple[int, i
                 last = each.sequence
             else:
                 assert 0 <= each.samples <= (now + 1) * 8000 + 3001 * PTIME
-        assert len(buffer._held) <= 8
+        assert len(buffer) <= 8
 
 
-def test_ten_thousand_seconds_through_many_wraps() -> None:
-    """A simulated long call: 500,000 packets, sequence and timestamp wrap, nothing held, nothing lost."""
+def test_an_hour_through_many_wraps() -> None:
+    """A simulated call of 200,000 packets: sequence and timestamp wrap, nothing held, nothing lost."""
     buffer = ReorderBuffer()
     for n in range(200_000):
         (frame,) = buffer.put(n & 0xFFFF, (2**32 - 500 + n * PTIME) & 0xFFFFFFFF, b"x" * PTIME, n * 0.02)

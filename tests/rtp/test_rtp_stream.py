@@ -123,6 +123,33 @@ def test_an_old_style_hold_address_is_not_sent_to_and_keeps_the_lock() -> None:
     assert stream.receive_rtp(rtp(2), STRANGER, 0.1) == []
 
 
+def test_after_a_key_press_the_source_can_still_be_rebound() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    stream.receive_rtp(rtp(2, TelephoneEvent(1, True, 10, 800).serialize(), pt=101), NAT, 0.1)
+    moved = (NAT[0], 62000)
+    assert SourceLatched(moved) in stream.receive_rtp(rtp(3), moved, 2.2)
+
+
+@pytest.mark.parametrize(
+    "remote",
+    [
+        ("0.0.0.0", 4000),
+        ("::", 4000),
+        ("224.0.0.1", 4000),
+        ("phone.example", 4000),
+        ("192.0.2.1", 0),
+        ("", 1),
+    ],
+)
+def test_an_address_that_is_nobodys_is_not_sent_to_but_its_phone_is_heard(remote: tuple[str, int]) -> None:
+    stream = stream_of(replace(CONFIG, remote=remote))
+    assert stream.destination is None
+    assert stream.rtcp_destination is None
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    assert stream.destination == NAT
+
+
 # -- what must not come through ------------------------------------------------------------------------
 
 
