@@ -7,16 +7,27 @@ where none is given ``require`` is set (libpq's own default, prefer, falls back 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from psycopg import conninfo, pq
 
-from storage.errors import BadDsn, DatabaseUnreachable
+from storage.errors import BadDsn, DatabaseUnreachable, StoreError
 
 WEAK_SSLMODES = ("disable", "allow", "prefer")
 CONNECT_TIMEOUT_S = 5
+_PERMANENT = (
+    "authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not support SSL",
+    "certificate verify failed",
+    "FATAL: database",
+    "FATAL: role",
+)
 
 
 def check_dsn(dsn: str) -> str:
@@ -54,13 +65,22 @@ def redact(dsn: str) -> str:
 
 
 def unreachable(error: psycopg.Error, dsn: str) -> DatabaseUnreachable:
-    """psycopg's connection error as ours; a refused login (SQLSTATE class 28) is not worth a retry."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    refused_login = (error.sqlstate or "").startswith("28") or "authentication failed" in text
-    missing_database = error.sqlstate == "3D000" or ("FATAL" in text and "does not exist" in text)
-    return DatabaseUnreachable(
-        f"database {redact(dsn)}: {text}", retryable=not (refused_login or missing_database)
-    )
+    """psycopg's connection error as ours; what a repetition cannot mend (login, TLS, no such database) says so."""
+    text = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
+    permanent = error.sqlstate in ("3D000", "28000", "28P01") or any(words in text for words in _PERMANENT)
+    return DatabaseUnreachable(f"database {redact(dsn)}: {text}", retryable=not permanent)
+
+
+@contextmanager
+def mapped_errors(dsn: str) -> Iterator[None]:
+    """psycopg's errors inside as ours, without the row they speak of."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise unreachable(error, dsn) from None
+    except psycopg.Error as error:
+        message = error.diag.message_primary or type(error).__name__
+        raise StoreError(f"database {redact(dsn)}: {message}") from error
 
 
 def connect_options(application_name: str) -> dict[str, Any]:

@@ -40,7 +40,10 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "max_connections": "60",
+    "max_wal_size": "256MB",
+    "max_parallel_workers_per_gather": "0",  # its shared memory does not fit a container's 64 MB /dev/shm
     "timezone": "UTC",
+    "log_checkpoints": "off",
     "log_timezone": "UTC",
     # Neither statements nor row contents (phone numbers, transcripts) may reach the log.
     "log_min_error_statement": "panic",
@@ -78,13 +81,12 @@ class EmbeddedPostgres:
         return self._dsn
 
     def start(self) -> str:
-        """Block until the server answers; returns its DSN. Calling it again while started is allowed."""
-        if self._users_fd is not None:
-            return self._dsn
+        """Block until the server answers; returns its DSN. While started, it sees to it that the server is there."""
         deadline = time.monotonic() + self._timeout_s
         try:
-            self._make_data_dir()
-            self._users_fd = self._lock("users", fcntl.LOCK_SH, deadline)
+            if self._users_fd is None:
+                self._make_data_dir()
+                self._users_fd = self._lock("users", fcntl.LOCK_SH, deadline)
             with self._locked("start", deadline):
                 self._initialise(deadline)
                 self._ensure_keeper()
@@ -339,12 +341,9 @@ class EmbeddedPostgres:
         return f"postgresql://postgres@/postgres?host={quote(socket_dir, safe='')}&port={PORT}"
 
     def _log_tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        reasons = [
-            line for line in lines[-20:] if "FATAL" in line or "PANIC" in line or "error" in line.lower()
-        ]
-        text = " / ".join(reasons[-3:] or lines[-3:]) or "it said nothing"
-        return f"{_disk_hint(text)}{text} (log: {self._log})"
+        with self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - 4000))
+            return f"{_reason(log.read().decode(errors='replace'))} (log: {self._log})"
 
 
 def _seen_by(path: Path, user: tuple[int, int] | None) -> str:
@@ -356,8 +355,14 @@ def _seen_by(path: Path, user: tuple[int, int] | None) -> str:
     return "/proc/self/cwd"
 
 
-def _disk_hint(text: str) -> str:
-    return "the disk is full: " if "No space left" in text else ""
+def _reason(output: str) -> str:
+    """The lines of a program's output that say why it failed, at most three."""
+    lines = [line for line in output.splitlines() if line.strip()][-20:]
+    full = [line for line in lines if "No space left" in line]
+    if full:
+        return f"the disk is full: {full[0]}"
+    telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "error"))]
+    return " / ".join((telling or lines)[-3:]) or "it said nothing"
 
 
 def _run(
@@ -383,5 +388,4 @@ def _run(
     except subprocess.TimeoutExpired:
         raise EmbeddedError(f"{name} did not end within {timeout_s:.0f} s") from None
     if done.returncode:
-        text = " / ".join((done.stderr or done.stdout).strip().splitlines()[-4:])
-        raise EmbeddedError(f"{name} failed ({done.returncode}): {_disk_hint(text)}{text}")
+        raise EmbeddedError(f"{name} failed ({done.returncode}): {_reason(done.stderr or done.stdout)}")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from storage import shape
-from storage.dsn import check_dsn, connect_options, redact, unreachable
-from storage.errors import MigrationError, StoreError
+from storage.dsn import check_dsn, connect_options, mapped_errors, redact
+from storage.errors import MigrationError
 from storage.sqlsplit import Statement, split
 
 if TYPE_CHECKING:
@@ -131,10 +131,7 @@ async def check(dsn: str, *, folder: Path | None = None) -> list[str]:
     async with _connect(dsn) as connection:
         known = await _history(connection)
         pending = [f"migration {m.file}" for m in files if m.version not in known]
-        try:
-            return pending + await shape.missing(connection)
-        except psycopg.Error as error:
-            raise StoreError(f"{redact(dsn)}: {error.diag.message_primary or error}") from error
+        return pending + await shape.missing(connection)
 
 
 async def holes(dsn: str) -> list[str]:
@@ -146,17 +143,12 @@ async def holes(dsn: str) -> list[str]:
 @asynccontextmanager
 async def _connect(dsn: str) -> AsyncIterator[Connection]:
     dsn = check_dsn(dsn)
-    try:
+    with mapped_errors(dsn):
         connection = await psycopg.AsyncConnection.connect(
-            dsn,
-            autocommit=True,
-            prepare_threshold=None,
-            **connect_options("sipua-migrate"),
+            dsn, autocommit=True, prepare_threshold=None, **connect_options("sipua-migrate")
         )
-    except psycopg.OperationalError as error:
-        raise unreachable(error, dsn) from None
-    async with connection:
-        yield connection
+        async with connection:
+            yield connection
 
 
 async def _lock(connection: Connection) -> None:

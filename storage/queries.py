@@ -11,8 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from storage.dsn import check_dsn, connect_options, redact, unreachable
-from storage.errors import StoreError
+from storage.dsn import check_dsn, connect_options, mapped_errors, redact
 
 __all__ = ["call_rows", "check_dsn", "close_orphans", "open_calls", "ping", "redact"]
 
@@ -100,17 +99,9 @@ async def close_orphans(
 @asynccontextmanager
 async def _connect(dsn: str) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
     dsn = check_dsn(dsn)
-    try:
+    with mapped_errors(dsn):
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row, **connect_options("sipua")
         )
-    except psycopg.OperationalError as error:
-        raise unreachable(error, dsn) from None
-    try:
         async with connection:
             yield connection
-    except psycopg.OperationalError as error:
-        raise unreachable(error, dsn) from None
-    except psycopg.Error as error:
-        message = error.diag.message_primary or type(error).__name__
-        raise StoreError(f"database {redact(dsn)}: {message}") from error

@@ -1,9 +1,9 @@
 """Facts into SQL: one statement per table and batch, each fed by one JSON array, all idempotent.
 
-A batch is at most: processes, calls in, sessions in, transcripts in, events in, calls changed, sessions ended,
-calls ended, calls changed after their end, processes ended. Several changes of one call are folded into one row first (an UPDATE … FROM applies
-only one of several matches); folding and the guards in the SQL follow the same rule (``STATUS_RANK``), so how
-facts fall into batches does not show in the rows.
+A batch is at most: processes, calls in, sessions in, transcripts in, events in, calls changed, sessions ended, calls
+ended, calls changed after their end, processes ended. Several changes of one call are folded into one row first (an
+UPDATE … FROM applies only one of several matches); folding and the guards in the SQL follow the same rule
+(``STATUS_RANK``), so how facts fall into batches does not show in the rows.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pathlib import Path
 
 FAST_SHUTDOWN_S = 20.0  # SIGINT; then SIGQUIT, which leaves recovery to the next start
 QUICK_DEATH_S = 5.0  # a server that lived shorter did not start
-MAX_RESTARTS = 5  # in a row, after a server that had been running
+RESTART_MIN_S, RESTART_MAX_S = 0.25, 10.0
 POLL_S = 0.02
 
 
@@ -124,26 +124,25 @@ class Keeper:
             time.sleep(0.5)
 
     def _keep_up(self) -> None:
-        """Restart a server that died (out of memory, kill -9); give up on one that does not come up."""
-        restarts = -1
+        """Restart a server that died (out of memory, disk full, kill -9); give up on one that never came up."""
+        was_up = self._process is None
+        quick_deaths = 0
         while True:
             began = time.monotonic()
             self._wait()
             if self._stopping:
                 return
             quick = time.monotonic() - began < QUICK_DEATH_S
-            restarts = restarts + 1 if quick else 0
-            if (quick and restarts == 0 and not self._was_ready()) or restarts >= MAX_RESTARTS:
+            # An orderly failed start removes its pid file; a killed server leaves it.
+            was_up = was_up or not quick or (self._data / "postmaster.pid").exists()
+            if not was_up:
                 os._exit(1)
-            time.sleep(0.5 * (restarts + 1))
+            quick_deaths = quick_deaths + 1 if quick else 0
+            time.sleep(min(RESTART_MAX_S, RESTART_MIN_S * 2**quick_deaths))
             with self._lock:
                 if self._stopping:
                     return
                 self._launch()
-
-    def _was_ready(self) -> bool:
-        """An orderly failed start removes its pid file; a killed server leaves it."""
-        return (self._data / "postmaster.pid").exists()
 
     def _stop(self) -> None:
         deadline = time.monotonic() + FAST_SHUTDOWN_S

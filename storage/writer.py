@@ -200,11 +200,13 @@ class LedgerWriter:
                 AttributeError,
                 RecursionError,
             ) as error:  # not a fact of ours
-                return await self._isolate(groups, type(error).__name__)
+                await self._isolate(groups, type(error).__name__)
+                return
             except psycopg.Error as error:
                 if (error.sqlstate or "")[:2] in POISON_CLASSES:
                     if error.sqlstate != UNIQUE_VIOLATION or second_look:
-                        return await self._isolate(groups, _blame(error))
+                        await self._isolate(groups, _blame(error))
+                        return
                     second_look = True
                     continue
                 self._trouble(error)
@@ -284,9 +286,11 @@ class LedgerWriter:
     def _sever(self) -> None:
         """Shut the socket down: whatever waits for the server on it ends at once with an error."""
         if self._connection is not None and not self._connection.closed:
-            with contextlib.suppress(OSError, psycopg.Error):
-                with socket.socket(fileno=os.dup(self._connection.fileno())) as wire:
-                    wire.shutdown(socket.SHUT_RDWR)
+            with (
+                contextlib.suppress(OSError, psycopg.Error),
+                socket.socket(fileno=os.dup(self._connection.fileno())) as wire,
+            ):
+                wire.shutdown(socket.SHUT_RDWR)
 
     # -- what is said --------------------------------------------------------------------------------------
 

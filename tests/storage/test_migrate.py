@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from psycopg.rows import dict_row
 from storage.errors import BadDsn, DatabaseUnreachable, MigrationError
 from storage.migrate import check, holes, load, migrate
 from storage.sqlsplit import split
+from tests.postgres import scratch_dir
 from tests.storage import shapes
 
 TABLES = ("voice_calls", "transcripts", "voice_events", "voice_memories", "mcp_tool_calls", "wa_threads")
@@ -73,7 +77,10 @@ async def test_old_shapes_keep_every_row(empty_database: str, shape: str) -> Non
     assert {table: len(rows(empty_database, f"SELECT 1 FROM {table}")) for table in TABLES} == before
     calls = rows(empty_database, "SELECT * FROM voice_calls ORDER BY id")
     assert all(call["status"] and call["channel"] for call in calls)
-    run(empty_database, "INSERT INTO transcripts (call_id, role, content) SELECT id, 'caller', 'x' FROM voice_calls")
+    run(
+        empty_database,
+        "INSERT INTO transcripts (call_id, role, content) SELECT id, 'caller', 'x' FROM voice_calls",
+    )
     run(empty_database, "INSERT INTO voice_events (call_id, type) SELECT id, 'tool_call' FROM voice_calls")
 
 
@@ -124,7 +131,9 @@ async def test_nobody_forges_a_consent(empty_database: str, role: str, shape: st
     if shape:
         run(empty_database, shapes.seed(shape))
     await migrate(empty_database)
-    forge = f"SET ROLE {role}; INSERT INTO public.call_consents (consent_text, consent_result) VALUES ('x', true)"
+    forge = (
+        f"SET ROLE {role}; INSERT INTO public.call_consents (consent_text, consent_result) VALUES ('x', true)"
+    )
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
         run(empty_database, forge)
     run(empty_database, GRANT_AGAIN)  # as the platform's own file does
@@ -142,7 +151,10 @@ async def test_two_processes_at_once(empty_database: str) -> None:
 
 async def test_foreign_versions_stay(empty_database: str) -> None:
     await migrate(empty_database)
-    run(empty_database, "INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('20240101000000')")
+    run(
+        empty_database,
+        "INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('20240101000000')",
+    )
     report = await migrate(empty_database)
     assert report.foreign == ("20240101000000",)
     assert len(rows(empty_database, "SELECT 1 FROM supabase_migrations.schema_migrations")) == len(load()) + 1
@@ -153,7 +165,9 @@ async def test_error_names_file_line_and_statement(empty_database: str, tmp_path
     good.write_text("CREATE TABLE one (x text DEFAULT ';'); -- a;b\n")
     bad = tmp_path / "20260102000000_two.sql"
     bad.write_text("CREATE TABLE two ();\n\n-- why\nALTER TABLE nowhere ADD x int;\n")
-    with pytest.raises(MigrationError, match=r"20260102000000_two\.sql, line 4 \(ALTER TABLE nowhere.*does not exist") as e:
+    with pytest.raises(
+        MigrationError, match=r"20260102000000_two\.sql, line 4 \(ALTER TABLE nowhere.*does not exist"
+    ) as e:
         await migrate(empty_database, folder=tmp_path)
     assert e.value.statement == "ALTER TABLE nowhere ADD x int"
     assert rows(empty_database, "SELECT to_regclass('one') AS one, to_regclass('two') AS two") == [
@@ -198,3 +212,32 @@ async def test_missing_database_is_not_worth_a_retry(postgres_server: str) -> No
     with pytest.raises(DatabaseUnreachable, match="does not exist") as caught:
         await migrate(postgres_server.replace("/postgres?", "/nothere?"))
     assert not caught.value.retryable
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("shape", ["", "v1", "october"])
+def test_on_the_oldest_postgresql_we_promise(shape: str) -> None:
+    """Hosted databases are PostgreSQL 15 and 17; the embedded one is 18."""
+    programs = Path("/usr/lib/postgresql/15/bin")
+    if not (programs / "initdb").exists():
+        pytest.skip("needs PostgreSQL 15: apt-get install postgresql-15")
+    folder = scratch_dir()
+    user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    if user:
+        os.chown(folder, 65534, 65534)
+    data = folder / "data"
+    options = f"-k {folder} -c listen_addresses= -c fsync=off"
+    quiet: dict[str, Any] = {"check": True, "cwd": "/", "stdout": subprocess.DEVNULL, **user}
+    try:
+        subprocess.run([programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"], **quiet)
+        control: list[str | Path] = [programs / "pg_ctl", "-D", data, "-w", "-m", "immediate"]
+        subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **quiet)
+        try:
+            dsn = f"postgresql://postgres@/postgres?host={folder}"
+            run(dsn, shapes.seed(shape) if shape else "SELECT 1")
+            assert asyncio.run(migrate(dsn)).applied
+            assert asyncio.run(check(dsn)) == asyncio.run(holes(dsn)) == []
+        finally:
+            subprocess.run([*control, "stop"], **quiet)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
