@@ -81,6 +81,7 @@ class CallResult:
     rtp: Mapping[str, float]
     recording: str | None
     first_audio_ms: float | None
+    reply_ms: float | None  # of sound heard after what was played
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -98,8 +99,9 @@ class Script:
         self._loud_at: float | None = None
         self._loud_after_speech_at: float | None = None
         self.first_loud_at: float | None = None
+        self.reply_ms = 0.0
 
-    def heard(self, rms: float, now: float) -> None:
+    def heard(self, rms: float, now: float, length_ms: float) -> None:
         """One frame from the far end."""
         if rms < LOUD_RMS:
             return
@@ -108,6 +110,7 @@ class Script:
             self.first_loud_at = now
         if self._spoke_at is not None and now > self._spoke_at + self._play_s:
             self._loud_after_speech_at = now
+            self.reply_ms += length_ms
 
     def step(self, now: float) -> str | None:
         """What is due."""
@@ -177,6 +180,7 @@ class _Softphone:
         }
         self._connected_at: float | None = None
         self._answered_ms: float | None = None
+        self._hung_up = False
 
     async def run(self) -> CallResult:
         address = await _source_address(self._options.uri)
@@ -267,8 +271,6 @@ class _Softphone:
                 pass
         return None
 
-    _hung_up = False
-
     async def _talk(self, endpoint: SipEndpoint) -> None:
         """The caller's behaviour, 50 times a second."""
         reported = 0.0
@@ -299,7 +301,7 @@ class _Softphone:
         pcm = self._media.codec.decode(payload)
         if self._script is not None:
             rms = float(np.sqrt(np.mean(pcm.astype(np.float32) ** 2))) if pcm.size else 0.0
-            self._script.heard(rms, time.monotonic())
+            self._script.heard(rms, time.monotonic(), pcm.size / 8)
         if self._recorder is not None:
             self._recorder.write(pcm)
 
@@ -319,6 +321,7 @@ class _Softphone:
             first_audio_ms=round((first - connected) * 1000, 1)
             if first is not None and connected is not None
             else None,
+            reply_ms=round(self._script.reply_ms) if self._script is not None else None,
         )
 
 

@@ -99,9 +99,10 @@ def _print(result: CallResult) -> None:
     typer.echo(f"{result.status} ({result.reason}), SIP {result.sip_code}")
     if result.codec is not None:
         rtp = result.rtp
+        typer.echo(f"{result.codec}, {result.duration_seconds:.1f} s, set up in {result.setup_ms:.0f} ms")
         typer.echo(
-            f"{result.codec}, {result.duration_seconds:.1f} s, set up in {result.setup_ms:.0f} ms; RTP sent {rtp['sent']:.0f}, "
-            f"received {rtp['received']:.0f}, lost {rtp['lost']:.0f}, late {rtp['late']:.0f}, jitter {rtp['jitter_ms']:.1f} ms"
+            f"RTP sent {rtp['sent']:.0f}, received {rtp['received']:.0f}, lost {rtp['lost']:.0f}, "
+            f"late {rtp['late']:.0f}, jitter {rtp['jitter_ms']:.1f} ms"
         )
     if result.recording is not None:
         typer.echo(f"recording: {result.recording}")

@@ -1,0 +1,96 @@
+"""Child processes of the demo and the benchmarks: started, waited for until ready, ended. Only ours, by their id.
+
+Each child is a session of its own, so that Ctrl-C reaches the parent alone and the children are ended in order; a
+child that does not end within ``END_TIMEOUT_S`` is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sipua.errors import LocalError
+
+READY_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 15.0
+TAIL_BYTES = 4000
+
+
+class Child:
+    """One ``python -m sipua …`` process whose first stdout line says that it is ready; stderr goes to ``log``."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+        self.ready: dict[str, Any] = {}
+
+    @classmethod
+    async def start(
+        cls, name: str, arguments: Sequence[str], *, env: Mapping[str, str], log: Path, wait: bool = True
+    ) -> Child:
+        """Starts it; with ``wait`` returns once its ready line has come. LocalError with its own words if it ends."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "sipua", *arguments,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=stderr,
+                env=dict(env), start_new_session=True,
+            )  # fmt: skip
+        child = cls(name, process, log)
+        if wait:
+            try:
+                await child._wait_ready()
+            except BaseException:
+                await child.end()
+                raise
+        return child
+
+    async def _wait_ready(self) -> None:
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                line = await self.process.stdout.readline()
+        except TimeoutError:
+            raise LocalError(
+                f"{self.name} was not ready within {READY_TIMEOUT_S:g} s: {self.last_words()}"
+            ) from None
+        if not line:
+            code = await self.process.wait()
+            raise LocalError(f"{self.name} ended with exit code {code}: {self.last_words()}")
+        self.ready = orjson.loads(line)
+
+    async def output(self) -> bytes:
+        """All it prints until it ends."""
+        assert self.process.stdout is not None
+        return await self.process.stdout.read()
+
+    def last_words(self) -> str:
+        """The end of its stderr."""
+        try:
+            return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace").strip() or "it said nothing"
+        except OSError:
+            return "it said nothing"
+
+    async def end(self) -> int:
+        """SIGTERM, then SIGKILL if it does not end; its exit code."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+        try:
+            async with asyncio.timeout(END_TIMEOUT_S):
+                return await self.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            return await self.process.wait()
+        finally:
+            transport = getattr(self.process, "_transport", None)
+            if transport is not None:
+                transport.close()
