@@ -32,8 +32,9 @@ CLIENT = """
 import sys
 from storage.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(sys.argv[1], settings={"fsync": "off"})
-print(server.start(), flush=True)
+dsn = server.start()
 try:
+    print(dsn, flush=True)
     sys.stdin.read()
 except KeyboardInterrupt:
     import psycopg
