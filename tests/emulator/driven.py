@@ -159,8 +159,8 @@ class Driven:
             "transcription": {"model": "gpt-realtime-whisper"},
             "turn_detection": detection,
         }
-        (updated,) = self.update(audio={"input": audio_input, "output": {"format": {"type": "audio/pcmu"}}})
-        assert updated["type"] == "session.updated"
+        updated = self.update(audio={"input": audio_input, "output": {"format": {"type": "audio/pcmu"}}})
+        assert updated[0]["type"] == "session.updated"
 
     def hear(self, audio: bytes, *, frame: int = 160, paced: bool = False) -> list[Event]:
         """Appends audio in frames, in real time if ``paced``."""

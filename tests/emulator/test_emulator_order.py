@@ -109,6 +109,7 @@ def text_turn() -> list[Event]:
 
 def tool_round() -> list[Event]:
     session = Driven(WEATHER)
+    session.listen()
     session.update(output_modalities=["text"], tools=[TOOL])
     _say(session, "What is the weather in London?")
     session.send("response.create")
@@ -169,7 +170,9 @@ def _signature(event: Event) -> tuple[str, ...]:
 def _shape(value: object) -> object:
     if isinstance(value, dict):
         return [
-            (key, _shape(each)) for key, each in value.items() if key not in ("parameters", "tools", "output", "format")
+            (key, _shape(each))
+            for key, each in value.items()
+            if key not in ("parameters", "tools", "output", "format")
         ]
     if isinstance(value, list):
         return [_shape(each) for each in value[:1]]

@@ -111,6 +111,11 @@ class RealtimeSession:
             found.append(self._outbox.popleft()[1])
         return found
 
+    @property
+    def backlog(self) -> int:
+        """Outputs that wait to be performed: the adapter reads no more while there are too many."""
+        return len(self._outbox)
+
     def deadline(self) -> float | None:
         """When :meth:`advance` has something to do next."""
         dues = [self._outbox[0][0]] if self._outbox else []

@@ -42,7 +42,8 @@ from .wire import Event
 _MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # 15 MiB of audio as base64, and room to refuse more by an event
 _SECRET_LIFETIME_S = 600
 _SHUTDOWN_S = 2
-_BACKLOG = 128
+_BACKLOG = 128  # connections waiting to be accepted
+_MAX_BACKLOG = 1024  # events a client has not read before it is not read either
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +171,13 @@ class _Emulator:
         return {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_api_key"}
 
     def _secret(self, key: str) -> Event | None:
-        self._secrets = {k: v for k, v in self._secrets.items() if v[0] > time.time()}
+        self._forget_expired()
         found = self._secrets.get(key)
         return found[1] if found else None
+
+    def _forget_expired(self) -> None:
+        now = time.time()
+        self._secrets = {key: entry for key, entry in self._secrets.items() if entry[0] > now}
 
     async def _client_secret(self, request: Request) -> JSONResponse:
         refused = self._authorised(request.headers)
@@ -193,6 +198,7 @@ class _Emulator:
             )
         except RequestError as refusal:
             return JSONResponse({"error": refusal.body(None)}, 400)
+        self._forget_expired()
         value = "ek_" + secrets.token_hex(16)
         expires_at = int(time.time()) + max(10, min(7200, lifetime_s))
         self._secrets[value] = (expires_at, {**asked, "model": model})
@@ -271,6 +277,7 @@ class _Connection:
         self._core = RealtimeSession(setup, now=self._loop.time())
         self._slow_reader_s = slow_reader_s
         self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
         self._gone = False
 
     async def run(self) -> None:
@@ -297,6 +304,9 @@ class _Connection:
             self._core.advance(now)
             self._wake.set()
             await asyncio.sleep(self._slow_reader_s)
+            while self._core.backlog > _MAX_BACKLOG:
+                self._drained.clear()
+                await self._drained.wait()
         self._gone = True
         self._wake.set()
 
@@ -306,6 +316,7 @@ class _Connection:
         self._core.advance(now)
         for output in self._core.outputs(now):
             await self._perform(output)
+        self._drained.set()
         due = self._core.deadline()
         if due is None and self._core.closed:
             self._gone = True

@@ -37,9 +37,7 @@ def _clip(line: Line, script: Script, folder: Path | None, name: str) -> Clip:
     recordings = resources.files(__package__).joinpath("speech")
     packaged = recordings.joinpath(line.audio)
     if not packaged.is_file():
-        have = ", ".join(
-            sorted(each.name for each in recordings.iterdir())
-        )
+        have = ", ".join(sorted(each.name for each in recordings.iterdir()))
         raise ConfigError(f"{name}: audio = {line.audio!r}: not beside the script; in the package are {have}")
     return read_wav(packaged.read_bytes(), line.audio)
 
