@@ -82,7 +82,7 @@ async def running(app: Starlette, sock: socket.socket) -> AsyncIterator[tuple[st
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     try:
-        while not server.started and not task.done():  # uvicorn has a flag, no event
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
             await asyncio.sleep(0.005)
         if task.done():
             await task

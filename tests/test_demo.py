@@ -1,0 +1,87 @@
+"""The demo as a user runs it: a whole call over SIP and RTP between separate processes, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtp.wav import read_wav
+from sipua.resources import shipped_speech
+from tests.processes import processes_with, wait_until_gone
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def run_demo(directory: Path, *arguments: str, env: dict[str, str] | None = None) -> dict[str, Any]:
+    result = subprocess.run(
+        [sys.executable, "-m", "sipua", "demo", "--dir", str(directory), "--json", *arguments],
+        capture_output=True, text=True, timeout=150, env=env, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def similarity(heard: np.ndarray, said: np.ndarray) -> float:
+    """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``."""
+    size = 1 << int(np.ceil(np.log2(heard.size + said.size)))
+    correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size)), size)
+    energy = np.convolve(heard**2, np.ones(said.size))[said.size - 1 :][: heard.size]
+    peak = int(np.argmax(np.abs(correlation[: heard.size])))
+    return float(abs(correlation[peak]) / np.sqrt(max(energy[peak], 1e-9) * np.sum(said**2)))
+
+
+def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
+    elsewhere = os.environ | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/never", "SIPUA_SIP__PORT": "5060"}
+    document = run_demo(tmp_path / "with a space", env=elsewhere)
+
+    assert document["status"] == "completed"
+    assert [each["role"] for each in document["transcripts"]] == ["assistant", "user", "assistant"]
+    assert 0 < document["first_assistant_audio_ms"] < 5000
+    rtp = document["rtp"]
+    assert rtp["lost"] == 0
+    assert rtp["received"] > 300
+    assert set(document["database"]) == {"voice_calls", "openai_sessions", "transcripts", "voice_events"}
+    assert document["database"]["voice_calls"] == 1
+    assert document["rows"]["openai_sessions"][0]["status"] == "completed"
+    assert document["rows"]["openai_sessions"][0]["input_audio_format"] == "audio/pcmu"
+    with wave.open(document["recording"]) as recording:
+        assert recording.getframerate() == 8000
+    heard = read_wav(document["recording"]).astype(np.float64)
+    answer = read_wav(shipped_speech("taxi_en.wav")).astype(np.float64)
+    another = read_wav(shipped_speech("moto_en.wav")).astype(np.float64)
+    assert similarity(heard, answer) > 0.9
+    assert similarity(heard, another) < 0.5
+    assert wait_until_gone(str(tmp_path)) == []
+
+
+def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    mark = str(tmp_path / "work")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "sipua", "demo", "--dir", mark],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            if "call talking" in line:
+                break
+        assert len(processes_with(mark)) >= 4  # demo, agent, caller, database
+        os.killpg(demo.pid, signal.SIGINT)
+        _, rest = demo.communicate(timeout=60)
+    finally:
+        demo.kill()
+        demo.wait()
+    assert demo.returncode == 1
+    assert "stopped" in rest
+    assert "Traceback" not in rest
+    assert wait_until_gone(mark) == []
