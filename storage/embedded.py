@@ -151,7 +151,6 @@ class EmbeddedPostgres:
             return
         cluster, user = self._cluster, self._cluster.user()
         socket_dir = cluster.socket_dir()
-        watcher.clear_stale(cluster.pg, cluster.mark, socket_dir / f"{SOCKET}.lock")
         argv = [str(cluster.programs().postgres), "-D", seen_by(cluster.pg, user), "-p", str(PORT)]
         options = {
             **self._settings,
@@ -167,6 +166,7 @@ class EmbeddedPostgres:
             log=str(self._log),
             users_lock=str(self._lock_file("users")),
             keeper_lock=str(self._lock_file("keeper")),
+            socket_lock=str(socket_dir / f"{SOCKET}.lock"),
             uid=user[0] if user else None,
             gid=user[1] if user else None,
         )

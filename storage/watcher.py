@@ -37,6 +37,7 @@ class Plan:
     log: str
     users_lock: str
     keeper_lock: str
+    socket_lock: str
     uid: int | None
     gid: int | None
 
@@ -73,10 +74,18 @@ def _pid_without_proc(data: Path) -> int | None:
 
 
 def clear_stale(data: Path, mark: str, socket_lock: Path) -> None:
-    """Remove the pid and socket lock files of a server that is not there any more."""
-    if running_pid(data, mark) is None:
-        for path in (data / "postmaster.pid", socket_lock):
-            path.unlink(missing_ok=True)
+    """Remove lock files whose pid now belongs to another program: PostgreSQL would take it for a server.
+
+    Files of a dead pid stay: PostgreSQL replaces them itself, after it has made sure by the shared memory named
+    in them that no orphaned backend still writes to the data, and frees what a killed server left in memory.
+    """
+    if running_pid(data, mark) is not None or not Path("/proc/self").exists():
+        return
+    for path in (data / "postmaster.pid", socket_lock):
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(path.read_text().split("\n", 1)[0])
+            if Path(f"/proc/{pid}").exists():
+                path.unlink()
 
 
 class Keeper:
@@ -101,7 +110,7 @@ class Keeper:
 
     def _launch(self) -> None:
         plan = self._plan
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        clear_stale(self._data, plan.mark, Path(plan.socket_lock))
         with open(plan.log, "ab") as log:
             self._process = subprocess.Popen(
                 plan.argv,
