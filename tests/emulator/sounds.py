@@ -80,4 +80,5 @@ def comfort_noise(level_db: float, seed: int, seconds: float, shaped: bool) -> S
     if shaped:
         for i in range(1, len(signal)):
             signal[i] += 0.6 * signal[i - 1]
-    return np.clip(signal / signal.std() * 32768 * 10 ** (level_db / 20), -32768, 32767).astype(np.int16)
+    scaled: Signal = signal / signal.std() * 32768 * 10 ** (level_db / 20)
+    return np.clip(scaled, -32768, 32767).astype(np.int16)
