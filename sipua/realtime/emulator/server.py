@@ -25,7 +25,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request as Upgrade
 
 from sipua.errors import LocalError
 
@@ -128,7 +127,7 @@ class _Server(uvicorn.Server):
 class _Protocol(WebSocketsSansIOProtocol):
     """Lets the application reach the TCP transport, which the ``drop`` fault breaks."""
 
-    def handle_connect(self, event: Upgrade) -> None:
+    def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):
             self.scope["state"]["transport"] = self.transport
