@@ -72,7 +72,7 @@ class View:
         match entry.get("event"):
             case "step":
                 self._line(f"· {entry['text']}")
-            case "call":
+            case "call" if entry["state"] != "ended":  # "ended" says more
                 self._line(f"· call {entry['state']}")
             case "ended":
                 self._line(f"· call ended: {entry['status']} ({entry['reason']}), {entry['seconds']:.1f} s")
@@ -161,7 +161,7 @@ def summary(document: Mapping[str, Any]) -> None:
         out,
         "voice_calls",
         rows["voice_calls"],
-        ("status", "outcome", "trunk", "started_at", "ended_at", "duration_seconds"),
+        ("status", "outcome", "trunk", "started_at", "ended_at"),
     )
     _print_rows(
         out,
@@ -189,4 +189,4 @@ def _print_rows(out: Console, name: str, rows: list[dict[str, Any]], columns: tu
 
 
 def _cell(value: object) -> str:
-    return value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else str(value)
+    return value.strftime("%H:%M:%S UTC") if hasattr(value, "strftime") else str(value)
