@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav tshark
+PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15
 
 .PHONY: help demo test check format peers lock clean
 

@@ -41,7 +41,10 @@ def similarity(heard: np.ndarray, said: np.ndarray) -> float:
 
 
 def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
-    elsewhere = os.environ | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/never", "SIPUA_SIP__PORT": "5060"}
+    elsewhere = os.environ | {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/never",
+        "SIPUA_SIP__PORT": "5060",
+    }
     document = run_demo(tmp_path / "with a space", env=elsewhere)
 
     assert document["status"] == "completed"
