@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from rtp.codec import CODECS
+from sipua.bench.figures import machine_line
+from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
+from sipua.cli.common import Json, print_json, run
+from sipua.errors import ConfigError
+from sipua.log import configure_logging
+
+MEASURES = {
+    "uplink_ms": "uplink: caller's RTP sent → append received",
+    "downlink_ms": "downlink: first delta sent → first RTP received",
+    "tick_wait_ms": "… of it waiting for the 20 ms tick",
+    "own_ms": "… of it the agent's own",
+}
+FLOORS = {
+    "udp": "floor: UDP on loopback, within the bench",
+    "websocket": "floor: WebSocket on loopback, within the bench",
+}
 
 app = typer.Typer(help="Measurements: ratios and times in one run.", no_args_is_help=True)
 
@@ -10,3 +33,67 @@ app = typer.Typer(help="Measurements: ratios and times in one run.", no_args_is_
 @app.callback()
 def _bench() -> None:
     """Measurements: ratios and times in one run."""
+
+
+@app.command("path")
+def path(
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Measure for so long.", show_default=f"{DEFAULT_SECONDS:g}"),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Measure so many first deltas instead.")] = None,
+    codec: Annotated[str, typer.Option(help="PCMU or PCMA.")] = "PCMU",
+    json: Json = False,
+) -> None:
+    """Time a call's audio through the agent, from outside: it runs as a process of its own on loopback."""
+    options = _options(seconds, samples, codec)
+    configure_logging("warning", "console")
+    document = run(lambda stop: run_path(options, stop, lambda text: typer.echo(f"· {text}", err=True)))
+    if json:
+        print_json(document)
+    else:
+        show(document)
+
+
+def _options(seconds: float | None, samples: int | None, codec: str) -> PathOptions:
+    if seconds is not None and samples is not None:
+        raise ConfigError("--seconds and --samples: only one of them")
+    if codec.upper() not in CODECS:
+        raise ConfigError(f"--codec {codec}: allowed: {', '.join(CODECS)}")
+    if samples is not None and samples < 1:
+        raise ConfigError(f"--samples {samples}: at least 1")
+    options = PathOptions(codec.upper(), DEFAULT_SECONDS if seconds is None else seconds, samples)
+    if not 0 < options.expected_seconds <= MAX_SECONDS:
+        raise ConfigError(f"{options.expected_seconds:g} s of measuring: allowed are up to {MAX_SECONDS:g}")
+    return options
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """The figures for people, on stdout."""
+    table = Table(title=f"{document['codec']}, milliseconds", title_justify="left", box=None)
+    for column in ("", "p50", "target", "p95", "target"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, name in MEASURES.items():
+        targets = document["targets"].get(key, {})
+        cells = [cell for p in ("p50", "p95") for cell in _cells(document[key][p], targets.get(p))]
+        table.add_row(name, *cells)
+    for key, name in FLOORS.items():
+        if key in document["floor_ms"]:
+            figures = document["floor_ms"][key]
+            table.add_row(name, f"{figures['p50']:.2f}", "", f"{figures['p95']:.2f}", "", style="dim")
+    out = Console(highlight=False)
+    out.print(table)
+    lost, means = document["lost"], document["mean_ms"]
+    out.print(
+        f"{document['samples']} first deltas (lost {lost['downlink']}), {document['uplink_samples']} caller frames "
+        f"(lost {lost['uplink']}); mean own {means['own']:.2f} ms"
+    )
+    out.print(machine_line(document["machine"]))
+
+
+def _cells(value: float, target: float | None) -> tuple[str, str]:
+    """Figure and target, green where it is met and red where not."""
+    if target is None:
+        return f"{value:.2f}", ""
+    colour = "green" if value <= target else "red"
+    return f"[{colour}]{value:.2f}[/{colour}]", f"≤ {target:g}"
