@@ -109,13 +109,13 @@ async def _run(options: DemoOptions, settings: Settings, show: Show) -> dict[str
 
 
 def _own_conf(options: DemoOptions, directory: Path) -> Path:
-    """The shipped configuration, copied; with ``live`` the user's own."""
-    directory.mkdir(parents=True, exist_ok=True)
-    if options.live:
-        return options.conf
+    """The shipped configuration, copied; with ``live`` the user's sipua.toml beside the shipped trunks."""
     conf = directory / "conf"
     shutil.rmtree(conf, ignore_errors=True)
     shutil.copytree(shipped_conf(), conf)
+    own = options.conf / "sipua.toml"
+    if options.live and own.exists():
+        shutil.copyfile(own, conf / "sipua.toml")
     return conf
 
 
@@ -134,9 +134,13 @@ def _environment(options: DemoOptions, settings: Settings, state: Path, conf: Pa
         "SIPUA_NODE": f"demo-{os.getpid()}",
         "SIPUA_SIP__BIND": "127.0.0.1",
         "SIPUA_SIP__PORT": "0",
+        "SIPUA_RTP__BIND": "127.0.0.1",
         "SIPUA_RTP__PORT_MIN": "0",
         "SIPUA_RTP__PORT_MAX": "0",
+        "SIPUA_HTTP__BIND": "127.0.0.1",
         "SIPUA_HTTP__PORT": "0",
+        "SIPUA_DATABASE__DIR": "",
+        "SIPUA_DATABASE__URL_FILE": "",
         "PYTHONUNBUFFERED": "1",
     }
 

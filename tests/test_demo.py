@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from rtp.wav import read_wav
@@ -65,6 +66,34 @@ def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
     assert similarity(heard, answer) > 0.9
     assert similarity(heard, another) < 0.5
     assert wait_until_gone(str(tmp_path)) == []
+
+
+def test_live_uses_the_configured_service_and_database(tmp_path: Path, empty_database: str) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text('name = "mine"\n[greeting]\nsay = "Hi."\naudio = "greeting_en.wav"\n', "utf-8")
+    emulator = subprocess.Popen(
+        [sys.executable, "-m", "sipua", "emulate", "realtime", "--script", str(script), "--api-key", "sk-mine"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert emulator.stdout is not None
+    try:
+        base_url = json.loads(emulator.stdout.readline())["base_url"]
+        env = os.environ | {
+            "DATABASE_URL": empty_database,
+            "OPENAI_BASE_URL": base_url,
+            "OPENAI_API_KEY": "sk-mine",
+            "SIPUA_REALTIME__VOICE": "cedar",
+        }
+        document = run_demo(tmp_path / "demo", "--live", "--database", env=env)
+    finally:
+        emulator.terminate()
+        assert emulator.wait(20) == 0
+        emulator.stdout.close()
+
+    assert document["rows"]["openai_sessions"][0]["voice"] == "cedar"
+    with psycopg.connect(empty_database) as connection:
+        rows = connection.execute("SELECT id::text, status FROM voice_calls").fetchall()
+    assert rows == [(document["call_id"], "completed")]
 
 
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
