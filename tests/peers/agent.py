@@ -1,0 +1,131 @@
+"""`sipua serve` and `sipua emulate realtime` under test, and what they leave behind."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from tests.peers.processes import Process, until
+
+# Peers choose their trunk by the loopback address they call from.
+TRUNKS = {
+    "plain": '["127.0.0.1/32"]\nrtp_timeout_s = 20',
+    "brief": '["127.0.0.2/32"]\nmax_call_s = 2',
+    "impatient": '["127.0.0.3/32"]\nrtp_timeout_s = 1.5',
+    "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',
+}
+STRANGER = "127.0.0.9"
+KEY = "sk-of-the-tests"
+
+
+def write_conf(folder: Path, trunks: Mapping[str, str]) -> Path:
+    """A configuration folder with these trunks (name → its ACL and further lines)."""
+    (folder / "trunks").mkdir(parents=True)
+    for name, lines in trunks.items():
+        text = f'schema = 1\nname = "{name}"\nprovider = "loopback"\ninbound_acl = {lines}\n'
+        (folder / "trunks" / f"{name}.toml").write_text(text)
+    return folder
+
+
+class Emulator(Process):
+    """The voice service's stand-in."""
+
+    def __init__(self, log: Path, *flags: str) -> None:
+        super().__init__(["emulate", "realtime", *flags], {}, log)
+        self.base_url = str(self.ready["base_url"])
+
+
+class Agent(Process):
+    """The agent on free ports, with a database of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: str,
+        base_url: str,
+        *,
+        trunks: Mapping[str, str] = TRUNKS,
+        **settings: str,
+    ) -> None:
+        folder.mkdir(parents=True)
+        self.database = database
+        env = {
+            "SIPUA_CONF": str(write_conf(folder / "conf", trunks)),
+            "SIPUA_STATE_DIR": str(folder / "state"),
+            "SIPUA_NODE": "peers",
+            "SIPUA_SIP__PORT": "0",
+            "SIPUA_RTP__PORT_MIN": "0",
+            "SIPUA_RTP__PORT_MAX": "0",
+            "SIPUA_HTTP__PORT": "0",
+            "DATABASE_URL": database,
+            "OPENAI_API_KEY": KEY,
+            "OPENAI_BASE_URL": base_url,
+        }
+        super().__init__(["serve"], env | settings, folder / "serve.log")
+        self.sip = str(self.ready["sip"])
+        self.port = int(self.sip.rpartition(":")[2])
+
+    # ---- its ledger ----------------------------------------------------------------------------------------
+
+    def select(self, query: str, *values: object) -> list[dict[str, Any]]:
+        with psycopg.connect(self.database, row_factory=dict_row) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+    def calls(self, sip_call_id: str) -> list[dict[str, Any]]:
+        """The rows of the calls whose Call-ID begins like this."""
+        query = "SELECT * FROM voice_calls WHERE starts_with(sip_session_id, %s) ORDER BY started_at"
+        return self.select(query, sip_call_id)
+
+    def closed_calls(self, sip_call_id: str, count: int = 1) -> list[dict[str, Any]]:
+        """The same once there are so many and all are closed (the writer is some 100 ms behind)."""
+
+        def ready() -> list[dict[str, Any]]:
+            rows = self.calls(sip_call_id)
+            done = len(rows) == count and all(row["ended_at"] is not None for row in rows)
+            return rows if done else []
+
+        try:
+            rows: list[dict[str, Any]] = until(ready, f"{count} closed rows of {sip_call_id}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is: {self.calls(sip_call_id)}; {self.stderr}") from None
+        return rows
+
+    def closed_call(self, sip_call_id: str) -> dict[str, Any]:
+        return self.closed_calls(sip_call_id)[0]
+
+    def events(self, call: Mapping[str, Any]) -> list[str]:
+        """Types of a call's events, in order."""
+        query = "SELECT type FROM voice_events WHERE call_id = %s ORDER BY t, created_at"
+        return [row["type"] for row in self.select(query, call["id"])]
+
+    def sessions(self, call: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self.select("SELECT * FROM openai_sessions WHERE call_id = %s", call["id"])
+
+    # ---- its metrics ---------------------------------------------------------------------------------------
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of ``name`` that carry ``labels``."""
+        with urllib.request.urlopen(f"http://{self.ready['http']}/metrics", timeout=5) as response:
+            text = response.read().decode()
+        total = 0.0
+        for line in text.splitlines():
+            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if match and all(f'{key}="{value}"' in (match[1] or "") for key, value in labels.items()):
+                total += float(match[2])
+        return total
+
+    def idle(self) -> None:
+        """Waits until no call is up."""
+        until(lambda: self.metric("sipua_calls_active") == 0, "no call is up")
+
+    def open_sockets(self) -> int:
+        """UDP sockets it holds: two per call and that of SIP."""
+        with Path(f"/proc/{self.pid}/net/udp").open() as table:
+            inodes = {line.split()[9] for line in list(table)[1:]}
+        return sum(1 for link in self.descriptors() if link[8:-1] in inodes and link.startswith("socket:"))

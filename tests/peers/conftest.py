@@ -1,0 +1,138 @@
+"""Peers of somebody else's against the product as a user runs it. Everything stays on 127.0.0.0/8.
+
+``agent`` is shared by the whole session, since starting one costs more than most calls do: rows are told apart by
+Call-ID, and every test leaves it idle. Tests that break something get processes of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from tests.peers.agent import Agent, Emulator
+from tests.peers.phone import Phone
+from tests.peers.sipp import Sipp, start_sipp
+from tests.postgres import create_database, database, drop_database, postgres_server, template
+
+__all__ = ["database", "postgres_server", "template"]
+
+PACKAGES = {"sipp": "sip-tester", "baresip": "baresip-core"}
+SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
+
+
+def missing(package: str) -> None:
+    """Skips the test, or fails it where nothing may be missing."""
+    text = f"install Debian package {package}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+def need(program: str) -> None:
+    """A peer's program must be there."""
+    if shutil.which(program) is None:
+        missing(PACKAGES[program])
+
+
+@pytest.fixture(scope="session")
+def human_speech() -> Path:
+    """A folder of recorded prompts, 8 kHz WAV."""
+    if not SOUNDS.is_dir():
+        missing("asterisk-core-sounds-en-wav")
+    return SOUNDS
+
+
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("peers")
+
+
+@pytest.fixture(scope="session")
+def emulator(session_folder: Path) -> Iterator[Emulator]:
+    """One without faults."""
+    process = Emulator(session_folder / "emulator.log")
+    yield process
+    process.end()
+
+
+@pytest.fixture(scope="session")
+def shared_agent(
+    session_folder: Path, emulator: Emulator, postgres_server: str, template: str
+) -> Iterator[Agent]:
+    dsn = create_database(postgres_server, template)
+    process = Agent(session_folder / "agent", dsn, emulator.base_url)
+    yield process
+    process.end()
+    open_rows = process.select("SELECT id, status FROM voice_calls WHERE ended_at IS NULL")
+    drop_database(postgres_server, dsn)
+    assert open_rows == []
+
+
+@pytest.fixture
+def agent(shared_agent: Agent) -> Iterator[Agent]:
+    """The shared one, idle before and after."""
+    shared_agent.idle()
+    yield shared_agent
+    shared_agent.idle()
+    assert shared_agent.open_sockets() == 1, "RTP sockets left over"
+
+
+class StartSipp(Protocol):
+    def __call__(self, target: str, scenario: str, **options: Any) -> Sipp: ...
+
+
+@pytest.fixture
+def sipp(tmp_path: Path) -> Iterator[StartSipp]:
+    """Starts scenarios; what still runs at the end of the test is killed."""
+    need("sipp")
+    running: list[Sipp] = []
+
+    def start(target: str, scenario: str, **options: Any) -> Sipp:
+        process = start_sipp(tmp_path, target, scenario, **options)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.stop()
+
+
+@pytest.fixture
+def phone() -> Iterator[Phone]:
+    with Phone() as each:
+        yield each
+
+
+@pytest.fixture
+def start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
+    """Emulators with flags of the test's own."""
+    running: list[Emulator] = []
+
+    def start(*flags: str) -> Emulator:
+        process = Emulator(tmp_path / f"emulator{len(running)}.log", *flags)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.end()
+
+
+@pytest.fixture
+def start_agent(tmp_path: Path, database: str) -> Iterator[Callable[..., Agent]]:
+    """Agents of the test's own."""
+    running: list[Agent] = []
+
+    def start(base_url: str, **settings: Any) -> Agent:
+        process = Agent(tmp_path / f"agent{len(running)}", database, base_url, **settings)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.end()

@@ -1,0 +1,132 @@
+"""The media side of a peer, written for the tests: shares no code with the agent but the G.711 tables.
+
+It sends a packet every 20 ms from the port that its SDP names and keeps every packet it gets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from rtp.codec import Codec, codec_by_name
+from rtp.g711 import Pcm
+
+FRAME = 160  # samples of 20 ms
+LOUD_RMS = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One RTP packet, with the time it came."""
+
+    at: float
+    source: tuple[str, int]
+    payload_type: int
+    sequence: int
+    timestamp: int
+    payload: bytes
+
+
+class Phone:
+    """Sends ``sound`` once (8 kHz samples), silence before and after; ``mute`` makes it send nothing."""
+
+    def __init__(self, *, host: str = "127.0.0.1", codec: str = "PCMU", mute: bool = False) -> None:
+        self.host = host
+        self.codec: Codec = codec_by_name(codec)
+        self.mute = mute
+        self.heard: list[Heard] = []
+        self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((host, 0))
+        self._socket.settimeout(0.05)
+        self.port: int = self._socket.getsockname()[1]
+        self._sound = b""
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._listen, name="phone-in"),
+            threading.Thread(target=self._speak, name="phone-out"),
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+
+    def say(self, sound: Pcm) -> None:
+        self._sound = self.codec.encode(sound)
+
+    def send(self, datagram: bytes) -> None:
+        """Anything at all, from the media port."""
+        assert self.target is not None
+        self._socket.sendto(datagram, self.target)
+
+    def _listen(self) -> None:
+        while not self._stop.is_set():
+            try:
+                data, source = self._socket.recvfrom(4096)
+            except TimeoutError:
+                continue
+            except OSError:
+                continue  # an ICMP error of an earlier packet
+            if len(data) < 12 or 192 <= data[1] <= 223:
+                continue
+            _, second, sequence, timestamp, _ = struct.unpack_from("!BBHII", data)
+            self.target = source[:2]
+            packet = Heard(time.monotonic(), source[:2], second & 0x7F, sequence, timestamp, data[12:])
+            self.heard.append(packet)
+
+    def _speak(self) -> None:
+        sequence, timestamp, due = 1, 0, time.monotonic()
+        while not self._stop.is_set():
+            due += 0.02
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self.target is None or self.mute:
+                continue
+            frame, self._sound = self._sound[:FRAME], self._sound[FRAME:]
+            frame += self.codec.silence * (FRAME - len(frame))
+            head = struct.pack("!BBHII", 0x80, self.codec.payload_type, sequence, timestamp, 0x1234)
+            with contextlib.suppress(OSError):
+                self._socket.sendto(head + frame, self.target)
+            sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
+
+    # ---- judging ---------------------------------------------------------------------------------------------
+
+    def audio(self) -> np.ndarray:
+        """All that was heard, in order of arrival, as samples."""
+        codecs = {0: codec_by_name("PCMU"), 8: codec_by_name("PCMA")}
+        parts = [codecs[p.payload_type].decode(p.payload) for p in self.heard if p.payload_type in codecs]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+    def is_hearing_sound(self) -> bool:
+        """Whether anything but silence has come."""
+        audio = self.audio().astype(np.float64)
+        return bool(audio.size and np.sqrt(np.mean(audio**2)) > LOUD_RMS)
+
+    def payload_types(self) -> list[int]:
+        """In the order of their first appearance, repeated when one comes back."""
+        order: list[int] = []
+        for packet in self.heard:
+            if not order or order[-1] != packet.payload_type:
+                order.append(packet.payload_type)
+        return order
+
+    def longest_silence_s(self) -> float:
+        """The longest time without any packet."""
+        times = [packet.at for packet in self.heard]
+        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)

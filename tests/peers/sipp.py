@@ -1,0 +1,119 @@
+"""sipp with scenarios of ours (``sipp/*.xml``): it signals, a ``Phone`` of the test's own carries the audio."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+SCENARIOS = Path(__file__).with_name("sipp")
+TIMEOUT_S = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One SIP message as sipp saw it."""
+
+    is_received: bool
+    text: str
+
+    @property
+    def start_line(self) -> str:
+        return self.text.partition("\n")[0]
+
+    @property
+    def body(self) -> str:
+        return self.text.partition("\n\n")[2]
+
+    def header(self, name: str) -> str | None:
+        found = re.search(rf"^{name}\s*:\s*(.*)$", self.text.partition("\n\n")[0], re.I | re.M)
+        return found[1].strip() if found else None
+
+
+class Sipp:
+    """A running sipp."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], call_id: str, folder: Path) -> None:
+        self._popen = popen
+        self._folder = folder
+        self.call_id = call_id
+
+    def wait(self, timeout_s: float = TIMEOUT_S) -> Sipp:
+        """Until the scenario is through; it must have gone as written."""
+        try:
+            code = self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            raise AssertionError(f"sipp did not end: {self.story()}") from None
+        assert code == 0, f"sipp: exit code {code}: {self.story()}"
+        return self
+
+    def stop(self) -> None:
+        """Kills it if it still runs."""
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait()
+
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
+    def messages(self) -> list[Message]:
+        """What went over the wire so far, in order."""
+        path = self._folder / "messages.log"
+        text = path.read_text(errors="replace").replace("\r", "") if path.exists() else ""
+        parts = re.split(r"^-{20,}[^\n]*\nUDP message (sent|received) [^\n]*\n\n", text, flags=re.M)
+        pairs = zip(parts[1::2], parts[2::2], strict=True)
+        return [Message(kind == "received", message.rstrip("\n")) for kind, message in pairs]
+
+    def received(self, start: str) -> list[Message]:
+        """Those received whose start line begins with ``start``; ``"200"`` means that status."""
+        prefix = f"SIP/2.0 {start}" if start.isdigit() else start
+        return [m for m in self.messages() if m.is_received and m.start_line.startswith(prefix)]
+
+    def got(self, start: str) -> Callable[[], list[Message]]:
+        return lambda: self.received(start)
+
+    def story(self) -> str:
+        errors = self._folder / "errors.log"
+        lines = [f"{'<' if m.is_received else '>'} {m.start_line}" for m in self.messages()]
+        return "\n".join([*lines, errors.read_text(errors="replace") if errors.exists() else ""])
+
+
+def start_sipp(
+    folder: Path,
+    target: str,
+    scenario: str,
+    *,
+    source: str = "127.0.0.1",
+    duration_ms: int = 1000,
+    calls: int = 1,
+    flags: tuple[str, ...] = (),
+    **keys: Any,
+) -> Sipp:
+    """Starts a scenario against ``target`` (host:port). ``keys`` fill its [words]; defaults: a plain PCMU offer."""
+    call_id = f"{scenario}-{uuid4().hex[:12]}"
+    folder = folder / call_id
+    folder.mkdir(parents=True)
+    words = {"caller": "+250788123456", "rtp_port": 9, "formats": "0 8 101", "rtp_ip": source}
+    words |= {"direction": "sendrecv", **keys}
+    for number in ("2", "3"):
+        for name in ("formats", "rtp_ip", "direction"):
+            words.setdefault(name + number, words[name])
+    command = [
+        "sipp", target, "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", source, "-s", "agent", "-nostdin",
+        "-m", str(calls), "-l", "1", "-d", str(duration_ms), "-cid_str", f"{call_id}-%u@peers",
+        "-timeout", str(TIMEOUT_S), "-timeout_error", "-nd",
+        "-trace_msg", "-message_file", str(folder / "messages.log"),
+        "-trace_err", "-error_file", str(folder / "errors.log"), *flags,
+    ]  # fmt: skip
+    for name, value in words.items():
+        command += ["-key", name, str(value)]
+    popen = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
+    )
+    return Sipp(popen, call_id, folder)
