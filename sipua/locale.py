@@ -12,7 +12,8 @@ LOCALE_BY_PREFIX = {250: "rw", 254: "sw", 255: "sw", 33: "fr", 225: "fr", 221: "
 def country_of(number: str | None) -> str | None:
     """ISO 3166 alpha-2 of an E.164 number, or None."""
     parsed = _parse(number)
-    return phonenumbers.region_code_for_number(parsed) if parsed is not None else None
+    region = phonenumbers.region_code_for_number(parsed) if parsed is not None else None
+    return region if region is not None and region.isalpha() else None  # "001" is no country
 
 
 def locale_of(number: str | None) -> str:

@@ -18,13 +18,13 @@ class Metrics:
 
     def __init__(self, *, node: str, worker: int, instance: str, version: str) -> None:
         registry = self.registry = CollectorRegistry()
-        info = Gauge(
+        self.process_info = Gauge(
             "sipua_process_info",
             "Identity of this process",
             ["node", "worker", "instance", "version"],
             registry=registry,
         )
-        info.labels(node, str(worker), instance, version).set(1)
+        self.process_info.labels(node, str(worker), instance, version).set(1)
         self.calls_active = Gauge("sipua_calls_active", "Calls that are up or ringing", registry=registry)
         self.calls = Counter(
             "sipua_calls",

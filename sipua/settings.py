@@ -2,17 +2,18 @@
 
 Order: environment, then the file, then the defaults below. Nothing else in the package reads the environment.
 An unknown key or name, or a bad value, is a ConfigError that names file (or environment name), key, value and
-what is allowed: pydantic-settings ignores unknown environment names, so they are checked here.
+what is allowed. The docstring of a field is its line in docs/settings.md.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,18 +25,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from sipua.errors import ConfigError
 from sipua.realtime.config import VOICES
+from sipua.realtime.endpoint import realtime_url
 
 PREFIX = "SIPUA_"
 CONF_NAME = "SIPUA_CONF"  # where the folder is; not a setting of its own
+CONF_DEFAULT = Path("conf")
 # Names that other tools share and that therefore have no prefix.
 UNPREFIXED = ("DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
@@ -46,30 +43,46 @@ Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
 class Section(BaseModel):
     """A table of the file: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SipSettings(Section):
-    """Signalling. Port 0 is any free one, told in the ready line."""
+    """Signalling."""
 
     bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
+    """Address that SIP listens on; a public one is needed for a real trunk."""
     port: Port = 5060
+    """UDP port; 0 = any free one, told in the ready line."""
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
-    log_level: int = Field(default=0, ge=0, le=5)  # of pjsip's own log, STATE_DIR/pjsip.log
+    """User part of our Contact."""
+    log_level: int = Field(default=0, ge=0, le=5)
+    """1 to 5: pjsip's own log in STATE_DIR/pjsip.log; 5 holds whole SIP messages."""
 
 
 class RtpSettings(Section):
-    """Media. ``bind`` empty means the address of SIP; both ports 0 means any free pair."""
+    """Media."""
 
     bind: str = ""
+    """Address of the RTP sockets; empty = that of SIP."""
     port_min: Port = 16000  # below Linux's ephemeral range (32768…), which would steal ports
+    """First port; two a call. Both ports 0 = any free pair."""
     port_max: Port = 16999
+    """Last port."""
+
+    @field_validator("bind")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            ipaddress.ip_address(value)
+        return value
 
     @model_validator(mode="after")
     def _ordered(self) -> RtpSettings:
         if (self.port_min == 0) != (self.port_max == 0):
-            raise ValueError("port_min and port_max are both 0 (any free port) or neither")
-        if self.port_max < self.port_min or (self.port_min and self.port_max - self.port_min < 1):
+            raise ValueError(
+                f"port_min {self.port_min} and port_max {self.port_max}: both are 0 (any free port) or neither"
+            )
+        if self.port_min and self.port_max <= self.port_min:
             raise ValueError(
                 f"port_max {self.port_max} leaves no RTP/RTCP pair above port_min {self.port_min}"
             )
@@ -80,43 +93,65 @@ class HttpSettings(Section):
     """Health and metrics."""
 
     bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
+    """Address of /healthz, /readyz and /metrics."""
     port: Port = 8080
+    """TCP port; 0 = any free one, told in the ready line."""
 
 
 class DatabaseSettings(Section):
-    """``dir`` is where the embedded PostgreSQL keeps its data; unused when DATABASE_URL (or url_file) is set."""
+    """Where the calls are kept."""
 
     dir: str = ""
+    """Data of the embedded PostgreSQL, used when DATABASE_URL is unset; empty = STATE_DIR/postgres."""
     url_file: str = ""
+    """A file that holds the DSN, instead of DATABASE_URL."""
     queue_limit: int = Field(default=10_000, ge=100, le=1_000_000)
+    """Facts that may wait for a slow database."""
 
 
 class VadSettings(Section):
     """Who decides that the caller has finished (RealtimeSession.audio.input.turn_detection)."""
 
     kind: Literal["server_vad", "semantic_vad"] = "server_vad"
+    """server_vad hears silence, semantic_vad the end of a sentence."""
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Loudness that counts as speech (server_vad only)."""
     prefix_padding_ms: Milliseconds = 300
+    """Audio kept from before the speech (server_vad only)."""
     silence_duration_ms: Milliseconds = 500
+    """Silence that ends a turn (server_vad only)."""
     eagerness: Literal["auto", "low", "medium", "high"] = "auto"
+    """How soon it answers (semantic_vad only)."""
 
 
 class RealtimeSettings(Section):
-    """The voice service. ``audio`` "match" passes the call's G.711 through; "pcm24" converts to 24 kHz PCM."""
+    """The voice service."""
 
     model: str = Field(default="gpt-realtime-2.1", min_length=1)
+    """Realtime model."""
     voice: str = "marin"
+    """A voice of the service, or a custom voice_… id."""
     audio: Literal["match", "pcm24"] = "match"
+    """match = the call's own G.711, passed through; pcm24 = 24 kHz PCM."""
     instructions: str = "You are a friendly telephone assistant. Answer briefly and in the caller's language."
+    """What the agent is."""
     greeting: str = "Greet the caller in one short sentence and ask how you can help."
+    """Instructions for the first words; empty = the caller speaks first."""
     transcription_model: str = "gpt-transcribe"
+    """Model that writes down the caller's words; empty = none."""
     transcription_language: str = Field(default="", pattern=r"^([a-z]{2})?$")
+    """Two letters; a hint, not a limit."""
     noise_reduction: Literal["", "near_field", "far_field"] = ""
+    """The service's noise reduction; empty = none."""
     speed: float = Field(default=1.0, ge=0.25, le=1.5)
-    max_output_tokens: int = Field(default=0, ge=0, le=4096)  # 0: no limit ("inf")
-    vad: VadSettings = VadSettings()
-    api_key_file: str = ""
+    """How fast the agent speaks."""
+    max_output_tokens: int = Field(default=0, ge=0, le=4096)
+    """Limit of one answer; 0 = none."""
     connect_timeout_s: float = Field(default=4.0, gt=0, le=30)
+    """The caller gets 503 when the service is not ready by then."""
+    api_key_file: str = ""
+    """A file that holds the key, instead of OPENAI_API_KEY."""
+    vad: VadSettings = VadSettings()
 
     @field_validator("voice")
     @classmethod
@@ -127,22 +162,23 @@ class RealtimeSettings(Section):
 
 
 class LogSettings(Section):
-    """``format`` "json" writes one object a line to stderr, "console" is for people."""
+    """What is said on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is said."""
     format: Literal["console", "json"] = "console"
+    """json = one object a line; console is for people."""
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """All of it. ``node``/``worker`` name this process on its rows, logs and metrics."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=False
-    )
-
     node: str = Field(default_factory=socket.gethostname, min_length=1)
+    """Name of this machine on its rows, logs and metrics; default: the host name."""
     worker: int = Field(default=0, ge=0)
+    """Number of this process on that machine."""
     state_dir: str = ""
+    """Recordings, control socket, embedded database; empty = /var/lib/sipua as root, else ~/.local/state/sipua."""
     sip: SipSettings = SipSettings()
     rtp: RtpSettings = RtpSettings()
     http: HttpSettings = HttpSettings()
@@ -152,19 +188,11 @@ class Settings(BaseSettings):
 
     # the unprefixed names; never in the file
     database_url: SecretStr | None = None
+    """PostgreSQL to use; unset = an embedded one."""
     openai_api_key: SecretStr | None = None
+    """Key of the voice service."""
     openai_base_url: str = "https://api.openai.com/v1"
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=_toml_path.path)
+    """Another server that speaks the protocol: http(s)://host[:port]/v1 or ws(s)://…"""
 
     @property
     def rtp_bind(self) -> str:
@@ -190,55 +218,45 @@ class Settings(BaseSettings):
         )
 
 
-class _TomlPath:
-    """Which file the TOML source reads; set for the duration of one load_settings call."""
-
-    path: Path | None = None
-
-
-_toml_path = _TomlPath()
-
-
 def load_settings(conf_dir: Path) -> Settings:
     """Reads ``conf_dir/sipua.toml`` (it may be absent) and the environment. Raises ConfigError."""
     file = conf_dir / "sipua.toml"
-    _check_environment()
-    if file.exists():
-        _check_toml(file)
-    outside: dict[str, Any] = {
-        name.lower(): os.environ[name] for name in UNPREFIXED if os.environ.get(name, "").strip()
-    }
-    _toml_path.path = file if file.exists() else None
+    if conf_dir != CONF_DEFAULT and not conf_dir.is_dir():
+        raise ConfigError(f"{conf_dir}: there is no such folder; `sipua init {conf_dir}` writes one")
+    outside = {name.lower(): text for name in UNPREFIXED if (text := os.environ.get(name, "").strip())}
+    data = _merged(_file_values(file) if file.exists() else {}, _environment_values() | outside)
     try:
-        settings = Settings(**outside)
+        settings = Settings.model_validate(data)
     except ValidationError as error:
         raise ConfigError(describe(error, file=file, prefix=PREFIX)) from None
-    finally:
-        _toml_path.path = None
-    settings = _with_secret_files(settings, file)
-    _check_base_url(settings.openai_base_url)
-    return settings
+    realtime_url(settings.openai_base_url, "any", setting="environment OPENAI_BASE_URL")
+    return _with_secret_files(settings, file)
 
 
 def describe(error: ValidationError, *, file: Path, prefix: str | None) -> str:
-    """One line per fault: file or environment name, key, value, what is allowed. Secrets are not shown."""
+    """One line per fault: file or environment name, key, value, what is allowed."""
     lines = []
     for fault in error.errors():
         keys = [str(part) for part in fault["loc"]]
-        name = (prefix or "") + "__".join(keys).upper()
-        where = str(file)
-        if prefix is not None and name in os.environ:
-            where = f"environment {name}"
-        elif keys and keys[0].upper() in UNPREFIXED:
-            where = f"environment {keys[0].upper()}"
-        secret = any(word in keys[-1] for word in ("key", "password", "url")) if keys else False
-        value = "***" if secret else repr(fault["input"])
+        where, key = _origin(keys, file, prefix), ".".join(keys)
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {'.'.join(keys)!r}{_siblings(keys, prefix)}")
+            lines.append(f"{where}: unknown key {key!r}{_siblings(keys, prefix)}")
+        elif fault["type"] == "missing":
+            lines.append(f"{where}: the key {key!r} is missing")
         else:
-            message = fault["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {'.'.join(keys) or 'the file'} = {value}: {message}")
+            # a fault of a whole table names its values itself
+            value = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+            lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
+
+
+def _origin(keys: list[str], file: Path, prefix: str | None) -> str:
+    """Where the value came from: environment names of the key or of its table, else the file."""
+    if prefix is None:
+        return str(file)
+    name = prefix + "__".join(keys).upper()
+    given = sorted(each for each in os.environ if each == name or each.startswith(name + "__"))
+    return f"environment {', '.join(given)}" if given else str(file)
 
 
 def _siblings(keys: list[str], prefix: str | None) -> str:
@@ -246,70 +264,93 @@ def _siblings(keys: list[str], prefix: str | None) -> str:
         return ""
     model: type[BaseModel] = Settings
     for key in keys[:-1]:
-        field = model.model_fields.get(key)
-        annotation = field.annotation if field is not None else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return ""
+        annotation = model.model_fields[key].annotation
+        assert isinstance(annotation, type)  # only tables have keys of their own
         model = annotation
-    names = [name for name in model.model_fields if name.upper() not in UNPREFIXED]
-    return f"; allowed: {', '.join(names)}"
+    return f"; allowed: {', '.join(key for key in model.model_fields if key.upper() not in UNPREFIXED)}"
 
 
-def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> set[str]:
-    """Every ``SIPUA_…`` name that means something."""
-    names: set[str] = set()
+def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[str]:
+    """Every ``SIPUA_…`` name that means something, in the order of the file."""
+    names: list[str] = []
     for key, field in model.model_fields.items():
-        if key.upper() in UNPREFIXED:
-            continue
-        name = prefix + key.upper()
-        names.add(name)
-        candidates = [field.annotation, *get_args(field.annotation)]
-        for annotation in candidates:
-            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-                names |= environment_names(annotation, name + "__")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            names += environment_names(field.annotation, f"{prefix}{key.upper()}__")
+        elif key.upper() not in UNPREFIXED:
+            names.append(prefix + key.upper())
     return names
 
 
-def _check_environment() -> None:
-    known = environment_names() | {CONF_NAME}
+def _environment_values() -> dict[str, Any]:
+    """The ``SIPUA_…`` names as the tree that the file would have been. An unknown one is an error."""
+    known = environment_names()
+    tree: dict[str, Any] = {}
     for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if not name.upper().startswith(PREFIX) or name == CONF_NAME:
+            continue
+        if name not in known:
             table = name.upper().rpartition("__")[0]
-            near = sorted(k for k in known if k.rpartition("__")[0] == table) or sorted(known)
+            near = [each for each in known if each.rpartition("__")[0] == table] or known
             raise ConfigError(f"environment {name}: unknown name; allowed: {', '.join(near)}")
+        *tables, key = name.removeprefix(PREFIX).lower().split("__")
+        place = tree
+        for table in tables:
+            place = place.setdefault(table, {})
+        place[key] = os.environ[name]
+    return tree
 
 
-def _check_toml(file: Path) -> None:
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` wins, table by table."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            result[key] = _merged(under, value)
+        else:
+            result[key] = value
+    return result
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file, or a ConfigError that names it and the place of the fault."""
     try:
-        data = tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.reason} at byte {error.start}") from None
+
+
+def _file_values(file: Path) -> dict[str, Any]:
+    data = read_toml(file)
     for name in UNPREFIXED:
         if name.lower() in data:
             raise ConfigError(
                 f"{file}: {name.lower()} does not belong in the file; set the environment name {name}"
             )
+    return data
 
 
 def _with_secret_files(settings: Settings, file: Path) -> Settings:
+    """The secrets that a file holds. A reference is not shown: people paste the secret itself there."""
     changes: dict[str, SecretStr] = {}
-    for key, reference in (
-        ("openai_api_key", settings.realtime.api_key_file),
-        ("database_url", settings.database.url_file),
+    for key, table, name in (
+        ("openai_api_key", "realtime", "api_key_file"),
+        ("database_url", "database", "url_file"),
     ):
-        if reference and getattr(settings, key) is None:
-            try:
-                changes[key] = SecretStr(Path(reference).expanduser().read_text("utf-8").strip())
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{file}: the secret file {reference} cannot be read: {error}") from None
+        reference = getattr(getattr(settings, table), name)
+        if not reference or getattr(settings, key) is not None:
+            continue
+        where = f"{_origin([table, name], file, PREFIX)}: {table}.{name}"
+        try:
+            text = Path(reference).expanduser().read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"{where}: the file that it names cannot be read: {why}") from None
+        if not text:
+            raise ConfigError(f"{where}: the file that it names is empty")
+        changes[key] = SecretStr(text)
     return settings.model_copy(update=changes) if changes else settings
-
-
-def _check_base_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
-        raise ConfigError(
-            f"environment OPENAI_BASE_URL: {url!r} is not a URL; allowed: http(s)://host[:port]/v1 or ws(s)://…"
-        )

@@ -27,7 +27,6 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "phonenumbers": ("sipua.locale",),
     "prometheus_client": ("sipua.metrics",),
     "structlog": ("sipua.log",),
-    "pydantic_settings": ("sipua.settings",),
     "typer": ("sipua.cli",),
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli",),

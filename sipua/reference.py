@@ -1,0 +1,99 @@
+"""The documents that are made from the code: ``python -m sipua.reference docs`` writes them, a test compares them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sipua.metrics import Metrics
+from sipua.settings import PREFIX, UNPREFIXED, Settings
+from sipua.trunk import Trunk
+
+_SETTINGS = """# Settings
+
+Made by `python -m sipua.reference docs`; do not edit.
+
+Order: environment, then `sipua.toml` in the folder of `--conf` (else `SIPUA_CONF`, else `conf`), then the default.
+An unknown key or name, or a bad value, refuses the start (exit code 78).
+
+| key | environment | default | meaning |
+|---|---|---|---|
+"""
+_TRUNKS = """
+## Trunk files
+
+`trunks/NAME.toml` in the same folder, one trunk each; an unknown key refuses the start. Not by environment.
+
+| key | default | meaning |
+|---|---|---|
+"""
+_METRICS = """# Metrics
+
+Made by `python -m sipua.reference docs`; do not edit. `GET /metrics` of `serve`, Prometheus' text format.
+
+| name | type | labels | meaning |
+|---|---|---|---|
+"""
+
+
+def documents() -> dict[str, str]:
+    """File name → text."""
+    return {"settings.md": settings_text(), "metrics.md": metrics_text()}
+
+
+def settings_text() -> str:
+    """Every key of the settings and of a trunk file."""
+    trunk = [
+        _row(f"`{field.alias or key}`", _default(field), field.description)
+        for key, field in Trunk.model_fields.items()
+    ]
+    return _SETTINGS + "".join(_settings_rows(Settings, "")) + _TRUNKS + "".join(trunk)
+
+
+def metrics_text() -> str:
+    """Every metric with its labels."""
+    metrics = Metrics(node="", worker=0, instance="", version="")
+    rows = []
+    for collector in vars(metrics).values():
+        labels = getattr(collector, "_labelnames", None)
+        if labels is not None:
+            (family,) = collector.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            shown = ", ".join(f"`{label}`" for label in labels)
+            rows.append(_row(f"`{name}`", family.type, shown, family.documentation))
+    return _METRICS + "".join(rows)
+
+
+def _settings_rows(model: type[BaseModel], table: str) -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _settings_rows(field.annotation, f"{table}{key}.")
+            continue
+        outside = key.upper() in UNPREFIXED
+        name = key.upper() if outside else PREFIX + f"{table}{key}".replace(".", "__").upper()
+        yield _row("" if outside else f"`{table}{key}`", f"`{name}`", _default(field), field.description)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.default
+    if field.default_factory is not None or value is None:
+        return ""
+    if isinstance(value, tuple):
+        return f"`{list(value)}`".replace("'", '"')
+    return f'`"{value}"`' if isinstance(value, str) else f"`{str(value).lower()}`"
+
+
+def _row(*cells: str | None) -> str:
+    return f"| {' | '.join(cell or '' for cell in cells)} |\n"
+
+
+if __name__ == "__main__":
+    for name, text in documents().items():
+        (Path(sys.argv[1]) / name).write_text(text, "utf-8")

@@ -1,0 +1,296 @@
+"""Settings: environment before file before default, and every fault named with where it stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sipua.errors import ConfigError
+from sipua.reference import documents
+from sipua.resources import shipped_conf
+from sipua.settings import PREFIX, UNPREFIXED, Settings, environment_names, load_settings
+from sipua.trunk import Trunk, load_trunks
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "sk-geheim"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(PREFIX) or name in UNPREFIXED:
+            monkeypatch.delenv(name)
+
+
+def at(settings: Settings, dotted: str) -> object:
+    value: object = settings
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def write(conf: Path, text: str) -> Path:
+    file = conf / "sipua.toml"
+    file.write_text(text)
+    return file
+
+
+def test_environment_wins_over_file_wins_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load_settings(tmp_path).sip.port == 5060
+    write(tmp_path, "[sip]\nport = 5070\ncontact_user = 'a'\n[realtime.vad]\nthreshold = 0.25")
+    assert load_settings(tmp_path).sip.port == 5070
+    monkeypatch.setenv("SIPUA_SIP__PORT", "5080")
+    monkeypatch.setenv("SIPUA_REALTIME__VAD__KIND", "semantic_vad")
+    settings = load_settings(tmp_path)
+    assert (settings.sip.port, settings.sip.contact_user) == (5080, "a")  # the table is merged, not replaced
+    assert (settings.realtime.vad.threshold, settings.realtime.vad.kind) == (0.25, "semantic_vad")
+
+
+SAMPLES = {
+    "NODE": "n1",
+    "WORKER": "3",
+    "STATE_DIR": "/tmp/x",
+    "SIP__BIND": "127.0.0.2",
+    "SIP__PORT": "0",
+    "SIP__CONTACT_USER": "bob",
+    "SIP__LOG_LEVEL": "5",
+    "RTP__BIND": "::1",
+    "RTP__PORT_MIN": "1000",
+    "RTP__PORT_MAX": "17000",
+    "HTTP__BIND": "0.0.0.0",
+    "HTTP__PORT": "1",
+    "DATABASE__DIR": "/tmp/pg",
+    "DATABASE__URL_FILE": "",
+    "DATABASE__QUEUE_LIMIT": "100",
+    "REALTIME__MODEL": "gpt-realtime",
+    "REALTIME__VOICE": "voice_abc",
+    "REALTIME__AUDIO": "pcm24",
+    "REALTIME__INSTRUCTIONS": "Be kind.",
+    "REALTIME__GREETING": "",
+    "REALTIME__TRANSCRIPTION_MODEL": "",
+    "REALTIME__TRANSCRIPTION_LANGUAGE": "rw",
+    "REALTIME__NOISE_REDUCTION": "far_field",
+    "REALTIME__SPEED": "1.5",
+    "REALTIME__MAX_OUTPUT_TOKENS": "4096",
+    "REALTIME__CONNECT_TIMEOUT_S": "0.5",
+    "REALTIME__API_KEY_FILE": "",
+    "REALTIME__VAD__KIND": "semantic_vad",
+    "REALTIME__VAD__THRESHOLD": "0.9",
+    "REALTIME__VAD__PREFIX_PADDING_MS": "0",
+    "REALTIME__VAD__SILENCE_DURATION_MS": "1",
+    "REALTIME__VAD__EAGERNESS": "high",
+    "LOG__LEVEL": "debug",
+    "LOG__FORMAT": "json",
+}
+
+
+def test_every_name_has_a_sample() -> None:
+    assert [PREFIX + name for name in SAMPLES] == environment_names()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, SAMPLES[name])
+    assert str(at(load_settings(tmp_path), name.lower().replace("__", "."))) == SAMPLES[name]
+
+
+FILE_FAULTS = [
+    pytest.param("[sip]\nprot = 1", r"unknown key 'sip\.prot'; allowed: bind, port, contact_user", id="key"),
+    pytest.param("[rtpp]\nport_min = 1", r"unknown key 'rtpp'; allowed: node, .*rtp, http", id="table"),
+    pytest.param("[realtime.vad]\nkind2 = 1", r"unknown key 'realtime\.vad\.kind2'; allowed: kind, thr", id="deep"),
+    pytest.param("sip = 5", r"sip = 5: .*dictionary", id="no table"),
+    pytest.param("[sip]\nport = 65536", r"sip\.port = 65536: .*65535", id="port too high"),
+    pytest.param("[sip]\nport = 'x'", r"sip\.port = 'x': .*integer", id="port no number"),
+    pytest.param("[sip]\nbind = 'here'", r"sip\.bind = 'here': .*IPv4 or IPv6", id="no address"),
+    pytest.param("[rtp]\nbind = 'here'", r"rtp\.bind = 'here': .*IPv4 or IPv6", id="no RTP address"),
+    pytest.param("[rtp]\nport_min = 20000", r"rtp: port_max 16999 leaves no .* 20000", id="range upside down"),
+    pytest.param("[rtp]\nport_min = 0", r"rtp: port_min 0 and port_max 16999: .*both are 0", id="half free"),
+    pytest.param("[rtp]\nport_min = 16999", r"rtp: port_max 16999 leaves no RTP/RTCP pair", id="no pair"),
+    pytest.param("[realtime]\nvoice = 'nova'", r"realtime\.voice = 'nova': .*marin, cedar or a custom", id="voice"),
+    pytest.param("[realtime]\naudio = 'opus'", r"realtime\.audio = 'opus': .*'match' or 'pcm24'", id="audio"),
+    pytest.param("[realtime]\nspeed = nan", r"realtime\.speed = nan: ", id="not a number"),
+    pytest.param("[realtime]\ntranscription_language = 'eng'", r"transcription_language = 'eng': ", id="language"),
+    pytest.param("[log]\nlevel = 'loud'", r"log\.level = 'loud': .*'debug', 'info'", id="log level"),
+    pytest.param("[sip\nport = 1", r"not valid TOML: .*line 1", id="no TOML"),
+    pytest.param("_env_file = 'x'", r"unknown key '_env_file'", id="underscore"),
+    pytest.param("openai_base_url = 'x'", r"set the environment name OPENAI_BASE_URL", id="base URL in the file"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), FILE_FAULTS)
+def test_a_fault_in_the_file_names_file_key_value_and_what_is_allowed(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings(tmp_path)
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+ENVIRONMENT_FAULTS = [
+    ("SIPUA_SIP__PROT", "1", r"^environment SIPUA_SIP__PROT: unknown name; allowed: SIPUA_SIP__BIND, SIPUA_SIP__PORT"),
+    ("SIPUA_SIP", "{}", r"^environment SIPUA_SIP: unknown name"),
+    ("sipua_sip__port", "1", r"^environment sipua_sip__port: unknown name; allowed: SIPUA_SIP__BIND"),
+    ("SIPUA_DATABASE_URL", "postgresql://u:geheim@h/x", r"^environment SIPUA_DATABASE_URL: unknown name"),
+    ("SIPUA_SIP__PORT", "many", r"^environment SIPUA_SIP__PORT: sip\.port = 'many': .*integer"),
+    ("SIPUA_SIP__PORT", "", r"^environment SIPUA_SIP__PORT: sip\.port = ''"),
+    ("SIPUA_RTP__PORT_MIN", "30000", r"^environment SIPUA_RTP__PORT_MIN: rtp: port_max 16999 leaves"),
+    ("SIPUA_REALTIME__VOICE", "fable", r"^environment SIPUA_REALTIME__VOICE: realtime\.voice = 'fable'.*marin"),
+    ("OPENAI_BASE_URL", "localhost:1/v1", r"^environment OPENAI_BASE_URL: .*http\(s\)://host"),
+    ("OPENAI_BASE_URL", "http://[::1", r"^environment OPENAI_BASE_URL: .*allowed"),
+    ("OPENAI_BASE_URL", "http://h:99999/v1", r"^environment OPENAI_BASE_URL: .*allowed"),
+    ("OPENAI_BASE_URL", "https://u:geheim@h/v1", r"^environment OPENAI_BASE_URL: .*allowed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "said"), ENVIRONMENT_FAULTS)
+def test_a_fault_in_the_environment_names_it(
+    name: str, value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings(tmp_path)
+    assert "geheim" not in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "[sip]\nport = -1\n[http]\nport = -1")
+    with pytest.raises(ConfigError, match=r"sip\.port = -1(?s:.*)http\.port = -1"):
+        load_settings(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder; `sipua init"):
+        load_settings(tmp_path / "typo")
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "sipua.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"sipua\.toml: cannot be read: Is a directory"):
+        load_settings(tmp_path)
+    (tmp_path / "sipua.toml").rmdir()
+    (tmp_path / "sipua.toml").write_bytes(b"node = '\xff'")
+    with pytest.raises(ConfigError, match=r"sipua\.toml: cannot be read: .* at byte 8"):
+        load_settings(tmp_path)
+
+
+# ---- secrets ---------------------------------------------------------------------------------------------
+
+
+def test_the_shared_names_have_no_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = load_settings(tmp_path)
+    assert (bare.database_url, bare.openai_api_key) == (None, None)
+    assert bare.openai_base_url == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}\n")
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("OPENAI_BASE_URL", "ws://127.0.0.1:9/v1")
+    settings = load_settings(tmp_path)
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == SECRET
+    assert settings.database_url is None  # set but empty: unset
+    assert SECRET not in repr(settings)
+    assert SECRET not in str(settings)
+    assert SECRET not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("key", "table", "name", "variable"),
+    [
+        ("openai_api_key", "realtime", "api_key_file", "SIPUA_REALTIME__API_KEY_FILE"),
+        ("database_url", "database", "url_file", "SIPUA_DATABASE__URL_FILE"),
+    ],
+)
+def test_a_secret_from_a_file(
+    key: str, table: str, name: str, variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    conf = write(tmp_path, f"[{table}]\n{name} = '{secret}'")
+    with pytest.raises(ConfigError, match=rf"sipua\.toml: {table}\.{name}: .*cannot be read: No such file"):
+        load_settings(tmp_path)
+    secret.write_text("\n")
+    with pytest.raises(ConfigError, match=rf"{table}\.{name}: .*is empty"):
+        load_settings(tmp_path)
+    secret.write_text(SECRET + "\n")
+    assert getattr(load_settings(tmp_path), key).get_secret_value() == SECRET
+    monkeypatch.setenv(key.upper(), "sk-of-the-environment")
+    assert getattr(load_settings(tmp_path), key).get_secret_value() == "sk-of-the-environment"
+    monkeypatch.delenv(key.upper())
+    conf.unlink()
+    monkeypatch.setenv(variable, SECRET)  # the secret itself, pasted where its file belongs
+    with pytest.raises(ConfigError, match=rf"environment {variable}: {table}\.{name}: ") as caught:
+        load_settings(tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"openai_api_key = '{SECRET}'", "set the environment name OPENAI_API_KEY"),
+        (f"database_url = 'postgresql://u:{SECRET}@h/x'", "set the environment name DATABASE_URL"),
+        (f"[realtime]\napi_key = '{SECRET}'", r"unknown key 'realtime\.api_key'"),
+        (f"[database]\nurl = 'postgresql://u:{SECRET}@h/x'", r"unknown key 'database\.url'"),
+    ],
+)
+def test_a_secret_in_the_file_is_refused_and_not_shown(text: str, said: str, tmp_path: Path) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings(tmp_path)
+    assert SECRET not in str(caught.value)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().sip.port = 1
+
+
+# ---- the shipped file and the documents ------------------------------------------------------------------
+
+
+def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
+    text = (shipped_conf() / "sipua.toml").read_text()
+    assert tomllib.loads(text) == {name: {} for name in ("sip", "rtp", "http", "database", "log")} | {
+        "realtime": {"vad": {}}
+    }
+    plain = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", text)
+    plain = re.sub(r'(?m)^(node|state_dir) = "…".*$', "", plain)  # depend on the machine
+    write(tmp_path, plain)
+    assert load_settings(tmp_path) == Settings()
+    shown = {
+        f"{table}.{key}" if table else key for table, key in [(t, k) for t, k in _keys(tomllib.loads(plain))]
+    } | {"node", "state_dir"}
+    assert shown == {name.removeprefix(PREFIX).lower().replace("__", ".") for name in environment_names()}
+
+
+def _keys(tree: dict[str, object], table: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found += _keys(value, f"{table}.{key}".strip("."))
+        else:
+            found.append((table, key))
+    return found
+
+
+def test_the_shipped_trunks_load() -> None:
+    (loopback,) = load_trunks(shipped_conf())
+    assert (loopback.name, loopback.admits("127.0.0.1"), loopback.admits("10.0.0.1")) == ("loopback", 8, -1)
+
+
+@pytest.mark.parametrize("name", documents())
+def test_the_committed_documents_are_what_the_code_says(name: str) -> None:
+    text = documents()[name]
+    assert (ROOT / "docs" / name).read_text() == text, "run `python -m sipua.reference docs`"
+
+
+def test_every_key_is_explained() -> None:
+    rows = [line for line in documents()["settings.md"].splitlines() if line.startswith("| ")][1:]
+    assert [row for row in rows if row.endswith("|  |")] == []
+    for field in Trunk.model_fields.values():
+        assert field.description
