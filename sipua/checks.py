@@ -12,7 +12,7 @@ from typing import Literal
 
 import storage.errors as store
 from sipua import app
-from sipua.control import ask
+from sipua.control import NoAgent, ask
 from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
 from sipua.pj.library import probe_library
 from sipua.realtime.config import AudioFormat
@@ -53,10 +53,10 @@ async def run_checks(folder: Path) -> list[Check]:
     found = "read" if (folder / "sipua.toml").exists() else "no sipua.toml there: defaults"
     checks.append(Check("configuration", "ok", f"{folder}: {found}"))
     checks.append(_trunks(trunks, folder))
-    checks.append(_library(trunks))
-    running = await _running(settings)
-    checks.append(running)
-    if running.detail.startswith("no agent"):
+    checks.append(_library())
+    running, agent = await _agent(settings)
+    checks.append(agent)
+    if not running:
         checks.append(
             _port("sip port", str(settings.sip.bind), settings.sip.port, socket.SOCK_DGRAM, "SIPUA_SIP__PORT")
         )
@@ -83,7 +83,7 @@ def _trunks(trunks: tuple[Trunk, ...], folder: Path) -> Check:
     return Check("trunks", "ok", f"enabled: {', '.join(enabled)}")
 
 
-def _library(trunks: tuple[Trunk, ...]) -> Check:
+def _library() -> Check:
     facts = probe_library()
     detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
     if facts.build == "wheel":
@@ -91,21 +91,21 @@ def _library(trunks: tuple[Trunk, ...]) -> Check:
             "pjsua2",
             "warn",
             detail,
-            f"good for tests; a fifth call at once is refused with 486 (limit {facts.max_calls})",
+            f"good for tests; more than {facts.max_calls} calls at once are refused with 486",
         )
     return Check("pjsua2", "ok", detail)
 
 
-async def _running(settings: Settings) -> Check:
+async def _agent(settings: Settings) -> tuple[bool, Check]:
+    """Whether one runs here (its ports are then in use for good), and what is to be said about it."""
     try:
         status = await ask(settings.state_path, {"command": "status"})
-    except (LocalError, TimeoutError) as error:
-        return Check("agent", "ok", str(error) or "no agent answers")
-    return Check(
-        "agent",
-        "ok",
-        f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up",
-    )
+    except NoAgent as error:
+        return False, Check("agent", "ok", str(error))
+    except LocalError as error:
+        return True, Check("agent", "warn", str(error), "look at its log; end it if it hangs")
+    detail = f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up"
+    return True, Check("agent", "ok", detail)
 
 
 def _port(name: str, host: str, port: int, kind: socket.SocketKind, variable: str) -> Check:

@@ -64,7 +64,10 @@ class Child:
         if not line:
             code = await self.process.wait()
             raise LocalError(f"{self.name} ended with exit code {code}: {self.last_words()}")
-        self.ready = orjson.loads(line)
+        try:
+            self.ready = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            raise LocalError(f"{self.name} said {line[:200]!r} instead of its ready line") from None
 
     async def output(self) -> bytes:
         """All it prints until it ends."""

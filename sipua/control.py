@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import logging
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from sipua.errors import LocalError
-from sipua.feed import Feed
-
-log = logging.getLogger(__name__)
+from sipua.errors import LocalError, SipuaError
+from sipua.feed import Feed, Subscription
 
 SOCKET_NAME = "control.sock"
 REQUEST_LIMIT = 64 * 1024  # bytes of one request line
+ANSWER_LIMIT = 4 * 1024 * 1024  # bytes of one line back
 SUN_PATH_LIMIT = 107  # sockaddr_un.sun_path less its NUL
 CLIENT_LIMIT = 16
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+
+
+class NoAgent(LocalError):
+    """No ``serve`` runs in this state directory."""
+
+    reason = "no_agent"
 
 
 class ControlServer:
@@ -45,20 +47,20 @@ class ControlServer:
     async def start(self) -> None:
         """Binds the socket; a stale file is replaced, a living server is a LocalError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        address = _short(self.path)
-        if self.path.exists():
-            if await _is_alive(address):
-                raise LocalError(
-                    f"another sipua serve uses {self.path.parent}: give this one a SIPUA_STATE_DIR of its own"
-                )
-            self.path.unlink()
-        mask = os.umask(0o177)
-        try:
-            self._server = await asyncio.start_unix_server(self._serve, address, limit=REQUEST_LIMIT)
-        except OSError as error:
-            raise LocalError(f"the control socket {self.path} cannot be made: {error.strerror}") from None
-        finally:
-            os.umask(mask)
+        with _address(self.path) as address:
+            if self.path.exists():
+                if await _is_alive(address):
+                    raise LocalError(
+                        f"another sipua serve uses {self.path.parent}: give this one a SIPUA_STATE_DIR of its own"
+                    )
+                self.path.unlink()
+            mask = os.umask(0o177)
+            try:
+                self._server = await asyncio.start_unix_server(self._serve, address, limit=REQUEST_LIMIT)
+            except OSError as error:
+                raise LocalError(f"the control socket {self.path} cannot be made: {error.strerror}") from None
+            finally:
+                os.umask(mask)
 
     async def stop(self) -> None:
         """Closes the socket and every client."""
@@ -78,48 +80,86 @@ class ControlServer:
         try:
             if len(self._clients) > CLIENT_LIMIT:
                 await _send(writer, {"error": f"more than {CLIENT_LIMIT} control clients"})
-                return
-            while line := await reader.readline():
-                await self._answer(line, writer)
-        except ValueError:
-            await _send(writer, {"error": f"request line over {REQUEST_LIMIT} bytes"})
+            else:
+                await self._converse(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass
         finally:
             self._clients.discard(task)
             writer.close()
 
-    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = orjson.loads(line)
-            command = request["command"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            await _send(writer, {"error": 'a request is one JSON object a line with a "command"'})
-            return
-        if command == "watch":
-            with self._feed.subscribe() as subscription:
-                await _send(writer, {"watching": True})
-                async for entry in subscription:
-                    await _send(writer, entry)
-            return
-        handler = self._handlers.get(command)
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests until the client goes away."""
+        while True:
+            try:
+                line = await reader.readline()
+            except ValueError:
+                await _send(writer, {"error": f"request line over {REQUEST_LIMIT} bytes"})
+                return
+            if not line:
+                return
+            request = _request(line)
+            if request is None:
+                await _send(writer, {"error": 'a request is one JSON object a line with a "command"'})
+            elif request["command"] == "watch":
+                await self._watched(reader, writer)
+                return
+            else:
+                await _send(writer, await self._answer(request))
+
+    async def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        handler = self._handlers.get(request["command"])
         if handler is None:
             allowed = ", ".join([*self._handlers, "watch"])
-            await _send(writer, {"error": f"unknown command {command!r}; allowed: {allowed}"})
-            return
-        await _send(writer, await handler(request))
+            return {"error": f"unknown command {request['command']!r}; allowed: {allowed}"}
+        try:
+            return await handler(request)
+        except SipuaError as error:
+            return {"error": str(error)}
+
+    async def _watched(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """The feed, until the client goes away (or says anything more): also while nothing happens."""
+        with self._feed.subscribe() as subscription:
+            await _send(writer, {"watching": True})
+            gone = asyncio.create_task(reader.read(1))
+            feeding = asyncio.create_task(_forward(subscription, writer))
+            try:
+                await asyncio.wait({gone, feeding}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+                feeding.cancel()
+                await asyncio.gather(gone, feeding, return_exceptions=True)
+
+
+def _request(line: bytes) -> dict[str, Any] | None:
+    try:
+        request = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return request if isinstance(request, dict) and isinstance(request.get("command"), str) else None
+
+
+async def _forward(subscription: Subscription, writer: asyncio.StreamWriter) -> None:
+    async for entry in subscription:
+        await _send(writer, entry)
 
 
 async def ask(state_path: Path, request: Mapping[str, Any], *, timeout_s: float = 5.0) -> dict[str, Any]:
-    """One request to the running agent. LocalError when none runs in this state directory."""
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await _connect(state_path)
-        try:
-            await _send(writer, request)
-            answer: dict[str, Any] = orjson.loads(await reader.readline())
-            return answer
-        finally:
-            writer.close()
+    """One request to the running agent. LocalError when none runs in this state directory, or it does not answer."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await _connect(state_path)
+            try:
+                await _send(writer, request)
+                line = await reader.readline()
+            finally:
+                writer.close()
+    except (TimeoutError, ConnectionError):
+        raise LocalError(f"the agent on {state_path / SOCKET_NAME} does not answer") from None
+    if not line:
+        raise LocalError(f"the agent on {state_path / SOCKET_NAME} ended the conversation")
+    answer: dict[str, Any] = orjson.loads(line)
+    return answer
 
 
 async def watch(state_path: Path) -> AsyncIterator[dict[str, Any]]:
@@ -136,11 +176,14 @@ async def watch(state_path: Path) -> AsyncIterator[dict[str, Any]]:
 async def _connect(state_path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     path = state_path / SOCKET_NAME
     try:
-        return await asyncio.open_unix_connection(_short(path), limit=4 * 1024 * 1024)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise LocalError(
+        with _address(path) as address:
+            return await asyncio.open_unix_connection(address, limit=ANSWER_LIMIT)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        raise NoAgent(
             f"no agent is running: nothing answers on {path} (start one with `sipua serve`)"
         ) from None
+    except OSError as error:
+        raise LocalError(f"the control socket {path} cannot be used: {error.strerror}") from None
 
 
 async def _is_alive(address: str) -> bool:
@@ -159,15 +202,15 @@ async def _send(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> Non
     await writer.drain()
 
 
-def _short(path: Path) -> str:
-    """The path, or a link to its folder in a short place when it is too long for a Unix socket."""
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The path, or the way through its folder's descriptor where it is too long for a Unix socket."""
     text = str(path)
     if len(os.fsencode(text)) <= SUN_PATH_LIMIT:
-        return text
-    alias = (
-        Path(tempfile.gettempdir())
-        / f"sipua-{os.geteuid()}-{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:12]}"
-    )
-    with contextlib.suppress(FileExistsError):
-        alias.symlink_to(path.parent, target_is_directory=True)
-    return str(alias / path.name)
+        yield text
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -11,12 +11,13 @@ everything had been played.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sipua.errors import RealtimeClosed, RealtimeRefused, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig, SipuaError
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity
@@ -125,19 +126,19 @@ class Conversation:
 
     def __init__(self, speech: Speech, *, greeting: str) -> None:
         self._speech = speech
-        self._greeting = greeting
         self._order = TranscriptOrder()
         self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
         self._items: dict[str, str] = {}  # item → response, while a response is running
         self._speech_began: dict[str, Moment] = {}
         self._tools_waiting: dict[str, list[ToolOutput]] = {}
+        self._request = CreateResponse(greeting)  # what a failed response is asked for again
         self._retried = False
         self.active_response: str | None = None
         self.interruptions = 0
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting."""
-        return [CreateResponse(self._greeting)] if self._greeting else []
+        return [self._request] if self._request.instructions else []
 
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
@@ -155,6 +156,7 @@ class Conversation:
                     Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})
                 ]
             case ev.InputCommitted():
+                self._request = CreateResponse()
                 began = self._speech_began.pop(event.item_id, now)
                 self._order.reserve(event.item_id, "user", began.wall)
                 return [Logged(event.raw_type, {"item_id": event.item_id})]
@@ -173,8 +175,9 @@ class Conversation:
             case ev.ResponseDone():
                 return self._response_done(event, now)
             case ev.FunctionCall():
+                output = json.dumps({"error": f"there is no tool named {event.name[:64]}"})
                 self._tools_waiting.setdefault(event.response_id, []).append(
-                    ToolOutput(event.call_id, f'{{"error": "there is no tool named {event.name[:64]!r}"}}')
+                    ToolOutput(event.call_id, output)
                 )
                 return [Logged("tool_call", {"name": event.name[:64], "call_id": event.call_id})]
             case ev.ServiceError():
@@ -193,8 +196,7 @@ class Conversation:
             case ev.UserTranscript():
                 confidence = math.exp(sum(event.logprobs) / len(event.logprobs)) if event.logprobs else None
                 segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
-                lang = event.languages[0][:2] if event.languages else None
-                return [Spoken(segment, lang)] if segment else []
+                return [Spoken(segment, _language(event.languages))] if segment else []
             case ev.UserTranscriptFailed():
                 return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
             case ev.AssistantTranscriptDelta() | ev.TextDelta():
@@ -234,8 +236,9 @@ class Conversation:
             if segment is not None:
                 actions.append(Spoken(segment, None))
         outputs = self._tools_waiting.pop(event.response_id, [])
-        if outputs:
-            actions += [*outputs, CreateResponse()]
+        actions += outputs
+        if outputs and event.status == "completed":  # else the caller's turn or the retry asks for one
+            actions.append(CreateResponse())
         if event.status == "failed":
             actions += self._failed(event.severity, event.error_code, event.error_message or "no message")
         elif event.status == "completed":
@@ -244,24 +247,23 @@ class Conversation:
 
     def _failed(self, severity: Severity, code: str | None, message: str) -> list[Action]:
         text = f"{code or 'error'}: {message}"
-        if severity is Severity.FATAL_ACCOUNT:
-            return [EndCall(RealtimeRefused(f"the voice service refused: {text}", code=code))]
+        error = _fatal(severity, code, text)
+        if error is not None:
+            return [EndCall(error)]
         if severity is Severity.RETRY_ONCE and not self._retried:
             self._retried = True
-            return [Fault("response_failed", f"{text} (asked again once)"), CreateResponse()]
+            return [Fault("response_failed", f"{text} (asked again once)"), self._request]
         return [Fault("response_failed", text)]
 
     def _service_error(self, event: ev.ServiceError) -> list[Action]:
-        text = f"{event.code or 'error'}: {event.message}" + (
-            f" (param {event.param})" if event.param else ""
-        )
-        if event.severity is Severity.BENIGN:
-            return []
+        param = f" (param {event.param})" if event.param else ""
+        text = f"{event.code or 'error'}: {event.message}{param}"
         if event.code == "session_expired":
             return [EndCall(RealtimeClosed(f"the voice session expired: {text}", code=event.code))]
-        if event.severity is Severity.FATAL_ACCOUNT:
-            return [EndCall(RealtimeRefused(f"the voice service refused: {text}", code=event.code))]
-        return [Fault("service_error", text)]
+        error = _fatal(event.severity, event.code, text)
+        if error is not None:
+            return [EndCall(error)]
+        return [] if event.severity is Severity.BENIGN else [Fault("service_error", text)]
 
     def _odd_event(self, event: ev.ProtocolFault | ev.UnknownEvent) -> list[Action]:
         if isinstance(event, ev.UnknownEvent):
@@ -271,3 +273,18 @@ class Conversation:
     def _forget(self, item_id: str) -> None:
         self._deltas.pop(item_id, None)
         self._items.pop(item_id, None)
+
+
+def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | None:
+    """The error that ends the call, if it must end."""
+    if severity is Severity.FATAL_ACCOUNT:
+        return RealtimeRefused(f"the voice service refused: {text}", code=code)
+    if severity is Severity.FATAL_CALL:
+        return RealtimeRejectedConfig(f"the voice service cannot go on: {text}", code=code)
+    return None
+
+
+def _language(codes: Sequence[str]) -> str | None:
+    """Two letters of the first language tag, if it has such a code (Cantonese, yue, has none)."""
+    code = codes[0].partition("-")[0].lower() if codes else ""
+    return code if len(code) == 2 else None

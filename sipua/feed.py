@@ -1,7 +1,7 @@
 """A live feed of what happens on calls, for the control channel. Plain dicts of JSON types; no phone numbers.
 
 Every subscriber has a bounded queue of its own that drops the oldest entry (counted) when its reader is slow:
-a stuck terminal must not hold up a call.
+a stuck terminal must not hold up a call. What it lost it is told: ``{"event": "dropped", "entries": n}``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Subscription:
     def __init__(self) -> None:
         self._entries: deque[Mapping[str, Any]] = deque(maxlen=QUEUE_LIMIT)
         self._wake = asyncio.Event()
-        self.dropped = 0
+        self._dropped = 0  # since the reader was last told
 
     def put(self, entry: Mapping[str, Any]) -> None:
         if len(self._entries) == QUEUE_LIMIT:
-            self.dropped += 1
+            self._dropped += 1
         self._entries.append(entry)
         self._wake.set()
 
@@ -34,6 +34,9 @@ class Subscription:
             await self._wake.wait()
             self._wake.clear()
             while self._entries:
+                if self._dropped:
+                    lost, self._dropped = self._dropped, 0
+                    yield {"event": "dropped", "entries": lost}
                 yield self._entries.popleft()
 
 

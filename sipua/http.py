@@ -32,13 +32,8 @@ def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        parts: dict[str, str] = {}
-        for name, check in checks.items():
-            try:
-                async with asyncio.timeout(READY_TIMEOUT_S):
-                    parts[name] = await check() or "ok"
-            except TimeoutError:
-                parts[name] = f"no answer within {READY_TIMEOUT_S:g} s"
+        texts = await asyncio.gather(*(_checked(check) for check in checks.values()))
+        parts = dict(zip(checks, texts, strict=True))
         ready = all(text == "ok" for text in parts.values())
         return JSONResponse(
             {"status": "ready" if ready else "not ready", "checks": parts}, 200 if ready else 503
@@ -49,6 +44,14 @@ def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)])
+
+
+async def _checked(check: Check) -> str:
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            return await check() or "ok"
+    except TimeoutError:
+        return f"no answer within {READY_TIMEOUT_S:g} s"
 
 
 def bind_tcp(host: str, port: int, what: str) -> socket.socket:

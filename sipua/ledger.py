@@ -60,7 +60,7 @@ class Ledger:
     def open(self, opening: CallOpening, at: Moment) -> Record:
         """The call's row, at its INVITE."""
         self.put(
-            _created(opening, at, Status.INITIATED, self._identity),
+            _created(opening, at, self._identity),
             _event(
                 opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
             ),
@@ -80,7 +80,7 @@ class Ledger:
     def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None:
         """An INVITE of a known source that never became a call: one closed row."""
         self.put(
-            _created(opening, at, Status.INITIATED, self._identity),
+            _created(opening, at, self._identity),
             _event(
                 opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
             ),
@@ -215,7 +215,7 @@ class Record:
         self._feed.publish({"event": event, "call": str(self.id), **values})
 
 
-def _created(opening: CallOpening, at: Moment, status: Status, identity: Mapping[str, Any]) -> CallCreated:
+def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> CallCreated:
     # rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none
     sid = opening.carrier_sid or opening.sip_call_id
     return CallCreated(
@@ -230,7 +230,7 @@ def _created(opening: CallOpening, at: Moment, status: Status, identity: Mapping
         trunk=opening.trunk,
         locale=opening.locale,
         country=opening.country,
-        status=status.value,
+        status=Status.INITIATED.value,
         started_at=at.wall,
         metadata={
             **identity,

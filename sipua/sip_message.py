@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 # RFC 3261 section 7.3.3 and 20: the compact forms that an INVITE can carry.
 _COMPACT = {
     "i": "call-id", "m": "contact", "f": "from", "t": "to", "v": "via", "c": "content-type", "l": "content-length",
     "s": "subject", "k": "supported", "e": "content-encoding",
 }  # fmt: skip
+_NAME_ADDR = re.compile(
+    r'^(?:"(?:[^"\\]|\\.)*"|[^"<]*)\s*<([^>]*)>'
+)  # display-name <URI>, RFC 3261 section 25.1
 _URI = re.compile(
-    r"(?P<scheme>sips?|tel):(?:(?P<user>[^@;>?\s]+)@)?(?P<host>\[[^\]]+\]|[^;:>?\s]*)(?::(?P<port>\d+))?",
+    r"(?P<scheme>sips?|tel):(?:(?P<user>[^@>\s]*)@)?(?P<host>\[[^\]]+\]|[^;:>?@\s]*)(?::(?P<port>\d{1,5}))?",
     re.I,
 )
-_PHONE = re.compile(r"\+?[0-9][0-9.\-() ]{4,18}")
+_PHONE = re.compile(r"\+?[0-9]{5,15}")  # E.164 has at most 15 digits; shorter ones are services, not callers
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +68,25 @@ def parse_message(text: str) -> SipMessage:
 
 
 def parse_uri(value: str) -> SipUri | None:
-    """The URI in a From/To/Contact value or a bare URI; None if there is none."""
-    match = _URI.search(value)
+    """The URI in a From/To/Contact value or a bare URI; None if there is none.
+
+    A display name may hold anything, a false URI too: what stands in the angle brackets counts. A password in the
+    user part (RFC 3261 section 19.1.1 advises against it) is left out.
+    """
+    bracketed = _NAME_ADDR.match(value)
+    match = _URI.match((bracketed[1] if bracketed else value).strip())
     if match is None:
         return None
     scheme = match["scheme"].lower()
     if scheme == "tel":
         return SipUri(scheme, match["user"] or match["host"], "", 0)
-    return SipUri(scheme, match["user"] or "", match["host"], int(match["port"] or 0))
+    return SipUri(scheme, (match["user"] or "").partition(":")[0], match["host"], int(match["port"] or 0))
 
 
 def phone_number(user: str) -> str | None:
     """The user part as +digits or digits if it looks like a telephone number, else None (RFC 3966 separators off)."""
-    user = user.partition(";")[0].replace("%2B", "+")
-    if not _PHONE.fullmatch(user):
-        return None
-    return re.sub(r"[.\-() ]", "", user)
+    digits = re.sub(r"[.\-() ]", "", unquote(user.partition(";")[0]))
+    return digits if _PHONE.fullmatch(digits) else None
 
 
 def mask_number(number: str | None) -> str:
