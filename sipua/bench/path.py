@@ -3,9 +3,10 @@
 Uplink: RTP packet handed to the kernel by the caller → ``input_audio_buffer.append`` with its bytes received by the
 service. The caller's clock is off by so much that one run sweeps its phase once over the agent's 20 ms grid.
 Downlink: first ``response.output_audio.delta`` of an item sent → first RTP packet with its code received, at all
-phases of the grid alike from a random one on, while the agent sends silence. Of it, ``tick_wait`` is from the sending to the next tick, ``own``
-the rest. A median ``own`` shows how late ticks are; what the agent needs before the tick shows as ticks missed, in the
-tail and in the mean (a tick missed costs 20 ms and 1 ms of work misses one in twenty), so the means are told too.
+phases of the grid alike from a random one on, while the agent sends silence. Of it, ``tick_wait`` is from the sending
+to the next tick and ``own`` the rest. The median of ``own`` shows how late ticks are; what the agent needs before the
+tick shows as missed ticks, in the tail and in the mean (1 ms of work misses one in twenty, and a miss costs 20 ms), so
+the means are told too.
 """
 
 from __future__ import annotations
