@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from rtp.errors import RtpError
 from rtp.ports import PortAllocator
-from sipua.sdp import AddressKind, AudioMedia, SdpError, choose_codec, classify_address, parse_audio
+from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
 from sipua.sip_events import Refusal, SdpPlan
 from sipua.sip_message import SipMessage
 from sipua.trunk import Trunk, find_inbound
@@ -57,9 +57,11 @@ class Admission:
         if message.body.strip():
             try:
                 offer = parse_audio(message.body)
-                codec = _acceptable(offer, trunk)
+                codec = accept(offer, trunk.codecs).name
             except SdpError as error:
-                return Refusal(488, str(error), trunk.name, (("Warning", f'399 sipua "{error}"'),))
+                return Refusal(
+                    488, str(error), trunk.name, (("Warning", f"399 sipua {_quoted(str(error))}"),)
+                )
         try:
             sockets = self._ports.open_pair(self._bind)
         except RtpError as error:  # none free, or the bind address is not (any more) this machine's
@@ -71,18 +73,9 @@ class Admission:
         return Grant(trunk, codec, plan, offer, sockets)
 
 
-def _acceptable(offer: AudioMedia, trunk: Trunk) -> str:
-    if classify_address(offer.address) is AddressKind.UNUSABLE:
-        raise SdpError(
-            f"c= address {offer.address} cannot receive RTP (multicast, reserved or not an address)"
-        )
-    chosen = choose_codec(offer, trunk.codecs)
-    if chosen is None:
-        offered = ", ".join(f.name for f in offer.formats) or "nothing we know"
-        raise SdpError(
-            f"no common codec: offered {offered}; trunk {trunk.name} allows {', '.join(trunk.codecs)}"
-        )
-    return chosen.name
+def _quoted(text: str) -> str:
+    """A quoted-string (RFC 3261 section 25.1) of what a peer may have had a hand in."""
+    return '"' + "".join(c for c in text if c.isascii() and c.isprintable() and c not in '"\\')[:200] + '"'
 
 
 def local_address_towards(peer: str) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import UUID
 
 from rtp.codec import codec_by_name
@@ -55,11 +56,18 @@ class CallOver(Exception):
         self.ending = ending
 
 
+class Legs(SipLegs, Protocol):
+    """The SIP side, as the calls and the switchboard need it."""
+
+    async def settle(self) -> None:
+        """Returns once everything that was decided before has been delivered."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallServices:
     """What every call of the process shares."""
 
-    legs: SipLegs
+    legs: Legs
     backend: VoiceBackend
     pacer: Pacer
     ports: PortAllocator
@@ -81,7 +89,8 @@ class InboundCall:
         self._invite = invite
         self._services = services
         self._events: asyncio.Queue[LegEvent] = asyncio.Queue()  # a leg has a handful of events in its life
-        self._leg_gone = asyncio.Event()
+        self._leg_ended: Ending | None = None  # what the SIP layer said when the leg was gone
+        self._direction = "sendrecv"  # ours, as last negotiated
         self._stop: Ending | None = None
         self._task: asyncio.Task[None] | None = None
         self._codec = codec_by_name(invite.grant.codec)
@@ -94,10 +103,11 @@ class InboundCall:
         self._events.put_nowait(event)
 
     def stop(self) -> None:
-        """The process ends: the caller gets 503 or BYE."""
-        self._stop = SHUTDOWN if self.state.answered else SHUTDOWN_RINGING
-        if self._task is not None:
-            self._task.cancel()
+        """The process ends: the caller gets 503 or BYE. A call that has not begun to run ends when it does."""
+        if self._stop is None:
+            self._stop = SHUTDOWN if self.state.answered else SHUTDOWN_RINGING
+            if self._task is not None:
+                self._task.cancel()
 
     # ---- the call ----------------------------------------------------------------------------------------
 
@@ -108,14 +118,13 @@ class InboundCall:
         services.metrics.calls_active.inc()
         ending = Ending(Status.FAILED, "internal_error", sip_code=500)
         try:
-            ending = await self._life()
+            ending = self._stop or await self._life()
         except asyncio.CancelledError:
             if self._stop is None:
                 raise
             ending = self._stop
         finally:
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.shield(asyncio.ensure_future(self._close(ending)))
+            await _to_the_end(self._close(ending))
         return ending
 
     async def _life(self) -> Ending:
@@ -138,6 +147,7 @@ class InboundCall:
             await services.legs.answer(self.key)  # the ACK is not waited for: the caller listens already
             answered = services.clock.now()
             self._move(Phase.TALKING)
+            self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, self._codec.name)
             services.metrics.setup_seconds.observe(answered.monotonic - self._invite.received_at)
             conversation = Conversation(self._media.playout, greeting=services.greeting)
@@ -230,22 +240,26 @@ class InboundCall:
     async def _watch_leg(self) -> None:
         """Turns what the SIP thread reports into states of the call; raises CallOver when the leg is gone."""
         while True:
-            event = await self._events.get()
-            match event:
-                case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
-                    self._leg_gone.set()
-                    answered = self.state.answered
-                    raise CallOver(ending_of_disconnect(answered=answered, code=code, phrase=phrase))
-                case MediaChanged(media=media) if media is not None:
-                    self._media.configure(media)
-                    self._follow_hold(media.direction)
-                case _:
-                    pass
+            self._on_leg_event(await self._events.get())
+            if self._leg_ended is not None:
+                raise CallOver(self._leg_ended)
 
-    def _follow_hold(self, direction: str) -> None:
-        if direction == "sendrecv" and self.state.phase is Phase.HELD:
+    def _on_leg_event(self, event: LegEvent) -> None:
+        match event:
+            case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
+                answered = self.state.answered
+                self._leg_ended = ending_of_disconnect(answered=answered, code=code, phrase=phrase)
+            case MediaChanged(media=media) if media is not None:
+                self._media.configure(media)
+                self._direction = media.direction
+                self._follow_hold()
+            case _:
+                pass
+
+    def _follow_hold(self) -> None:
+        if self._direction == "sendrecv" and self.state.phase is Phase.HELD:
             self._move(Phase.TALKING)
-        elif direction != "sendrecv" and self.state.phase is Phase.TALKING:
+        elif self._direction != "sendrecv" and self.state.phase is Phase.TALKING:
             self._move(Phase.HELD)
 
     async def _watch_media(self) -> None:
@@ -267,7 +281,15 @@ class InboundCall:
         self.record.first_audio(self._services.clock.now(), seconds)
 
     def _ending_of(self, reasons: list[BaseException]) -> Ending:
-        """How the call ended: by the leg if it is gone, else by the first error; a bug of ours is logged as one."""
+        """How the call ended: by the leg if it is gone, else by the first error; a bug of ours is logged as one.
+
+        A caller's CANCEL or BYE can cross what we were about to do with the leg: then our error is its
+        consequence, and the leg's end is still in the queue.
+        """
+        while self._leg_ended is None and not self._events.empty():
+            self._on_leg_event(self._events.get_nowait())
+        if self._leg_ended is not None:
+            return self._leg_ended
         for reason in reasons:
             if isinstance(reason, CallOver):
                 return reason.ending
@@ -290,7 +312,7 @@ class InboundCall:
         """Hangs up, closes the media and the row; bounded."""
         services = self._services
         answered = self.state.answered
-        if not self._leg_gone.is_set():
+        if self._leg_ended is None:
             headers = (RETRY_AFTER,) if not answered and ending.sip_code == 503 else ()
             code = 0 if answered else (ending.sip_code or 500)
             with contextlib.suppress(TimeoutError, SipuaError):
@@ -301,8 +323,26 @@ class InboundCall:
         self._move(Phase.ENDED)
         self.record.ended(services.clock.now(), ending, counters)
         services.metrics.calls_active.dec()
+        self._count(counters)
         trunk = self._invite.grant.trunk.name
         services.metrics.calls.labels("inbound", trunk, ending.status.value, ending.reason).inc()
+
+    def _count(self, counters: Mapping[str, float]) -> None:
+        metrics = self._services.metrics
+        metrics.rtp_packets.labels("sent").inc(counters["sent"])
+        metrics.rtp_packets.labels("received").inc(counters["received"])
+        metrics.rtp_lost.inc(max(0.0, counters["lost"]))  # duplicates can make it negative (RFC 3550 A.3)
+        for kind, count in self._media.dropped().items():
+            metrics.rtp_dropped.labels(kind).inc(count)
+
+
+async def _to_the_end(closing: Coroutine[Any, Any, None]) -> None:
+    """Awaits it whatever happens to us meanwhile: a row that is not closed would stay open for ever."""
+    task = asyncio.ensure_future(closing)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

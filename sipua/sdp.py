@@ -8,6 +8,7 @@ Of several acceptable codecs the offerer's first wins (RFC 3264 section 6.1: the
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +17,9 @@ from sipua.errors import RemoteError
 
 # RFC 3551 section 6, the static assignments a trunk may offer without rtpmap.
 _STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 8: "PCMA", 9: "G722", 13: "CN", 18: "G729"}
+TELEPHONE_EVENT_PT = 101  # dynamic by RFC 4733, but gateways exist that know it by this number only
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,32}")  # RFC 8866 section 9
 _PJSUA_ONLY = ("a=rtcp:", "a=ssrc:", "a=X-nat", "a=rtcp-mux", "b=TIAS:", "b=AS:")
 
 
@@ -114,20 +117,26 @@ def _read_rtpmap(arg: str, maps: dict[int, tuple[str, int]]) -> None:
     pt, _, encoding = arg.partition(" ")
     name, _, rate = encoding.partition("/")
     rate = rate.partition("/")[0]
-    if pt.isdigit() and rate.isdigit():
+    if _is_number(pt) and _is_number(rate) and _TOKEN.fullmatch(name.strip()):
         maps[int(pt)] = (name.strip().upper(), int(rate))
+
+
+def _is_number(text: str) -> bool:
+    return (
+        len(text) <= 9 and text.isascii() and text.isdigit()
+    )  # isdigit alone takes superscripts, int does not
 
 
 def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[str, int]]) -> AudioMedia:
     port_text = m_line[1].partition("/")[0]
-    if not port_text.isdigit() or int(port_text) > 65535:
+    if not _is_number(port_text) or int(port_text) > 65535:
         raise SdpError(f"m=audio: port {m_line[1]!r} is not 1..65535")
     connection = attributes.get("c", "").split()
     if len(connection) != 3:
         raise SdpError("the SDP has no c= line for its audio")
     formats: list[PayloadFormat] = []
     for text in m_line[3:]:
-        if not text.isdigit() or int(text) > 127:
+        if not _is_number(text) or int(text) > 127:
             raise SdpError(f"m=audio: payload type {text!r} is not 0..127")
         pt = int(text)
         name, rate = maps.get(pt, (_STATIC.get(pt, ""), 8000))
@@ -139,7 +148,7 @@ def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[
         port=int(port_text),
         formats=tuple(formats),
         direction=attributes.get("direction", "sendrecv"),
-        ptime_ms=int(ptime) if ptime.isdigit() and 10 <= int(ptime) <= 60 else None,
+        ptime_ms=int(ptime) if _is_number(ptime) and 10 <= int(ptime) <= 60 else None,
         profile=m_line[2],
     )
 
@@ -156,10 +165,22 @@ def choose_codec(
     return candidates[0] if candidates else None
 
 
+def accept(media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = None) -> PayloadFormat:
+    """The codec for an offer that we can take. SdpError (for a 488) says why we cannot: address or codecs."""
+    if classify_address(media.address) is AddressKind.UNUSABLE:
+        raise SdpError(f"c= address {media.address} cannot receive RTP (multicast, reserved or no address)")
+    chosen = choose_codec(media, allowed, prefer=prefer)
+    if chosen is None:
+        offered = ", ".join(f.name for f in media.formats) or "nothing we know"
+        raise SdpError(f"no common codec: offered {offered}; allowed {', '.join(allowed)}")
+    return chosen
+
+
 def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], ptime_ms: int = 20) -> str:
     """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order) and telephone-event.
 
-    Lines that describe pjsua's own (absent) socket are dropped. Raises SdpError if none of ``codecs`` is there.
+    Lines that describe pjsua's own (absent) socket are dropped, and its telephone-event type becomes the usual one.
+    Raises SdpError if none of ``codecs`` is there.
     """
     lines = [line for line in text.replace("\r", "").split("\n") if line]
     ours = parse_audio(text)
@@ -167,10 +188,12 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
     if not keep:
         raise SdpError(f"none of {', '.join(codecs)} is in the local SDP")
     event = ours.named("TELEPHONE-EVENT")
-    pts = [f.payload_type for f in keep] + ([event.payload_type] if event else [])
+    pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event else [])
     family = "IP6" if ":" in address else "IP4"
     shaped: list[str] = []
     for line in lines:
+        if event is not None:
+            line = _renumbered(line, event.payload_type, TELEPHONE_EVENT_PT)
         if line.startswith("m=audio"):
             shaped.append(f"m=audio {port} {line.split()[2]} {' '.join(map(str, pts))}")
         elif line.startswith("c="):
@@ -186,6 +209,13 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
             shaped.append(line)
     shaped.append(f"a=ptime:{ptime_ms}")
     return "\r\n".join(shaped) + "\r\n"
+
+
+def _renumbered(line: str, old: int, new: int) -> str:
+    for prefix in ("a=rtpmap:", "a=fmtp:"):
+        if line.startswith(f"{prefix}{old} "):
+            return f"{prefix}{new}{line[len(prefix) + len(str(old)) :]}"
+    return line
 
 
 def _drops_format(line: str, keep: Sequence[int]) -> bool:

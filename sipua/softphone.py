@@ -7,12 +7,12 @@ speak, when to press keys, when to hang up, from what has been heard so far.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from rtp.codec import codec_by_name
-from rtp.errors import WavError
+from rtp.errors import RtpError, WavError
 from rtp.g711 import Pcm
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
@@ -189,41 +189,47 @@ class _Softphone:
             lambda source, message: Refusal(480, "a softphone takes no calls", None),
             self._events.put_nowait,
         )
-        await endpoint.start()
-        self._pacer.start()
-        self._sockets = self._ports.open_pair(address)
-        try:
+        async with AsyncExitStack() as stack:
+            await endpoint.start()
+            stack.push_async_callback(endpoint.stop)
+            self._pacer.start()
+            stack.callback(self._pacer.stop)
+            self._sockets = _open_sockets(self._ports, address)
+            stack.callback(self._close_media)
             return await self._call(endpoint, address)
-        finally:
-            if self._media is not None:
-                self._media.close()
-            else:
-                for sock in self._sockets:
-                    sock.close()
-            self._pacer.stop()
-            await endpoint.stop()
+
+    def _close_media(self) -> None:
+        assert self._sockets is not None
+        if self._media is not None:
+            self._media.close()
+        for sock in self._sockets:
+            sock.close()
 
     async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
         assert self._sockets is not None
         plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
         invited_at = time.monotonic()
         await endpoint.invite(self._options.uri, plan, self._key)
-        ending: Ending | None = None
+        following = asyncio.create_task(self._follow_to_the_end(endpoint, invited_at), name="follow")
         talking = asyncio.create_task(self._talk(endpoint), name="talk")
         try:
-            while ending is None:
-                ending = self._follow(await self._next(invited_at), invited_at)
-                if (
-                    ending is not None
-                    and self._connected_at is None
-                    and ending.reason in ("ring_timeout", "stopped")
-                ):
-                    await endpoint.hang_up(self._key)
+            await asyncio.wait({following, talking}, return_when=asyncio.FIRST_COMPLETED)
+            if talking.done():
+                talking.result()  # a key that the far end takes no event for, for one
+            return self._result(await following)
         finally:
+            following.cancel()
             talking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await talking
-        return self._result(ending)
+            await asyncio.gather(following, talking, return_exceptions=True)
+
+    async def _follow_to_the_end(self, endpoint: SipEndpoint, invited_at: float) -> Ending:
+        while True:
+            event = await self._next(invited_at)
+            ending = self._follow(event, invited_at)
+            if ending is not None:
+                if event is None:
+                    await endpoint.hang_up(self._key)  # CANCEL
+                return ending
 
     async def _next(self, invited_at: float) -> SipEvent | None:
         """The next event; None when the ring time is up or the user stopped before the answer."""
@@ -276,25 +282,32 @@ class _Softphone:
         reported = 0.0
         while True:
             await asyncio.sleep(STEP_S)
-            if self._script is None or self._media is None:
+            if self._script is None:
                 continue
             now = time.monotonic()
             action = "hang_up" if self._stop.is_set() else self._script.step(now)
+            if action == "hang_up":
+                await self._hang_up(endpoint)
+                return
+            if self._media is None:
+                continue
             if action == "speak" and self._sound.size:
                 self._media.playout.append("play", self._media.codec.encode(self._sound))
                 self._media.playout.end_item("play")
             elif action == "dial":
                 self._media.send_digits(self._options.dtmf)
-            elif action == "hang_up" and not self._hung_up:
-                self._hung_up = True
-                self._counters = self._media.counters()
-                await endpoint.hang_up(self._key)
-                await asyncio.sleep(BYE_WAIT_S)
-                self._events.put_nowait(LegChanged(self._key, LegState.DISCONNECTED, 200, "", now))
-                return
             if now - reported >= 1.0:
                 reported = now
                 self._progress({"event": "rtp", **self._media.counters()})
+
+    async def _hang_up(self, endpoint: SipEndpoint) -> None:
+        """BYE; a far end that does not answer it is not waited for."""
+        self._hung_up = True
+        if self._media is not None:
+            self._counters = self._media.counters()
+        await endpoint.hang_up(self._key)
+        await asyncio.sleep(BYE_WAIT_S)
+        self._events.put_nowait(LegChanged(self._key, LegState.DISCONNECTED, 200, "", time.monotonic()))
 
     def _on_audio(self, payload: bytes) -> None:
         assert self._media is not None
@@ -337,6 +350,13 @@ def _recorder(path: Path) -> WavWriter:
         return WavWriter(path, 8000)
     except WavError as error:
         raise LocalError(f"--record {error}") from None
+
+
+def _open_sockets(ports: PortAllocator, address: str) -> tuple[socket.socket, socket.socket]:
+    try:
+        return ports.open_pair(address)
+    except RtpError as error:
+        raise LocalError(str(error)) from None
 
 
 async def _source_address(uri: str) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 from uuid import UUID, uuid4
 
 from sipua.admission import Admission
@@ -41,6 +42,7 @@ class Switchboard:
         self._on_failure = on_failure
         self._calls: dict[UUID, InboundCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_ending = False
 
     @property
     def calls_up(self) -> int:
@@ -61,13 +63,29 @@ class Switchboard:
                 self._on_failure(message)
 
     async def end_all(self) -> None:
-        """Hangs up every call and waits until each has closed its row."""
+        """Hangs up every call and waits until each has closed its row; one that still comes ends at once."""
+        self._is_ending = True
         for call in list(self._calls.values()):
             call.stop()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.services is not None:
+            await self.services.legs.settle()  # an INVITE may have been let in just before draining began
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _begin(self, invite: IncomingCall) -> None:
+        assert self.services is not None
+        try:
+            call = self._opened(invite)
+        except Exception:  # the call task's guard; there is no task yet
+            log.exception("call=%s could not be begun", invite.key)
+            self._give_up(invite)
+            return
+        self._calls[invite.key] = call
+        if self._is_ending:
+            call.stop()
+        self._start(self._run(call), f"call-{invite.key}")
+
+    def _opened(self, invite: IncomingCall) -> InboundCall:
         assert self.services is not None
         trunk = invite.grant.trunk
         opening = opening_of(invite.key, invite.message, invite.source, trunk)
@@ -76,9 +94,18 @@ class Switchboard:
             invite.key, mask_number(opening.from_number), trunk.name, invite.grant.codec,
         )  # fmt: skip
         record = self._ledger.open(opening, self.services.clock.now())
-        call = InboundCall(invite, record, self.services)
-        self._calls[invite.key] = call
-        task = asyncio.create_task(self._run(call), name=f"call-{invite.key}")
+        return InboundCall(invite, record, self.services)
+
+    def _give_up(self, invite: IncomingCall) -> None:
+        """Nobody will look after this leg: its sockets are closed and the caller gets 500."""
+        assert self.services is not None
+        self.services.ports.release(invite.grant.plan.port)
+        for each in invite.grant.sockets:
+            each.close()
+        self._start(self.services.legs.hang_up(invite.key, 500), f"refuse-{invite.key}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -86,6 +113,8 @@ class Switchboard:
         try:
             ending = await call.run()
             log.info("call=%s ended: %s (%s)", call.key, ending.status.value, ending.reason)
+        except Exception:
+            log.exception("call=%s failed by a bug", call.key)
         finally:
             del self._calls[call.key]
 

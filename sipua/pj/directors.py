@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pjsua2 as pj
 
-from sipua.sdp import SdpError, choose_codec, parse_audio, shape_local
+from sipua.sdp import SdpError, accept, parse_audio, shape_local
 from sipua.sip_events import (
     LegChanged,
     LegState,
@@ -59,7 +59,7 @@ def guarded(method: Callable[Params, None]) -> Callable[Params, None]:
             log.error("pjsua2 callback %s failed: %s", method.__name__, text, exc_info=True)
             broken = getattr(args[0], "broken", None)
             if broken is not None:
-                broken(text)
+                broken(488 if isinstance(error, SdpError) else 500)
 
     return wrapper
 
@@ -70,12 +70,17 @@ def split_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port) if port.isdigit() else 0
 
 
+def wire_text(text: str) -> str:
+    """A message as text that can be stored: SWIG keeps bytes that are not UTF-8 as lone surrogates."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
 class CallOwner(Protocol):
     """What a Call director may do to its registry (the thread's own object, never the Call)."""
 
     def post(self, event: SipEvent) -> None: ...
     def gone(self, key: UUID) -> None: ...
-    def broken(self, key: UUID, message: str) -> None: ...
+    def broken(self, key: UUID, code: int) -> None: ...
 
 
 class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
@@ -92,8 +97,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._gone = owner.gone
         self._broken = owner.broken
 
-    def broken(self, message: str) -> None:
-        self._broken(self.key, message)
+    def broken(self, code: int) -> None:
+        self._broken(self.key, code)
 
     @guarded
     def onCallState(self, prm: Any) -> None:  # noqa: N802 - pjsua2's name
@@ -107,6 +112,16 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             self._gone(self.key)
 
     @guarded
+    def onCallRxOffer(self, prm: Any) -> None:  # noqa: N802
+        """A re-INVITE or UPDATE: what cannot be accepted gets 488 and the call goes on as it was (RFC 3261 14.1)."""
+        assert self.plan is not None
+        try:
+            accept(parse_audio(prm.offer.wholeSdp), self.plan.codecs)
+        except SdpError as error:
+            log.warning("call=%s < re-INVITE refused with 488: %s", self.key, error)
+            prm.statusCode = 488
+
+    @guarded
     def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802
         if self.plan is None and self.hung_up:
             return
@@ -115,11 +130,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         codecs: tuple[str, ...] = self.plan.codecs
         in_use = self.codec_in_use or self.plan.chosen
         if prm.remSdp.wholeSdp:
-            offer = parse_audio(prm.remSdp.wholeSdp)
-            chosen = choose_codec(offer, codecs, prefer=in_use)
-            if chosen is None:
-                raise SdpError(f"the peer offers none of {', '.join(codecs)}")
-            codecs = (chosen.name,)
+            codecs = (accept(parse_audio(prm.remSdp.wholeSdp), codecs, prefer=in_use).name,)
         elif in_use is not None:
             codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
         prm.sdp.wholeSdp = shape_local(
@@ -163,7 +174,7 @@ class AccountDirector(pj.Account):  # type: ignore[misc]
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:  # noqa: N802
-        self._on_invite(prm.callId, split_address(prm.rdata.srcAddress), prm.rdata.wholeMsg)
+        self._on_invite(prm.callId, split_address(prm.rdata.srcAddress), wire_text(prm.rdata.wholeMsg))
 
 
 class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
@@ -180,6 +191,6 @@ class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
                 code=prm.statusCode,
                 reason=prm.reason,
                 source=split_address(prm.rdata.srcAddress),
-                message=parse_message(prm.rdata.wholeMsg),
+                message=parse_message(wire_text(prm.rdata.wholeMsg)),
             )
         )

@@ -8,6 +8,7 @@ asyncio submits commands (``submit`` returns an awaitable) and receives ``SipEve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 POLL_MS = 5  # wait in libHandleEvents: mean wait of a command 2.5 ms, idle cost 1.6 % of a core (2 ms: 2.7 %)
 LAST_CALLS_S = 2.0  # how long stop() waits for BYE answers
 
+OVER = "the SIP thread has ended"
+
 T = TypeVar("T")
 Admit = Callable[[tuple[str, int], SipMessage], "Grant | Refusal"]
 
@@ -72,6 +75,8 @@ class SipEndpoint:
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._gate = threading.Lock()  # between submit and the thread's end: no command may be left behind
+        self._is_over = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pjsua2", daemon=True)
         self._started: Future[tuple[str, int]] = Future()
@@ -79,6 +84,7 @@ class SipEndpoint:
         # touched by the pjsua2 thread only
         self._calls: dict[UUID, CallDirector] = {}
         self._removed: list[UUID] = []
+        self._broken: list[tuple[UUID, int]] = []
         self._endpoint: EndpointDirector | None = None
         self._account: AccountDirector | None = None
 
@@ -87,22 +93,31 @@ class SipEndpoint:
     async def start(self) -> tuple[str, int]:
         """Starts the thread and the library; (address, port) it listens on. LocalError if the port is in use."""
         self._thread.start()
-        return await asyncio.wrap_future(self._started)
+        try:
+            return await asyncio.wrap_future(self._started)
+        except asyncio.CancelledError:
+            self._stopping.set()
+            raise
 
     async def stop(self) -> None:
         """Hangs up what is left, destroys the library on its own thread, joins the thread."""
         self._stopping.set()
-        if self._thread.is_alive() or not self._done.is_set():
-            await self._done.wait()
+        await self._done.wait()
         await asyncio.to_thread(self._thread.join, 5.0)
 
     async def submit(self, command: Callable[[], T]) -> T:
-        """Runs ``command`` on the pjsua2 thread."""
-        if not self._thread.is_alive():
-            raise LocalError("the SIP thread is not running")
+        """Runs ``command`` on the pjsua2 thread. LocalError when that has ended."""
         future: Future[T] = Future()
-        self._commands.append((command, future))
+        with self._gate:
+            if self._is_over:
+                raise LocalError(OVER)
+            self._commands.append((command, future))
         return await asyncio.wrap_future(future)
+
+    async def settle(self) -> None:
+        """Returns once everything that the SIP thread had decided before has been delivered."""
+        with contextlib.suppress(LocalError):
+            await self.submit(lambda: None)
 
     async def answer(self, key: UUID) -> None:
         """200 OK with our SDP."""
@@ -115,9 +130,8 @@ class SipEndpoint:
 
         def command() -> None:
             call = self._calls.get(key)
-            if call is not None and not call.hung_up:
-                call.hung_up = True
-                call.hangup(_op(code, phrase, headers))
+            if call is not None:
+                _end(call, code, phrase, headers)
 
         await self.submit(command)
 
@@ -166,16 +180,9 @@ class SipEndpoint:
         """CallOwner: the Call may be deleted once libHandleEvents has returned."""
         self._removed.append(key)
 
-    def broken(self, key: UUID, message: str) -> None:
-        """CallOwner: a callback failed; the call cannot be trusted any more."""
-
-        def end() -> None:
-            call = self._calls.get(key)
-            if call is not None and not call.hung_up:
-                call.hung_up = True
-                call.hangup(_op(488 if "offers none" in message or "SDP" in message else 500))
-
-        self._commands.append((end, Future()))
+    def broken(self, key: UUID, code: int) -> None:
+        """CallOwner: a callback failed; the call cannot be trusted any more and ends once pjsua has the turn back."""
+        self._broken.append((key, code))
 
     def _call(self, key: UUID) -> CallDirector:
         call = self._calls.get(key)
@@ -190,19 +197,23 @@ class SipEndpoint:
         call = CallDirector(self._account, call_id, key, self)
         self._calls[key] = call  # first of all: a Call that nobody keeps is answered 603 by pjsua
         message = parse_message(text)
-        verdict = self._admit(source, message)
-        if isinstance(verdict, Refusal):
-            call.hung_up = True
-            call.muted = True
-            call.hangup(_op(verdict.code, "", verdict.headers))
-            self.post(RejectedCall(verdict.code, verdict.reason, source, message, True, verdict.trunk))
-            return
-        call.plan = verdict.plan
-        self.post(IncomingCall(key, source, message, verdict, now))
-        call.answer(_op(180))
+        try:
+            verdict = self._admit(source, message)
+            if isinstance(verdict, Refusal):
+                call.muted = True
+                self.post(RejectedCall(verdict.code, verdict.reason, source, message, True, verdict.trunk))
+                _end(call, verdict.code, "", verdict.headers)
+                return
+            call.plan = verdict.plan
+            self.post(IncomingCall(key, source, message, verdict, now))
+            call.answer(_op(180))
+        except BaseException:  # the caller must not be left ringing
+            self.broken(key, 500)
+            raise
 
     def _run(self) -> None:
         failure = ""
+        self._started.set_running_or_notify_cancel()  # from here on it cannot be cancelled
         try:
             address = self._start_library()
             self._started.set_result(address)
@@ -214,12 +225,22 @@ class SipEndpoint:
                 failure = f"{type(error).__name__}: {error}"
                 log.critical("the SIP thread died", exc_info=True)
         finally:
-            self._destroy_library()
-            if failure:
-                self.post(EndpointFailed(failure))
-            for _, future in self._commands:
-                future.cancel()
-            self._loop.call_soon_threadsafe(self._done.set)
+            try:
+                self._destroy_library()
+            finally:
+                if failure:
+                    self.post(EndpointFailed(failure))
+                self._refuse_commands()
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    self._loop.call_soon_threadsafe(self._done.set)
+
+    def _refuse_commands(self) -> None:
+        with self._gate:
+            self._is_over = True
+        while self._commands:
+            _, future = self._commands.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(LocalError(OVER))
 
     def _mapped(self, error: BaseException) -> SipuaError:
         where = f"{self._config.bind}:{self._config.port}"
@@ -269,10 +290,8 @@ class SipEndpoint:
         assert self._endpoint is not None
         while not self._stopping.is_set():
             self._turn()
-        for call in self._calls.values():
-            if not call.hung_up:
-                call.hung_up = True
-                call.hangup(_op(503))
+        for key in self._calls:
+            self.broken(key, 503)
         give_up = time.monotonic() + LAST_CALLS_S
         while self._calls and time.monotonic() < give_up:
             self._turn()
@@ -280,8 +299,9 @@ class SipEndpoint:
     def _turn(self) -> None:
         assert self._endpoint is not None
         self._endpoint.libHandleEvents(POLL_MS)
-        while self._removed:
-            self._calls.pop(self._removed.pop(), None)
+        self._forget_removed()
+        while self._broken:
+            self._end_broken(*self._broken.pop())
         while self._commands:
             command, future = self._commands.popleft()
             if not future.set_running_or_notify_cancel():
@@ -291,15 +311,28 @@ class SipEndpoint:
             except pj.Error as error:
                 future.set_exception(LocalError(f"pjsua2: {error.title}: {error.reason}"))
             except Exception as error:  # noqa: BLE001 - belongs to whoever awaits the future
-                future.set_exception(error)
+                # without its frames: they hold directors, which must not be freed on another thread
+                future.set_exception(error.with_traceback(None))
         # a command may have ended a call; its object must go before the next round, not inside a callback
+        self._forget_removed()
+
+    def _forget_removed(self) -> None:
         while self._removed:
             self._calls.pop(self._removed.pop(), None)
 
+    def _end_broken(self, key: UUID, code: int) -> None:
+        call = self._calls.get(key)
+        if call is None:
+            return
+        try:
+            _end(call, code)
+        except pj.Error as error:
+            log.warning("call=%s could not be ended: %s", key, error.reason)
+
     def _destroy_library(self) -> None:
         """Calls, account, library, endpoint: in this order, or a destructor asserts."""
-        for call in self._calls.values():
-            self.post(LegChanged(call.key, LegState.DISCONNECTED, 0, "endpoint stopped", time.monotonic()))
+        for key in self._calls:  # never the objects: a name here would outlive the library
+            self.post(LegChanged(key, LegState.DISCONNECTED, 0, "endpoint stopped", time.monotonic()))
         self._calls.clear()
         try:
             if self._account is not None:
@@ -310,6 +343,13 @@ class SipEndpoint:
         except pj.Error as error:
             log.warning("pjsua2 did not end cleanly: %s", error.reason)
         self._endpoint = None
+
+
+def _end(call: CallDirector, code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> None:
+    """Final response, CANCEL or BYE, once."""
+    if not call.hung_up:
+        call.hung_up = True
+        call.hangup(_op(code, phrase, headers))
 
 
 def _op(code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> pj.CallOpParam:

@@ -6,6 +6,7 @@ It sends a packet every 20 ms from the port that its SDP names and keeps every p
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
@@ -129,4 +130,4 @@ class Phone:
     def longest_silence_s(self) -> float:
         """The longest time without any packet."""
         times = [packet.at for packet in self.heard]
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(times)), default=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -24,7 +25,7 @@ def test_the_caller_hangs_up(agent: Agent, sipp: StartSipp, phone: Phone) -> Non
     assert phone.is_hearing_sound()  # the greeting
     assert phone.payload_types() == [0]
     sequences = [packet.sequence for packet in phone.heard]
-    assert all((b - a) % 65536 == 1 for a, b in zip(sequences, sequences[1:], strict=False))
+    assert all((b - a) % 65536 == 1 for a, b in itertools.pairwise(sequences))
 
 
 def test_the_codec_is_the_first_that_the_caller_offers(agent: Agent, sipp: StartSipp) -> None:
@@ -51,7 +52,9 @@ def test_rtp_and_key_presses_from_recordings(agent: Agent, sipp: StartSipp) -> N
 
 
 def test_a_longest_call_ends(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
-    caller = sipp(agent.sip, "call_until_bye", source="127.0.0.2", rtp_port=phone.port, rtp_ip=phone.host).wait()
+    caller = sipp(
+        agent.sip, "call_until_bye", source="127.0.0.2", rtp_port=phone.port, rtp_ip=phone.host
+    ).wait()
     call = agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"], call["trunk"]) == ("completed", "max_duration", "brief")
     assert call["duration_seconds"] == 2
@@ -75,7 +78,13 @@ def test_a_caller_that_vanishes(agent: Agent, sipp: StartSipp) -> None:
 def test_hold_and_resume(agent: Agent, sipp: StartSipp, phone: Phone, hold: dict[str, str]) -> None:
     """On a trunk with a media time-out shorter than the hold."""
     caller = sipp(
-        agent.sip, "reinvite", source="127.0.0.3", rtp_port=phone.port, rtp_ip=phone.host, duration_ms=3000, **hold
+        agent.sip,
+        "reinvite",
+        source="127.0.0.3",
+        rtp_port=phone.port,
+        rtp_ip=phone.host,
+        duration_ms=2300,
+        **hold,
     )
     until(caller.got("200"), "answered")
     until(lambda: phone.longest_silence_s() > 0 and len(phone.heard) > 20, "audio")
@@ -87,8 +96,8 @@ def test_hold_and_resume(agent: Agent, sipp: StartSipp, phone: Phone, hold: dict
     caller.wait()
     call = agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
-    assert phone.longest_silence_s() > 2.5  # nothing is sent to a peer that does not listen
-    assert len(phone.heard) - resumed > 100  # and audio goes on
+    assert phone.longest_silence_s() > 2.0  # nothing is sent to a peer that does not listen
+    assert len(phone.heard) - resumed > 80  # and audio goes on
 
 
 def test_a_reinvite_changes_the_codec(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
@@ -131,16 +140,27 @@ def test_a_late_offer(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
     assert phone.is_hearing_sound()
 
 
-@pytest.mark.parametrize("address", ["10.255.255.254", "0.0.0.0"])
-def test_an_address_that_cannot_be_reached_is_replaced_by_the_true_source(
-    agent: Agent, sipp: StartSipp, phone: Phone, address: str
-) -> None:
-    """Symmetric RTP: a private or zero address in the SDP, packets from another."""
-    caller = sipp(agent.sip, "call", rtp_ip=address, rtp_port=phone.port, duration_ms=3000)
+def test_a_private_address_is_replaced_by_the_true_source(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    """Symmetric RTP: the SDP says one address, the packets come from another."""
+    caller = sipp(agent.sip, "call", rtp_ip="10.255.255.254", rtp_port=phone.port, duration_ms=2000)
     answer = until(caller.got("200"), "answered")[0].body
-    port = int(answer.split("m=audio ")[1].split()[0])
-    phone.target = ("127.0.0.1", port)
+    phone.target = ("127.0.0.1", int(answer.split("m=audio ")[1].split()[0]))
     caller.wait()
     call = agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
-    assert phone.heard
+    assert phone.is_hearing_sound()
+
+
+def test_a_call_that_begins_on_hold(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    """c=0.0.0.0 (RFC 2543): nothing is sent, nothing times out, and the re-INVITE brings it to life."""
+    caller = sipp(
+        agent.sip, "reinvite", source="127.0.0.3", rtp_ip="0.0.0.0", rtp_ip2=phone.host, rtp_ip3=phone.host,
+        rtp_port=phone.port, duration_ms=2000,
+    )  # fmt: skip
+    until(lambda: len(caller.received("200")) == 1, "answered")
+    assert phone.heard == []
+    until(lambda: len(caller.received("200")) == 2, "taken from hold")
+    until(lambda: len(phone.heard) > 20, "audio")
+    caller.wait()
+    call = agent.closed_call(caller.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")

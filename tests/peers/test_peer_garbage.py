@@ -1,0 +1,160 @@
+"""What a hostile or broken peer sends to the SIP and RTP ports, and twenty calls that leave nothing behind."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+import time
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+
+from tests.peers.agent import Agent
+from tests.peers.conftest import StartSipp
+from tests.peers.phone import Phone
+from tests.peers.processes import until
+
+pytestmark = pytest.mark.peer
+
+INVITE = """\
+{method} sip:agent@{host} SIP/2.0
+Via: SIP/2.0/UDP {local};rport;branch=z9hG4bK{branch}
+From: {caller};tag=t{branch}
+To: <sip:agent@{host}>{tag}
+Call-ID: {call_id}
+CSeq: 1 {method}
+Contact: <sip:peer@{local}>
+Max-Forwards: 70
+"""
+SDP = """\
+Content-Type: application/sdp
+Content-Length: {length}
+
+v=0
+o=- 1 1 IN IP4 127.0.0.1
+s=-
+c=IN IP4 127.0.0.1
+t=0 0
+m=audio 9 RTP/AVP 0
+"""
+
+
+class Wire:
+    """SIP by hand, for what no decent user agent would send."""
+
+    def __init__(self, agent: Agent, caller: bytes = b"<sip:+250788000111@127.0.0.1>") -> None:
+        self.call_id = f"wire-{uuid4().hex}@peers"
+        self._host = agent.sip
+        self._caller = caller
+        self._branch = uuid4().hex
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(5)
+        self._target = ("127.0.0.1", agent.port)
+
+    def request(self, method: str, *, tag: str = "") -> bytes:
+        local = "%s:%d" % self.socket.getsockname()
+        head = INVITE.format(
+            method=method, host=self._host, local=local, branch=self._branch, call_id=self.call_id,
+            caller="CALLER", tag=tag,
+        )  # fmt: skip
+        body = SDP.partition("\n\n")[2].replace("\n", "\r\n")
+        text = head + (SDP.format(length=len(body)) if method == "INVITE" else "Content-Length: 0\n\n")
+        return text.replace("\n", "\r\n").encode().replace(b"CALLER", self._caller)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendto(data, self._target)
+
+    def receive(self, status: str) -> bytes:
+        """The first answer of that status; others are passed over."""
+        while True:
+            data = self.socket.recv(65535)
+            if data.startswith(f"SIP/2.0 {status}".encode()):
+                return data
+
+    def cancel(self) -> None:
+        """Ends an INVITE that rings or has been answered, and waits for the final response."""
+        self.send(self.request("CANCEL"))
+
+    def hang_up(self, answer: bytes) -> None:
+        tag = re.search(rb"^To:.*?;tag=([^;\r]+)", answer, re.M)
+        assert tag is not None
+        self._branch = uuid4().hex[:8] + self._branch[8:]
+        self.send(self.request("ACK", tag=f";tag={tag[1].decode()}"))
+        bye = self.request("BYE", tag=f";tag={tag[1].decode()}").replace(b"CSeq: 1", b"CSeq: 2")
+        self.send(bye)
+        self.receive("200")
+
+
+def test_garbage_on_the_sip_port(agent: Agent, sipp: StartSipp) -> None:
+    wire = Wire(agent)
+    source = random.Random(1)
+    whole = wire.request("INVITE")
+    for _ in range(300):
+        wire.send(source.randbytes(source.randrange(1, 1400)))
+        wire.send(whole[: source.randrange(1, len(whole))].replace(b"wire-", b"cut-"))
+    for data in (b"", b"\0", b"\r\n\r\n", b"INVITE", b"SIP/2.0 200 OK\r\n\r\n", b"A" * 65000):
+        wire.send(data)
+    wire.socket.close()
+    caller = sipp(agent.sip, "call", duration_ms=300).wait()
+    assert agent.closed_call(caller.call_id)["status"] == "completed"
+
+
+def test_headers_that_are_no_text(agent: Agent) -> None:
+    """Bytes that are not UTF-8 in a header come as far as the ledger."""
+    wire = Wire(agent, b'"\xff\xfe \xc3\x28" <sip:+25078\xe9\xff@127.0.0.1>')
+    wire.send(wire.request("INVITE"))
+    wire.hang_up(wire.receive("200"))
+    wire.socket.close()
+    call = agent.closed_call(wire.call_id)
+    assert (call["status"], call["from_e164"]) == ("completed", None)
+
+
+def test_an_invite_that_is_repeated_without_end(agent: Agent) -> None:
+    """Retransmissions belong to one transaction: one call, one row, one final answer at a time."""
+    wire = Wire(agent)
+    for _ in range(300):
+        wire.send(wire.request("INVITE"))
+    answer = wire.receive("200")
+    for _ in range(300):
+        wire.send(wire.request("INVITE"))
+    wire.hang_up(answer)
+    wire.socket.close()
+    assert agent.closed_call(wire.call_id)["status"] == "completed"
+
+
+def test_garbage_on_the_rtp_port(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=2000)
+    until(phone.is_hearing_sound, "the greeting")
+    source = random.Random(2)
+    assert phone.target is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as foreign:
+        for _ in range(300):
+            foreign.sendto(source.randbytes(source.randrange(0, 1400)), phone.target)
+            foreign.sendto(b"\x80\x00" + source.randbytes(170), phone.target)  # looks like RTP
+            phone.send(source.randbytes(source.randrange(0, 1400)))
+            foreign.sendto(source.randbytes(40), (phone.target[0], phone.target[1] + 1))  # RTCP
+    caller.wait()
+    call = agent.closed_call(caller.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+    assert call["metadata"]["rtp"]["dropped"] > 300
+    assert agent.metric("sipua_rtp_packets_dropped_total", kind="wrong_source") > 100
+
+
+def test_twenty_calls_one_after_another_leave_nothing(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    def kinds() -> Counter[str]:
+        return Counter(re.sub(r"\d+", "N", link) for link in agent.descriptors())
+
+    sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=300, calls=2).wait()  # pools and caches are warm
+    agent.idle()
+    time.sleep(0.5)
+    files, threads = kinds(), agent.threads()
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=300, calls=20).wait()
+    rows = agent.closed_calls(caller.call_id, 20)
+    assert {(row["status"], row["outcome"]) for row in rows} == {("completed", "caller_hangup")}
+    agent.idle()
+    until(lambda: kinds() <= files, f"no more descriptors than before: {kinds() - files}")
+    assert agent.threads() <= threads
+    assert agent.open_sockets() == 1

@@ -1,0 +1,82 @@
+"""INVITEs that are not let in: by us, by pjsua itself, and what stands in the ledger and in the metrics."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.peers.agent import STRANGER, Agent
+from tests.peers.conftest import StartSipp
+from tests.peers.processes import until
+
+pytestmark = pytest.mark.peer
+
+
+def test_a_stranger(agent: Agent, sipp: StartSipp) -> None:
+    """A source on no trunk's list: 403, a count and no row."""
+    before = agent.metric("sipua_invites_rejected_total", code="403", by="us")
+    caller = sipp(agent.sip, "refused", source=STRANGER).wait()
+    assert caller.received("403")
+    assert not caller.received("180")
+    assert agent.metric("sipua_invites_rejected_total", code="403", by="us") == before + 1
+    assert agent.calls(caller.call_id) == []
+
+
+def test_no_common_codec(agent: Agent, sipp: StartSipp) -> None:
+    """pjsua refuses it before any callback; it is counted and stands in the ledger all the same."""
+    before = agent.metric("sipua_invites_rejected_total", code="488")
+    caller = sipp(agent.sip, "refused", formats="18").wait()
+    assert caller.received("488")
+    call = agent.closed_call(caller.call_id)
+    assert (call["status"], call["outcome"], call["trunk"]) == ("failed", "no_common_codec", "plain")
+    assert (call["from_e164"], call["metadata"]["sip_code"]) == ("+250788123456", 488)
+    assert agent.metric("sipua_invites_rejected_total", code="488") == before + 1
+
+
+def test_no_common_codec_of_a_stranger(agent: Agent, sipp: StartSipp) -> None:
+    caller = sipp(agent.sip, "refused", source=STRANGER, formats="18").wait()
+    assert agent.calls(caller.call_id) == []
+
+
+def test_a_codec_that_only_other_trunks_allow(agent: Agent, sipp: StartSipp) -> None:
+    """pjsua's list is one for the process: this refusal is ours, and says what is allowed."""
+    caller = sipp(agent.sip, "refused", source="127.0.0.4", formats="0").wait()
+    refusal = caller.received("488")[0]
+    assert refusal.header("warning") == '399 sipua "no common codec: offered PCMU; allowed PCMA"'
+    call = agent.closed_call(caller.call_id)
+    assert (call["status"], call["outcome"], call["trunk"]) == ("failed", "no_common_codec", "alaw")
+
+
+@pytest.mark.parametrize("address", ["239.1.2.3", "255.255.255.255", "media.example.org"])
+def test_an_address_that_no_rtp_can_be_sent_to(agent: Agent, sipp: StartSipp, address: str) -> None:
+    caller = sipp(agent.sip, "refused", rtp_ip=address).wait()
+    assert address in (caller.received("488")[0].header("warning") or "")
+    call = agent.closed_call(caller.call_id)
+    assert call["status"] == "failed"
+    assert address in call["metadata"]["end_detail"]
+
+
+def test_four_calls_at_once_and_a_fifth(agent: Agent, sipp: StartSipp) -> None:
+    """The wheel's limit is four: the fifth gets 486 from pjsua itself."""
+    from tests.peers.phone import Phone
+
+    phones = [Phone() for _ in range(4)]
+    callers = [sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=5000) for phone in phones]
+    for phone in phones:
+        phone.__enter__()
+    try:
+        for caller in callers:
+            until(caller.got("200"), "answered")
+        fifth = sipp(agent.sip, "refused").wait()
+        for caller in callers:
+            caller.wait()
+    finally:
+        for phone in phones:
+            phone.__exit__(None, None, None)
+    assert fifth.received("486")
+    refused = agent.closed_call(fifth.call_id)
+    assert (refused["status"], refused["outcome"]) == ("busy", "busy")
+    for caller, phone in zip(callers, phones, strict=True):
+        call = agent.closed_call(caller.call_id)
+        assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+        assert phone.is_hearing_sound()
+        assert call["metadata"]["rtp"]["lost"] == 0
