@@ -46,21 +46,21 @@ class ControlServer:
 
     async def start(self) -> None:
         """Binds the socket; a stale file is replaced, a living server is a LocalError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _address(self.path) as address:
-            if self.path.exists():
-                if await _is_alive(address):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _address(self.path) as address:
+                if self.path.exists() and await _is_alive(address):
                     raise LocalError(
                         f"another sipua serve uses {self.path.parent}: give this one a SIPUA_STATE_DIR of its own"
                     )
-                self.path.unlink()
-            mask = os.umask(0o177)
-            try:
-                self._server = await asyncio.start_unix_server(self._serve, address, limit=REQUEST_LIMIT)
-            except OSError as error:
-                raise LocalError(f"the control socket {self.path} cannot be made: {error.strerror}") from None
-            finally:
-                os.umask(mask)
+                self.path.unlink(missing_ok=True)
+                mask = os.umask(0o177)
+                try:
+                    self._server = await asyncio.start_unix_server(self._serve, address, limit=REQUEST_LIMIT)
+                finally:
+                    os.umask(mask)
+        except OSError as error:
+            raise LocalError(f"the control socket {self.path} cannot be made: {error.strerror}") from None
 
     async def stop(self) -> None:
         """Closes the socket and every client."""

@@ -1,0 +1,440 @@
+"""The conversation's core: scripts of events in, what is to be done out. The playout is the real one."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rtp.codec import CODECS
+from rtp.playout import Playout
+from sipua.conversation import (
+    Action,
+    Conversation,
+    CreateResponse,
+    EndCall,
+    Fault,
+    IgnoreResponse,
+    Logged,
+    Spoken,
+    SpokenDelta,
+    ToolOutput,
+    Truncate,
+)
+from sipua.errors import RealtimeClosed, RealtimeRefused, RealtimeRejectedConfig
+from sipua.ports import Moment
+from sipua.realtime import events as ev
+from sipua.realtime.severity import Severity
+from sipua.transcript import Segment
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+BYTES_PER_MS = 8
+
+
+def moment(ms: int) -> Moment:
+    return Moment(ms / 1000, START + timedelta(milliseconds=ms))
+
+
+class Talk:
+    """A conversation on a PCMU playout, with a clock turned by hand."""
+
+    def __init__(self, greeting: str = "Say hello.") -> None:
+        self.playout = Playout(CODECS["PCMU"])
+        self.core = Conversation(self.playout, greeting=greeting)
+        self.now_ms = 0
+
+    def on(self, *events: ev.Event, at: int | None = None) -> list[Action]:
+        """What follows from the events, without the entries for the log."""
+        self.now_ms = at if at is not None else self.now_ms + 10
+        return [
+            action
+            for event in events
+            for action in self.core.on_event(event, moment(self.now_ms))
+            if not isinstance(action, Logged)
+        ]
+
+    def logged(self, event: ev.Event) -> list[Logged]:
+        return [each for each in self.core.on_event(event, moment(0)) if isinstance(each, Logged)]
+
+    def receive(self, item_id: str, ms: int) -> None:
+        """An audio delta: the receive task puts it into the playout."""
+        self.playout.append(item_id, b"\x00" * ms * BYTES_PER_MS)
+
+    def play(self, ms: int) -> None:
+        """The pacer takes frames for so long."""
+        for _ in range(ms // 20):
+            self.playout.next_frame()
+
+
+def created(response: str = "r1") -> ev.ResponseCreated:
+    return ev.ResponseCreated(response)
+
+
+def done(response: str = "r1", status: str = "completed", **values: Any) -> ev.ResponseDone:
+    return ev.ResponseDone(
+        response, status, values.get("reason"), values.get("code"), values.get("message"), values.get("usage")
+    )
+
+
+def assistant_item(item: str) -> ev.ItemAdded:
+    return ev.ItemAdded(item, "assistant", "message", None)
+
+
+def turn(item: str = "u1") -> list[ev.Event]:
+    """The caller's half of a spoken turn."""
+    return [
+        ev.SpeechStarted(item, 100),
+        ev.SpeechStopped(item, 1600),
+        ev.InputCommitted(item, None),
+        ev.ItemAdded(item, "user", "message", None),
+        ev.ItemDone(item, "user", "message", None, "completed"),
+    ]
+
+
+def error(
+    code: str | None, severity: Severity, message: str = "no", param: str | None = None
+) -> ev.ServiceError:
+    return ev.ServiceError(code, message, param, None, severity)
+
+
+# ---- a spoken turn ---------------------------------------------------------------------------------------
+
+
+def test_the_agent_speaks_first_or_waits() -> None:
+    assert Talk("Say hello.").core.begin() == [CreateResponse("Say hello.")]
+    assert Talk("").core.begin() == []
+
+
+def test_a_spoken_turn_becomes_two_segments_in_speech_order() -> None:
+    talk = Talk()
+    assert talk.on(*turn(), at=1000) == []
+    assert (
+        talk.on(created(), ev.OutputItemAdded("r1", "a1", "message", None), assistant_item("a1"), at=1700)
+        == []
+    )
+    talk.receive("a1", 400)
+    assert talk.on(ev.AssistantTranscriptDelta("a1", "r1", "It is "), at=1800) == [
+        SpokenDelta("assistant", "a1", "It is ")
+    ]
+    talk.on(ev.AssistantTranscriptDelta("a1", "r1", "open."), ev.AudioDone("r1", "a1", 0))
+    assert talk.on(ev.AssistantTranscript("a1", "r1", "It is open."), at=1900) == [
+        Spoken(Segment(2, "assistant", "It is open.", START + timedelta(milliseconds=1700), "a1"), None)
+    ]
+    assert talk.on(done()) == []
+    assert talk.on(ev.UserTranscript("u1", "Open today?", ("en",), (-0.1, -0.3)), at=2500) == [
+        Spoken(
+            Segment(1, "user", "Open today?", START + timedelta(milliseconds=1000), "u1", math.exp(-0.2)),
+            "en",
+        )
+    ]  # fmt: skip
+    assert talk.core.active_response is None
+    assert talk.core.interruptions == 0
+    assert talk.playout.queued_ms == 400  # response.done does not stop what is still to be heard
+
+
+def test_what_the_log_gets_of_a_turn() -> None:
+    talk = Talk()
+    script = [*turn(), created(), assistant_item("a1"), done(usage={"total_tokens": 7})]
+    logged = [entry for event in script for entry in talk.logged(event)]
+    assert [entry.type for entry in logged] == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "response.created",
+        "conversation.item.added",
+        "response.done",
+    ]
+    assert logged[-1].payload["usage"] == {"total_tokens": 7}
+    assert [entry.type for entry in talk.logged(ev.SessionUpdated({}))] == ["session.updated"]
+
+
+@pytest.mark.parametrize("place", [0, 3, 5, 6, 8, 9])
+def test_the_callers_words_may_come_at_any_time(place: int) -> None:
+    script: list[ev.Event] = [
+        *turn(), created(), assistant_item("a1"), ev.AssistantTranscriptDelta("a1", "r1", "Yes."),
+        ev.AssistantTranscript("a1", "r1", "Yes."), done(),
+    ]  # fmt: skip
+    script.insert(place, ev.UserTranscript("u1", "Really?"))
+    spoken = [each.segment for each in Talk().on(*script) if isinstance(each, Spoken)]
+    by_time = sorted(spoken, key=lambda each: each.t)
+    assert [each.content for each in by_time] == ["Really?", "Yes."]
+    assert [each.sequence for each in by_time] == [1, 2]
+
+
+def test_words_of_two_turns_may_come_the_wrong_way_round() -> None:
+    talk = Talk()
+    talk.on(*turn("u1"), at=0)
+    talk.on(*turn("u2"), at=5000)
+    (second,) = talk.on(ev.UserTranscript("u2", "two"))
+    (first,) = talk.on(ev.UserTranscript("u1", "one"))
+    assert isinstance(first, Spoken)
+    assert isinstance(second, Spoken)
+    assert (first.segment.sequence, second.segment.sequence) == (1, 2)
+    assert first.segment.t < second.segment.t
+
+
+@pytest.mark.parametrize(
+    ("languages", "lang"),
+    [((), None), (("rw",), "rw"), (("sw-KE", "en"), "sw"), (("FR",), "fr"), (("yue",), None), (("",), None)],
+)
+def test_the_language_has_two_letters_or_none(languages: tuple[str, ...], lang: str | None) -> None:
+    (spoken,) = Talk().on(ev.UserTranscript("u1", "x", languages))
+    assert isinstance(spoken, Spoken)
+    assert spoken.lang == lang
+
+
+def test_no_words_are_no_segment() -> None:
+    assert Talk().on(ev.UserTranscript("u1", "  "), ev.AssistantTranscript("a1", "r1", "")) == []
+
+
+def test_a_transcription_that_failed_is_a_fault_of_its_own() -> None:
+    assert Talk().on(ev.UserTranscriptFailed("u1", None, "bad audio")) == [
+        Fault("transcription_failed", "error: bad audio")
+    ]
+
+
+def test_text_mode_is_written_down_like_speech() -> None:
+    talk = Talk()
+    assert talk.on(ev.TextDelta("a1", "r1", "Hi")) == [SpokenDelta("assistant", "a1", "Hi")]
+    (spoken,) = talk.on(ev.TextDone("a1", "r1", "Hi."))
+    assert isinstance(spoken, Spoken)
+    assert spoken.segment.content == "Hi."
+
+
+# ---- barge-in --------------------------------------------------------------------------------------------
+
+
+def speaking(*items: tuple[str, int]) -> Talk:
+    """A response whose items have so many milliseconds of audio."""
+    talk = Talk()
+    talk.on(created())
+    for item, ms in items:
+        talk.on(assistant_item(item))
+        talk.receive(item, ms)
+    return talk
+
+
+def test_a_barge_in_with_something_left_says_how_much_was_heard() -> None:
+    talk = speaking(("a1", 1000))
+    talk.play(200)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [IgnoreResponse("r1"), Truncate("a1", 200)]
+    assert talk.playout.is_idle
+    talk.receive("a1", 250)  # was under way
+    assert talk.playout.is_idle
+    assert talk.core.interruptions == 1
+
+
+def test_a_barge_in_before_the_first_frame_truncates_at_zero() -> None:
+    assert speaking(("a1", 1000)).on(ev.SpeechStarted("u1", 0)) == [IgnoreResponse("r1"), Truncate("a1", 0)]
+
+
+def test_a_barge_in_with_nothing_left_truncates_nothing() -> None:
+    talk = speaking(("a1", 200))
+    talk.on(ev.AudioDone("r1", "a1", 0), done())
+    talk.play(200)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == []  # a truncate here makes the model repeat itself
+    assert talk.core.interruptions == 0
+
+
+def test_a_barge_in_after_the_response_is_done_truncates_alone() -> None:
+    talk = speaking(("a1", 1000))
+    talk.on(ev.AudioDone("r1", "a1", 0), done())
+    talk.play(400)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [Truncate("a1", 400)]
+
+
+def test_a_barge_in_with_two_items_queued_truncates_both() -> None:
+    talk = speaking(("a1", 300), ("a2", 500))
+    talk.play(100)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [
+        IgnoreResponse("r1"),
+        Truncate("a1", 100),
+        Truncate("a2", 0),
+    ]
+    assert talk.core.interruptions == 1
+
+
+def test_a_barge_in_in_the_second_item_leaves_the_first_alone() -> None:
+    talk = speaking(("a1", 300), ("a2", 500))
+    talk.play(400)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [IgnoreResponse("r1"), Truncate("a2", 100)]
+
+
+def test_a_false_end_of_turn_drops_a_response_without_content() -> None:
+    talk = Talk()
+    talk.on(created("r1"))
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [IgnoreResponse("r1")]
+    assert talk.on(done("r1", "cancelled", reason="turn_detected")) == []
+
+
+def test_an_interrupted_answer_is_written_down_as_far_as_it_came() -> None:
+    talk = speaking(("a1", 1000))
+    talk.on(
+        ev.AssistantTranscriptDelta("a1", "r1", "One two "), ev.AssistantTranscriptDelta("a1", "r1", "three")
+    )
+    talk.play(200)
+    talk.on(ev.SpeechStarted("u1", 0))
+    (spoken,) = talk.on(done("r1", "cancelled", reason="turn_detected"))
+    assert isinstance(spoken, Spoken)
+    assert spoken.segment.content == "One two three"
+    assert talk.on(ev.AssistantTranscript("a1", "r1", "One two three four")) == []  # late: it has its text
+
+
+def test_the_next_answer_is_heard_after_an_interruption() -> None:
+    talk = speaking(("a1", 1000))
+    talk.on(*turn(), done("r1", "cancelled"), created("r2"), assistant_item("a2"))
+    talk.receive("a2", 100)
+    assert talk.playout.queued_ms == 100
+    assert talk.core.active_response == "r2"
+
+
+# ---- tools -----------------------------------------------------------------------------------------------
+
+
+def call(name: str = "book", call_id: str = "c1") -> ev.FunctionCall:
+    return ev.FunctionCall("r1", "f1", call_id, name, "{}")
+
+
+def test_tools_are_answered_after_the_response_is_done_and_asked_about_once() -> None:
+    talk = Talk()
+    assert talk.on(created(), call("book", "c1"), call("search", "c2")) == []
+    first, second, ask = talk.on(done())
+    assert isinstance(first, ToolOutput)
+    assert isinstance(second, ToolOutput)
+    assert (first.call_id, second.call_id, ask) == ("c1", "c2", CreateResponse())
+    assert json.loads(first.output) == {"error": "there is no tool named book"}
+    assert talk.on(done()) == []
+
+
+@pytest.mark.parametrize("name", ["it's", 'say "x"', "back\\slash", "nul\0", "x" * 500])
+def test_an_answer_to_a_tool_is_json_whatever_its_name(name: str) -> None:
+    output, _ = Talk().on(created(), call(name), done())
+    assert isinstance(output, ToolOutput)
+    assert json.loads(output.output)["error"].startswith("there is no tool named ")
+
+
+def test_a_tool_of_a_cancelled_response_is_answered_without_asking_for_more() -> None:
+    talk = Talk()
+    (output,) = talk.on(
+        created(), call(), done("r1", "cancelled")
+    )  # the caller's turn brings the next response
+    assert isinstance(output, ToolOutput)
+
+
+def test_a_tool_of_a_failed_response_asks_once_not_twice() -> None:
+    actions = Talk().on(created(), call(), done("r1", "failed", code="server_error", message="x"))
+    assert [type(each) for each in actions] == [ToolOutput, Fault, CreateResponse]
+
+
+# ---- what goes wrong -------------------------------------------------------------------------------------
+
+
+def failed(code: str) -> ev.ResponseDone:
+    return done("r", "failed", code=code, message="busy")
+
+
+def test_a_failed_response_is_asked_for_again_once() -> None:
+    talk = Talk()
+    talk.on(*turn())
+    assert talk.on(failed("server_error")) == [
+        Fault("response_failed", "server_error: busy (asked again once)"),
+        CreateResponse(),
+    ]
+    assert talk.on(failed("server_error")) == [Fault("response_failed", "server_error: busy")]
+    talk.on(done())
+    assert CreateResponse() in talk.on(failed("rate_limit_exceeded"))  # a good one in between: again once
+
+
+def test_a_failed_greeting_is_asked_for_as_a_greeting() -> None:
+    talk = Talk("Say hello.")
+    talk.core.begin()
+    assert talk.on(failed("server_error"))[-1] == CreateResponse("Say hello.")
+
+
+def test_a_response_that_failed_for_good_is_not_asked_for_again() -> None:
+    assert Talk().on(failed("strange")) == [Fault("response_failed", "strange: busy")]
+
+
+@pytest.mark.parametrize("status", ["incomplete", "cancelled"])
+def test_a_response_cut_short_is_no_fault(status: str) -> None:
+    assert Talk().on(created(), done("r1", status, reason="max_output_tokens")) == []
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key"])
+def test_a_refusal_for_good_ends_the_call(code: str) -> None:
+    for event in (failed(code), error(code, Severity.FATAL_ACCOUNT)):
+        (end,) = Talk().on(event)
+        assert isinstance(end, EndCall)
+        assert isinstance(end.error, RealtimeRefused)
+        assert end.error.code == code
+        assert not end.error.retryable
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (error("response_cancel_not_active", Severity.BENIGN), []),
+        (
+            error("rate_limit_exceeded", Severity.RETRY_ONCE, "slow down"),
+            [Fault("service_error", "rate_limit_exceeded: slow down")],
+        ),
+        (
+            error(None, Severity.RETRY_ONCE, "odd", "session.x"),
+            [Fault("service_error", "error: odd (param session.x)")],
+        ),
+    ],
+)
+def test_an_error_that_the_call_survives(event: ev.ServiceError, expected: list[Action]) -> None:
+    assert Talk().on(event) == expected
+
+
+def test_a_configuration_that_cannot_go_on_ends_the_call() -> None:
+    (end,) = Talk().on(error("invalid_value", Severity.FATAL_CALL, "no", "session.audio"))
+    assert isinstance(end, EndCall)
+    assert isinstance(end.error, RealtimeRejectedConfig)
+    assert "(param session.audio)" in str(end.error)
+
+
+def test_an_expired_session_ends_the_call_as_closed() -> None:
+    (end,) = Talk().on(error("session_expired", Severity.RETRY_ONCE, "60 minutes"))
+    assert isinstance(end, EndCall)
+    assert isinstance(end.error, RealtimeClosed)
+    assert end.error.retryable
+    assert "60 minutes" in str(end.error)
+
+
+def test_an_odd_event_is_a_fault_and_the_call_goes_on() -> None:
+    talk = Talk()
+    assert talk.on(ev.UnknownEvent("response.sung")) == [
+        Fault("unknown_event", "the voice service sent an event of unknown type 'response.sung'")
+    ]
+    assert talk.on(ev.ProtocolFault("", "not JSON: 3 bytes")) == [
+        Fault("invalid_event", "the voice service sent a message: not JSON: 3 bytes")
+    ]
+    assert talk.on(ev.ProtocolFault("response.done", "response: expected an object, got str")) == [
+        Fault("invalid_event", "the voice service sent response.done: response: expected an object, got str")
+    ]
+    assert talk.on(*turn(), created(), done()) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.InputCleared(),
+        ev.IdleTimeout("u1", 0, 1),
+        ev.ItemDeleted("a1"),
+        ev.ItemTruncated("a1", 20),
+        ev.ItemDone("a1", "assistant", "message", None, "completed"),
+        ev.RateLimits(()),
+        ev.OtherEvent("response.content_part.added"),
+        ev.AudioDone("r9", "nobody", 0),
+        done("r9"),
+    ],
+    ids=lambda event: event.raw_type or event.type,
+)
+def test_nothing_is_to_be_done_about(event: ev.Event) -> None:
+    assert Talk().on(event) == []

@@ -1,0 +1,352 @@
+"""Which facts each report of a call becomes; the writer only collects them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+
+from sipua.feed import Feed
+from sipua.ledger import EVENT_TYPES, Ledger
+from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code
+from sipua.ports import CallOpening, Moment, SessionOpening
+from sipua.realtime import events as ev
+from sipua.transcript import Segment
+from storage import facts
+from storage.facts import (
+    CallChanged,
+    CallCreated,
+    CallEnded,
+    Event,
+    Fact,
+    Group,
+    SessionEnded,
+    SessionOpened,
+    Transcript,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+IDENTITY = {"node": "n1", "worker": 2, "instance": "00000000-0000-0000-0000-000000000007"}
+CALL = UUID(int=1)
+T = TypeVar("T")
+
+
+def at(seconds: float) -> Moment:
+    return Moment(100.0 + seconds, START + timedelta(seconds=seconds))
+
+
+OPENING = CallOpening(
+    id=CALL,
+    direction="inbound",
+    from_uri="sip:+250788123456@192.0.2.1",
+    to_uri="sip:+250700000001@198.51.100.7",
+    from_number="+250788123456",
+    to_number="+250700000001",
+    sip_call_id="abc@192.0.2.1",
+    carrier_sid=None,
+    provider="loopback",
+    trunk="loopback",
+    locale="rw",
+    country="RW",
+    source="192.0.2.1:5060",
+)
+
+
+class Book:
+    """A ledger on a writer that keeps the groups, and a reader of the feed."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self.feed = Feed()
+        self.ledger = Ledger(self, self.feed, IDENTITY)
+
+    def put(self, group: Group) -> None:
+        self.groups.append(group)
+
+    def take(self) -> list[Fact]:
+        """The facts of the one group that was put."""
+        (group,) = self.groups
+        self.groups = []
+        return list(group)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def only(kind: type[T], given: list[Fact]) -> T:
+    (found,) = (fact for fact in given if isinstance(fact, kind))
+    return found
+
+
+def types(given: list[Fact]) -> list[str]:
+    return [fact.type for fact in given if isinstance(fact, Event)]
+
+
+def no_empty_text(given: list[Fact]) -> bool:
+    """'' is illegal for the readers: NULL instead."""
+    return all(getattr(fact, field.name) != "" for fact in given for field in fields(fact))
+
+
+# ---- the call --------------------------------------------------------------------------------------------
+
+
+def test_a_call_is_opened_with_what_the_invite_said(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    given = book.take()
+    created = only(CallCreated, given)
+    assert record.id == created.id == CALL
+    assert (created.direction, created.status, created.started_at) == ("inbound", "initiated", START)
+    assert (created.from_e164, created.to_e164) == ("+250788123456", "+250700000001")
+    assert (created.provider, created.trunk, created.locale, created.country) == (
+        "loopback", "loopback", "rw", "RW",
+    )  # fmt: skip
+    assert created.metadata == IDENTITY | {
+        "from_uri": "sip:+250788123456@192.0.2.1",
+        "to_uri": "sip:+250700000001@198.51.100.7",
+        "source": "192.0.2.1:5060",
+    }
+    assert types(given) == ["call_started"]
+    assert no_empty_text(given)
+
+
+@pytest.mark.parametrize(
+    ("provider", "carrier_sid", "twilio", "mtn"),
+    [
+        ("twilio", "CA1", "CA1", None),
+        ("twilio", None, "abc@192.0.2.1", None),  # rule 1: else the SIP Call-ID
+        ("mtn", None, None, "abc@192.0.2.1"),
+        ("loopback", None, None, None),
+    ],
+)
+def test_the_carriers_id_has_a_column_of_its_own(
+    book: Book, provider: str, carrier_sid: str | None, twilio: str | None, mtn: str | None
+) -> None:
+    book.ledger.open(replace(OPENING, provider=provider, carrier_sid=carrier_sid), at(0))
+    created = only(CallCreated, book.take())
+    assert (created.twilio_call_sid, created.mtn_call_sid) == (twilio, mtn)
+    assert created.sip_session_id == "abc@192.0.2.1"
+
+
+def test_a_refused_invite_is_one_closed_row(book: Book) -> None:
+    book.ledger.refused(OPENING, at(0), ending_of_code(488, "no common codec"))
+    given = book.take()
+    ended = only(CallEnded, given)
+    assert (ended.call_id, ended.status, ended.outcome, ended.duration_seconds) == (
+        CALL, "failed", "no_common_codec", 0,
+    )  # fmt: skip
+    assert ended.metadata == {
+        "end_reason": "no_common_codec",
+        "end_detail": "no common codec",
+        "sip_code": 488,
+    }
+    assert types(given) == ["call_started", "call_ended"]
+
+
+def test_ringing_answered_and_the_first_audio_change_the_row(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.ringing(at(0.1))
+    given = book.take()
+    assert only(CallChanged, given).status == "ringing"
+    assert types(given) == ["ringing"]
+    record.answered(at(0.5), "PCMA")
+    given = book.take()
+    changed = only(CallChanged, given)
+    assert (changed.status, changed.metadata, changed.at) == ("in_progress", {"codec": "PCMA"}, at(0.5).wall)
+    assert types(given) == ["answered"]
+    record.first_audio(at(1.2), 0.70049)
+    assert only(CallChanged, book.take()).first_time_to_assistant_seconds == 0.7
+
+
+def test_the_end_counts_from_the_answer_and_once(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    record.answered(at(2), "PCMU")
+    book.groups.clear()
+    record.ended(at(12.6), CALLER_HUNG_UP, {"lost": 3})
+    given = book.take()
+    ended = only(CallEnded, given)
+    assert (ended.status, ended.outcome, ended.duration_seconds) == ("completed", "caller_hangup", 11)
+    assert ended.metadata == {"end_reason": "caller_hangup", "rtp": {"lost": 3}}
+    assert types(given) == ["call_ended"]
+    record.ended(at(13), Ending(Status.FAILED, "late"), {})
+    assert book.groups == []
+
+
+def test_a_call_without_an_answer_lasted_nothing(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.ended(at(30), Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487), {})
+    assert only(CallEnded, book.take()).duration_seconds == 0
+
+
+# ---- the session -----------------------------------------------------------------------------------------
+
+ECHOED = {
+    "model": "gpt-realtime-2.1",
+    "instructions": "Be kind.",
+    "output_modalities": ["audio"],
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcmu"},
+            "turn_detection": {"type": "server_vad", "threshold": 0.5},
+        },
+        "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
+    },
+    "tools": [],
+    "max_output_tokens": "inf",
+}
+
+
+def session_row(book: Book, echoed: dict[str, Any]) -> SessionOpened:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.session_opened(at(0.3), SessionOpening("sess_1", "gpt-realtime-2.1", echoed))
+    given = book.take()
+    assert types(given) == ["openai_session_created", "openai_session_updated"]
+    return only(SessionOpened, given)
+
+
+def test_a_session_is_written_as_the_service_echoed_it(book: Book) -> None:
+    row = session_row(book, ECHOED)
+    assert (row.call_id, row.session_id, row.model, row.voice) == (
+        CALL,
+        "sess_1",
+        "gpt-realtime-2.1",
+        "marin",
+    )
+    assert (row.input_audio_format, row.output_audio_format) == ("audio/pcmu", "audio/pcmu")
+    assert (row.instructions, row.modalities) == ("Be kind.", ("audio",))
+    assert row.turn_detection == {"type": "server_vad", "threshold": 0.5}
+    assert row.max_response_output_tokens is None  # "inf" is no integer
+    assert row.temperature is None
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("inf", None), (4096, 4096), (None, None)])
+def test_the_token_limit_is_a_number_or_none(book: Book, limit: object, expected: int | None) -> None:
+    assert session_row(book, ECHOED | {"max_output_tokens": limit}).max_response_output_tokens == expected
+
+
+def test_a_custom_voice_is_its_id(book: Book) -> None:
+    audio = {"input": {}, "output": {"voice": {"id": "voice_abc"}}}
+    assert session_row(book, ECHOED | {"audio": audio}).voice == "voice_abc"
+
+
+@pytest.mark.parametrize("echoed", [{}, {"audio": None}, {"audio": {"input": None, "output": None}}])
+def test_a_meagre_echo_is_written_too(book: Book, echoed: dict[str, Any]) -> None:
+    row = session_row(book, echoed)
+    assert (row.voice, row.input_audio_format, row.instructions) == (None, None, None)
+
+
+@pytest.mark.parametrize(("failed", "status"), [(True, "failed"), (False, "completed")])
+def test_a_session_ends_once_and_only_if_it_began(book: Book, failed: bool, status: str) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.session_ended(at(1), failed=failed)
+    assert book.groups == []
+    record.session_opened(at(0.3), SessionOpening("sess_1", "m", ECHOED))
+    opened = only(SessionOpened, book.take())
+    record.session_ended(at(9), failed=failed)
+    ended = only(SessionEnded, book.take())
+    assert (ended.id, ended.status, ended.ended_at) == (opened.id, status, at(9).wall)
+    record.session_ended(at(10), failed=failed)
+    assert book.groups == []
+
+
+# ---- what was said and what happened ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lang", "expected"), [("sw", "sw"), (None, "rw"), ("", "rw")])
+def test_a_transcript_has_a_language(book: Book, lang: str | None, expected: str) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.transcript(Segment(3, "user", "Muraho", at(4).wall, "item_1", 0.9), lang)
+    given = book.take()
+    row = only(Transcript, given)
+    assert (row.sequence, row.role, row.content, row.lang, row.confidence, row.t) == (
+        3, "user", "Muraho", expected, 0.9, at(4).wall,
+    )  # fmt: skip
+    assert types(given) == ["transcript_segment"]
+
+
+def test_every_event_of_the_service_has_a_name_of_the_check_list() -> None:
+    assert set(EVENT_TYPES.values()) <= facts.EVENT_TYPES
+    wire = {
+        kind.raw_type for kind in vars(ev).values() if isinstance(kind, type) and issubclass(kind, ev.Event)
+    }
+    assert set(EVENT_TYPES) - {"tool_call"} <= wire
+
+
+@pytest.mark.parametrize("type", [*EVENT_TYPES, "rate_limits.updated", "response.output_audio.delta"])
+def test_an_event_is_mapped_or_not_written(book: Book, type: str) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.service_event(at(1), type, {"a": 1})
+    if type not in EVENT_TYPES:
+        assert book.groups == []
+        return
+    event = only(Event, book.take())
+    assert (event.type, event.t, event.payload) == (EVENT_TYPES[type], at(1).wall, {"a": 1})
+
+
+def test_an_error_is_an_event(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.error(at(1), "rtp_timeout", "no RTP")
+    event = only(Event, book.take())
+    assert (event.type, event.payload) == ("error", {"reason": "rtp_timeout", "message": "no RTP"})
+
+
+def test_no_fact_has_an_id_twice(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    record.ringing(at(1))
+    record.session_opened(at(1), SessionOpening("s", "m", ECHOED))
+    record.transcript(Segment(1, "user", "x", START, "i"), None)
+    record.ended(at(2), CALLER_HUNG_UP, {})
+    ids = [fact.id for group in book.groups for fact in group if hasattr(fact, "id")]
+    assert len(ids) == len(set(ids))
+
+
+# ---- the feed --------------------------------------------------------------------------------------------
+
+
+async def test_the_feed_tells_the_call_without_a_full_number(book: Book) -> None:
+    with book.feed.subscribe() as subscription:
+        record = book.ledger.open(OPENING, at(0))
+        record.phase("ringing")
+        record.answered(at(1), "PCMU")
+        record.transcript_delta("assistant", "i", "Hel")
+        record.transcript(Segment(1, "assistant", "Hello.", START, "i"), None)
+        record.rtp({"sent": 5, "lost": 0})
+        record.first_audio(at(1.5), 0.5)
+        record.error(at(2), "unknown_event", "x")
+        record.ended(at(5.25), CALLER_HUNG_UP, {})
+        entries: list[dict[str, Any]] = []
+        async for entry in subscription:
+            entries.append(dict(entry))
+            if entry["event"] == "ended":
+                break
+    assert [entry["event"] for entry in entries] == [
+        "call", "call", "transcript_delta", "transcript", "rtp", "first_audio", "error", "ended",
+    ]  # fmt: skip
+    assert {entry["call"] for entry in entries} == {str(CALL)}
+    assert entries[0] | {"call": ""} == {
+        "event": "call", "call": "", "state": "incoming", "from": "+250*****3456", "to": "+250*****0001",
+        "trunk": "loopback",
+    }  # fmt: skip
+    assert "788123456" not in str(entries)
+    assert entries[-1] | {"call": ""} == {
+        "event": "ended", "call": "", "status": "completed", "reason": "caller_hangup", "seconds": 4.25,
+    }  # fmt: skip
+
+
+def test_an_unwatched_feed_costs_nothing(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.rtp({"sent": 1})
+    record.transcript_delta("user", "i", "x")
+    assert book.groups == []  # for the live view only
