@@ -26,6 +26,7 @@ from sipua.bench.evaluate import Downlink, Uplink, downlink, uplink
 from sipua.bench.figures import machine, mean_ms, spread
 from sipua.bench.floor import Floor, measured_floor
 from sipua.bench.grid import at_phase, even_phases
+from sipua.bench.quiet import no_collection
 from sipua.bench.service import BenchSession, running_service
 from sipua.errors import LocalError, SipuaError
 
@@ -82,7 +83,8 @@ async def run_path(options: PathOptions, stop: asyncio.Event, show: Show) -> dic
                 async with placed_call(f"sip:bench@{agent.ready['sip']}", codec) as call:
                     session = await service.session()
                     async with measured_floor(service.echo_url) as floor:
-                        recording = await _drive(call, session, options)
+                        with no_collection():
+                            recording = await _drive(call, session, options)
                     return document(recording, call, session, floor, options, facts)
 
         return await until_stopped(measured(), stop)
