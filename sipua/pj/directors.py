@@ -92,6 +92,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self.plan: SdpPlan | None = None
         self.codec_in_use: str | None = None
         self.hung_up = False
+        self.owes_final = False  # inbound, and no final response has been given
         self.muted = False  # refused before anybody heard of it: no events
         self._post = owner.post
         self._gone = owner.gone

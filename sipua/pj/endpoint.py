@@ -121,7 +121,13 @@ class SipEndpoint:
 
     async def answer(self, key: UUID) -> None:
         """200 OK with our SDP."""
-        await self.submit(lambda: self._call(key).answer(_op(200)))
+
+        def command() -> None:
+            call = self._call(key)
+            call.answer(_op(200))
+            call.owes_final = False
+
+        await self.submit(command)
 
     async def hang_up(
         self, key: UUID, code: int = 0, *, phrase: str = "", headers: Sequence[tuple[str, str]] = ()
@@ -196,6 +202,7 @@ class SipEndpoint:
         assert self._account is not None
         call = CallDirector(self._account, call_id, key, self)
         self._calls[key] = call  # first of all: a Call that nobody keeps is answered 603 by pjsua
+        call.owes_final = True
         message = parse_message(text)
         try:
             verdict = self._admit(source, message)
@@ -346,10 +353,14 @@ class SipEndpoint:
 
 
 def _end(call: CallDirector, code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> None:
-    """Final response, CANCEL or BYE, once."""
-    if not call.hung_up:
-        call.hung_up = True
-        call.hangup(_op(code, phrase, headers))
+    """Final response, CANCEL or BYE, once. Refusals go through ``answer``: ``hangup`` loses their headers."""
+    if call.hung_up:
+        return
+    call.hung_up = True
+    if call.owes_final and code >= 300:
+        call.answer(_op(code, phrase, headers))
+    else:
+        call.hangup(_op(code, phrase))
 
 
 def _op(code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> pj.CallOpParam:

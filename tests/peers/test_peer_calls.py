@@ -140,7 +140,9 @@ def test_a_late_offer(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
     assert phone.is_hearing_sound()
 
 
-def test_a_private_address_is_replaced_by_the_true_source(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+def test_a_private_address_is_replaced_by_the_true_source(
+    agent: Agent, sipp: StartSipp, phone: Phone
+) -> None:
     """Symmetric RTP: the SDP says one address, the packets come from another."""
     caller = sipp(agent.sip, "call", rtp_ip="10.255.255.254", rtp_port=phone.port, duration_ms=2000)
     answer = until(caller.got("200"), "answered")[0].body

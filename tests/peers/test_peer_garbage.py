@@ -7,6 +7,8 @@ import re
 import socket
 import time
 from collections import Counter
+from types import TracebackType
+from typing import Self
 from uuid import uuid4
 
 import pytest
@@ -21,9 +23,9 @@ pytestmark = pytest.mark.peer
 INVITE = """\
 {method} sip:agent@{host} SIP/2.0
 Via: SIP/2.0/UDP {local};rport;branch=z9hG4bK{branch}
-From: {caller};tag=t{branch}
+From: {caller};tag=wire
 To: <sip:agent@{host}>{tag}
-Call-ID: {call_id}
+Call-ID: {call_id}MARK
 CSeq: 1 {method}
 Contact: <sip:peer@{local}>
 Max-Forwards: 70
@@ -44,15 +46,26 @@ m=audio 9 RTP/AVP 0
 class Wire:
     """SIP by hand, for what no decent user agent would send."""
 
-    def __init__(self, agent: Agent, caller: bytes = b"<sip:+250788000111@127.0.0.1>") -> None:
+    def __init__(
+        self, agent: Agent, caller: bytes = b"<sip:+250788000111@127.0.0.1>", mark: bytes = b""
+    ) -> None:
         self.call_id = f"wire-{uuid4().hex}@peers"
         self._host = agent.sip
         self._caller = caller
+        self._mark = mark
         self._branch = uuid4().hex
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.settimeout(5)
         self._target = ("127.0.0.1", agent.port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
 
     def request(self, method: str, *, tag: str = "") -> bytes:
         local = "%s:%d" % self.socket.getsockname()
@@ -62,21 +75,21 @@ class Wire:
         )  # fmt: skip
         body = SDP.partition("\n\n")[2].replace("\n", "\r\n")
         text = head + (SDP.format(length=len(body)) if method == "INVITE" else "Content-Length: 0\n\n")
-        return text.replace("\n", "\r\n").encode().replace(b"CALLER", self._caller)
+        return (
+            text.replace("\n", "\r\n").encode().replace(b"CALLER", self._caller).replace(b"MARK", self._mark)
+        )
 
     def send(self, data: bytes) -> None:
         self.socket.sendto(data, self._target)
 
-    def receive(self, status: str) -> bytes:
-        """The first answer of that status; others are passed over."""
+    def receive(self, status: str, method: str = "INVITE") -> bytes:
+        """The first answer of that status to that method; others are passed over."""
         while True:
             data = self.socket.recv(65535)
-            if data.startswith(f"SIP/2.0 {status}".encode()):
+            if re.match(
+                rb"SIP/2.0 %s .*^CSeq: \d+ %s" % (status.encode(), method.encode()), data, re.S | re.M
+            ):
                 return data
-
-    def cancel(self) -> None:
-        """Ends an INVITE that rings or has been answered, and waits for the final response."""
-        self.send(self.request("CANCEL"))
 
     def hang_up(self, answer: bytes) -> None:
         tag = re.search(rb"^To:.*?;tag=([^;\r]+)", answer, re.M)
@@ -85,43 +98,41 @@ class Wire:
         self.send(self.request("ACK", tag=f";tag={tag[1].decode()}"))
         bye = self.request("BYE", tag=f";tag={tag[1].decode()}").replace(b"CSeq: 1", b"CSeq: 2")
         self.send(bye)
-        self.receive("200")
+        self.receive("200", "BYE")
 
 
 def test_garbage_on_the_sip_port(agent: Agent, sipp: StartSipp) -> None:
-    wire = Wire(agent)
-    source = random.Random(1)
-    whole = wire.request("INVITE")
-    for _ in range(300):
-        wire.send(source.randbytes(source.randrange(1, 1400)))
-        wire.send(whole[: source.randrange(1, len(whole))].replace(b"wire-", b"cut-"))
-    for data in (b"", b"\0", b"\r\n\r\n", b"INVITE", b"SIP/2.0 200 OK\r\n\r\n", b"A" * 65000):
-        wire.send(data)
-    wire.socket.close()
+    with Wire(agent) as wire:
+        source = random.Random(1)
+        whole = wire.request("INVITE")
+        for _ in range(300):
+            wire.send(source.randbytes(source.randrange(1, 1400)))
+            wire.send(whole[: source.randrange(1, len(whole))].replace(b"wire-", b"cut-"))
+        for data in (b"", b"\0", b"\r\n\r\n", b"INVITE", b"SIP/2.0 200 OK\r\n\r\n", b"A" * 65000):
+            wire.send(data)
     caller = sipp(agent.sip, "call", duration_ms=300).wait()
     assert agent.closed_call(caller.call_id)["status"] == "completed"
 
 
 def test_headers_that_are_no_text(agent: Agent) -> None:
-    """Bytes that are not UTF-8 in a header come as far as the ledger."""
-    wire = Wire(agent, b'"\xff\xfe \xc3\x28" <sip:+25078\xe9\xff@127.0.0.1>')
-    wire.send(wire.request("INVITE"))
-    wire.hang_up(wire.receive("200"))
-    wire.socket.close()
+    """Bytes that are not UTF-8 come as far as the ledger: in a display name, in the Call-ID."""
+    with Wire(agent, caller=b'"\xff\xfe \xc3\x28" <sip:+250788%00@127.0.0.1>', mark=b"\xff\xe9") as wire:
+        wire.send(wire.request("INVITE"))
+        wire.hang_up(wire.receive("200"))
     call = agent.closed_call(wire.call_id)
     assert (call["status"], call["from_e164"]) == ("completed", None)
+    assert call["sip_session_id"].startswith(wire.call_id + "\ufffd")
 
 
 def test_an_invite_that_is_repeated_without_end(agent: Agent) -> None:
     """Retransmissions belong to one transaction: one call, one row, one final answer at a time."""
-    wire = Wire(agent)
-    for _ in range(300):
-        wire.send(wire.request("INVITE"))
-    answer = wire.receive("200")
-    for _ in range(300):
-        wire.send(wire.request("INVITE"))
-    wire.hang_up(answer)
-    wire.socket.close()
+    with Wire(agent) as wire:
+        for _ in range(300):
+            wire.send(wire.request("INVITE"))
+        answer = wire.receive("200")
+        for _ in range(300):
+            wire.send(wire.request("INVITE"))
+        wire.hang_up(answer)
     assert agent.closed_call(wire.call_id)["status"] == "completed"
 
 
