@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -84,8 +86,9 @@ class Child:
     async def end(self) -> int:
         """SIGTERM, then SIGKILL if it does not end; its exit code."""
         if self.process.returncode is None:
+            # not process.terminate(): subprocess would reap a child that has just ended and lose its exit code
             with contextlib.suppress(ProcessLookupError):
-                self.process.terminate()
+                os.kill(self.process.pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(END_TIMEOUT_S):
                 return await self.process.wait()

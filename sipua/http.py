@@ -25,14 +25,20 @@ Check = Callable[[], Awaitable[str]]  # "" when ready, else why not
 READY_TIMEOUT_S = 2.0
 
 
-def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[], None]) -> Starlette:
+def build_app(
+    metrics: Metrics,
+    checks: Mapping[str, Check],
+    refresh: Callable[[], None],
+    *,
+    check_timeout_s: float = READY_TIMEOUT_S,
+) -> Starlette:
     """The routes. ``refresh`` copies counters that are kept elsewhere into ``metrics`` before a scrape."""
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        texts = await asyncio.gather(*(_checked(check) for check in checks.values()))
+        texts = await asyncio.gather(*(_checked(check, check_timeout_s) for check in checks.values()))
         parts = dict(zip(checks, texts, strict=True))
         ready = all(text == "ok" for text in parts.values())
         return JSONResponse(
@@ -46,12 +52,12 @@ def build_app(metrics: Metrics, checks: Mapping[str, Check], refresh: Callable[[
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)])
 
 
-async def _checked(check: Check) -> str:
+async def _checked(check: Check, timeout_s: float) -> str:
     try:
-        async with asyncio.timeout(READY_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await check() or "ok"
     except TimeoutError:
-        return f"no answer within {READY_TIMEOUT_S:g} s"
+        return f"no answer within {timeout_s:g} s"
 
 
 def bind_tcp(host: str, port: int, what: str) -> socket.socket:

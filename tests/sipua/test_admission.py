@@ -1,0 +1,120 @@
+"""Which INVITE is let in: the decisions, and that a refusal leaves no port behind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from rtp.ports import PortAllocator
+from sipua.admission import Admission, Grant
+from sipua.sip_events import Refusal
+from sipua.sip_message import SipMessage
+from sipua.trunk import Trunk
+
+TRUNK = Trunk.model_validate(
+    {"schema": 1, "name": "a", "provider": "p", "inbound_acl": ["192.0.2.0/24"], "codecs": ["PCMA", "PCMU"]}
+)
+SOURCE = ("192.0.2.1", 5060)
+
+
+def invite(*media: str, address: str = "192.0.2.1") -> SipMessage:
+    body = "\r\n".join(["v=0", f"c=IN IP4 {address}", *media]) + "\r\n" if media else ""
+    return SipMessage("INVITE sip:a@b SIP/2.0", {}, body)
+
+
+BOTH = invite("m=audio 4000 RTP/AVP 0 8 101", "a=rtpmap:101 telephone-event/8000")
+
+
+@contextmanager
+def admitted(admission: Admission, message: SipMessage) -> Iterator[Grant]:
+    grant = admission(SOURCE, message)
+    assert isinstance(grant, Grant)
+    try:
+        yield grant
+    finally:
+        for sock in grant.sockets:
+            sock.close()
+
+
+def admission(ports: PortAllocator | None = None) -> Admission:
+    return Admission([TRUNK], ports or PortAllocator(0, 0), "127.0.0.1")
+
+
+def one_pair() -> PortAllocator:
+    """An allocator whose range holds one pair, which was free a moment ago."""
+    sockets = PortAllocator(0, 0).open_pair("127.0.0.1")
+    first, last = (sock.getsockname()[1] for sock in sockets)
+    for sock in sockets:
+        sock.close()
+    return PortAllocator(first, last)
+
+
+def test_an_offer_gets_the_callers_first_codec_and_bound_ports() -> None:
+    with admitted(admission(), BOTH) as grant:
+        assert (grant.trunk, grant.codec) == (TRUNK, "PCMU")
+        assert grant.offer is not None
+        assert (grant.plan.address, grant.plan.chosen) == ("127.0.0.1", "PCMU")
+        rtp, rtcp = (sock.getsockname()[1] for sock in grant.sockets)
+        assert (grant.plan.port, rtcp) == (rtp, rtp + 1)
+
+
+def test_a_late_offer_gets_the_trunks_first_codec() -> None:
+    with admitted(admission(), invite()) as grant:
+        assert (grant.codec, grant.offer, grant.plan.chosen) == ("PCMA", None, "PCMA")
+
+
+@pytest.mark.parametrize(
+    ("message", "source", "code", "said"),
+    [
+        (BOTH, ("198.51.100.1", 5060), 403, "source is on no trunk's ACL"),
+        (invite("m=audio 4000 RTP/AVP 18"), SOURCE, 488, "no common codec: offered G729; .*PCMA, PCMU"),
+        (invite("m=audio 4000 RTP/AVP 99"), SOURCE, 488, "no common codec: offered nothing we know"),
+        (invite("m=audio 4000 RTP/AVP 0", address="224.0.0.1"), SOURCE, 488, "224.0.0.1 cannot receive RTP"),
+        (invite("m=audio 4000 RTP/AVP 0", address="a.example"), SOURCE, 488, "a.example cannot receive RTP"),
+        (invite("m=video 4000 RTP/AVP 31"), SOURCE, 488, "no m=audio"),
+        (invite("m=audio x RTP/AVP 0"), SOURCE, 488, "port 'x'"),
+    ],
+    ids=["stranger", "codec", "no format", "multicast", "name", "video", "malformed"],
+)
+def test_a_refusal_says_why(message: SipMessage, source: tuple[str, int], code: int, said: str) -> None:
+    decide = admission(one_pair())
+    refusal = decide(source, message)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == code
+    assert refusal.trunk == (None if code == 403 else "a")
+    assert re.search(said, refusal.reason)
+    warning = dict(refusal.headers).get("Warning")
+    assert (warning is not None) == (code == 488)
+    if warning is not None:
+        assert warning.startswith('399 sipua "')
+        assert warning.count('"') == 2
+    with admitted(decide, BOTH):
+        pass  # the only pair was not taken by the refusal
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "10.0.0.1", "192.168.1.1"])
+def test_hold_and_private_addresses_are_let_in(address: str) -> None:
+    """Symmetric RTP finds the true source."""
+    with admitted(admission(), invite("m=audio 4000 RTP/AVP 0", address=address)) as grant:
+        assert grant.codec == "PCMU"
+
+
+def test_no_port_left_is_a_503_with_a_time() -> None:
+    decide = admission(one_pair())
+    with admitted(decide, BOTH):
+        refusal = decide(SOURCE, BOTH)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.trunk, dict(refusal.headers)) == (503, "a", {"Retry-After": "5"})
+
+
+def test_a_draining_process_takes_no_calls() -> None:
+    decide = admission()
+    decide.draining.set()
+    refusal = decide(SOURCE, BOTH)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.reason) == (503, "draining")
+    assert "Retry-After" in dict(refusal.headers)
+    assert decide(("198.51.100.1", 1), BOTH) == Refusal(403, "source is on no trunk's ACL", None)

@@ -1,0 +1,221 @@
+"""The command line as a user meets it: exit codes, what goes to stdout and what to stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from sipua.resources import shipped_conf
+
+CONFIG_EXIT = 78
+NOWHERE = "http://127.0.0.1:9/v1"  # discard: nobody listens
+
+
+class Shell:
+    """Runs ``sipua`` with an environment that holds nothing of the developer's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.conf = folder / "conf"
+        bare = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SIPUA_", "OPENAI_")) and name != "DATABASE_URL"
+        }
+        self.env = bare | {
+            "SIPUA_STATE_DIR": str(folder / "state"),
+            "SIPUA_SIP__PORT": "0",
+            "SIPUA_HTTP__PORT": "0",
+        }
+
+    def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "sipua", *arguments],
+            cwd=self.folder, env=self.env | env, capture_output=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def json(self, *arguments: str, code: int = 0, **env: str) -> dict[str, Any]:
+        """The document on stdout, which holds nothing else."""
+        done = self(*arguments, "--json", **env)
+        assert done.returncode == code, done.stderr.decode()
+        document: dict[str, Any] = orjson.loads(done.stdout)
+        return document
+
+
+@pytest.fixture
+def sipua(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def test_version_says_what_is_installed(sipua: Shell) -> None:
+    document = sipua.json("version")
+    assert list(document) == ["sipua", "python", "pjsua2"]
+    assert list(document["pjsua2"]) == ["version", "build", "max_calls", "tls"]
+    assert document["pjsua2"]["max_calls"] >= 1
+
+
+def test_init_writes_a_configuration_and_never_overwrites(sipua: Shell) -> None:
+    names = sorted(str(path.relative_to(shipped_conf())) for path in shipped_conf().rglob("*.toml"))
+    document = sipua.json("init", "conf")
+    assert document["kept"] == []
+    assert sorted(str(Path(name).relative_to("conf")) for name in document["written"]) == names
+    (sipua.conf / "sipua.toml").write_text("node = 'mine'\n")
+    (sipua.conf / "trunks" / "loopback.toml").unlink()
+    document = sipua.json("init", "conf")
+    assert document == {
+        "written": ["conf/trunks/loopback.toml"],
+        "kept": [f"conf/{name}" for name in names if name != "trunks/loopback.toml"],
+    }
+    assert (sipua.conf / "sipua.toml").read_text() == "node = 'mine'\n"
+
+
+def test_init_where_a_file_is_in_the_way(sipua: Shell) -> None:
+    (sipua.folder / "conf").touch()
+    done = sipua("init", "conf")
+    assert done.returncode == 1
+    assert b"sipua: failed: conf/sipua.toml cannot be written: " in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+CONFIG_FAULTS = [
+    pytest.param(["serve"], {}, "OPENAI_API_KEY: not set", id="no key"),
+    pytest.param(["serve"], {"OPENAI_API_KEY": "k", "SIPUA_SIP__PROT": "1"}, "SIPUA_SIP__PROT: unknown", id="name"),
+    pytest.param(["serve"], {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "h"}, "OPENAI_BASE_URL", id="base URL"),
+    pytest.param(["serve", "--conf", "typo"], {"OPENAI_API_KEY": "k"}, "typo: there is no such folder", id="folder"),
+    pytest.param(["migrate"], {"DATABASE_URL": "nonsense:geheim"}, "DATABASE_URL", id="DSN"),
+    pytest.param(["call", "sip:a@127.0.0.1", "--trunk", "x"], {}, "--trunk x: no such trunk .*loopback", id="trunk"),
+    pytest.param(["call", "0788"], {}, "'0788': expected sip:user@host", id="number without a trunk"),
+    pytest.param(["call", "sip:a@127.0.0.1", "--dtmf", "12x"], {}, "--dtmf '12x': 'X' is no key", id="key"),
+    pytest.param(["emulate", "realtime", "--fault", "sing"], {}, "sing", id="fault"),
+    pytest.param(["emulate", "realtime", "--port", "70000"], {}, "--port 70000: allowed", id="port"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "env", "said"), CONFIG_FAULTS)
+def test_a_configuration_fault_is_exit_78_and_one_line(
+    sipua: Shell, arguments: list[str], env: dict[str, str], said: str
+) -> None:
+    shutil.copytree(shipped_conf(), sipua.conf)
+    done = sipua(*arguments, "--json", **env)
+    assert done.returncode == CONFIG_EXIT, done.stderr.decode()
+    document = orjson.loads(done.stdout)
+    assert document["error"]["kind"] == "configuration fault"
+    assert re.search(said, document["error"]["message"])
+    assert done.stderr.decode().startswith("sipua: configuration fault: ")
+    assert b"Traceback" not in done.stderr
+    assert b"geheim" not in done.stdout + done.stderr
+
+
+def test_without_json_a_fault_leaves_stdout_empty(sipua: Shell) -> None:
+    done = sipua("serve")
+    assert (done.returncode, done.stdout) == (CONFIG_EXIT, b"")
+
+
+def test_wrong_usage_is_exit_2(sipua: Shell) -> None:
+    done = sipua("dance")
+    assert done.returncode == 2
+    assert b"dance" in done.stderr
+
+
+def test_help_names_every_command(sipua: Shell) -> None:
+    done = sipua("--help")
+    assert done.returncode == 0
+    words = done.stdout.decode().split()
+    for command in ("serve", "demo", "init", "call", "migrate", "doctor", "emulate", "bench", "version"):
+        assert command in words
+
+
+def test_a_sound_that_cannot_be_read_is_named(sipua: Shell) -> None:
+    (sipua.folder / "x.wav").write_bytes(b"no sound")
+    done = sipua("call", "sip:a@127.0.0.1:9", "--play", "x.wav")
+    assert done.returncode == 1
+    assert b"sipua: failed: --play " in done.stderr
+    assert b"x.wav" in done.stderr
+
+
+def test_a_call_that_nobody_answers_is_told_in_full(sipua: Shell) -> None:
+    document = sipua.json("call", "sip:a@127.0.0.1:9", "--ring-timeout", "1", "--record", "heard.wav", code=1)
+    keys = ["status", "sip_code", "reason", "setup_ms", "codec", "duration_seconds", "rtp", "recording"]
+    assert set(keys) <= set(document)
+    assert document["status"] in ("failed", "no_answer")
+    assert (document["setup_ms"], document["codec"], document["duration_seconds"]) == (None, None, 0.0)
+    assert set(document["rtp"]) == {"sent", "received", "lost", "late", "jitter_ms"}
+    assert document["recording"] == str(sipua.folder / "heard.wav")
+
+
+# ---- doctor ----------------------------------------------------------------------------------------------
+
+
+def checks(document: dict[str, Any]) -> dict[str, dict[str, str]]:
+    assert all(list(each) == ["name", "status", "detail", "todo"] for each in document["checks"])
+    assert {each["status"] for each in document["checks"]} <= {"ok", "warn", "fail"}
+    assert all(each["todo"] for each in document["checks"] if each["status"] != "ok")
+    return {each["name"]: each for each in document["checks"]}
+
+
+def test_doctor_names_a_broken_configuration(sipua: Shell) -> None:
+    sipua.conf.mkdir()
+    (sipua.conf / "sipua.toml").write_text("[log]\nlevel = 'loud'\n")
+    found = checks(sipua.json("doctor", code=1))
+    assert list(found) == ["configuration"]
+    assert found["configuration"]["status"] == "fail"
+    assert "sipua.toml: log.level = 'loud'" in found["configuration"]["detail"]
+
+
+def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> None:
+    shutil.copytree(shipped_conf(), sipua.conf)
+    env = {"DATABASE_URL": database, "OPENAI_API_KEY": "sk-geheim", "OPENAI_BASE_URL": NOWHERE}
+    document = sipua.json("doctor", code=1, **env)
+    found = checks(document)
+    assert {name: each["status"] for name, each in found.items() if name != "pjsua2"} == {
+        "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
+        "voice service": "fail",
+    }  # fmt: skip
+    assert "127.0.0.1:9" in found["voice service"]["detail"]
+    assert "sk-geheim" not in str(document)
+
+
+def test_doctor_names_a_database_that_is_down_and_a_missing_key(sipua: Shell) -> None:
+    shutil.copytree(shipped_conf(), sipua.conf)
+    dsn = "postgresql://u:geheim@127.0.0.1:9/x"
+    document = sipua.json("doctor", code=1, DATABASE_URL=dsn)
+    found = checks(document)
+    assert (found["database"]["status"], found["voice service"]["status"]) == ("fail", "fail")
+    assert "OPENAI_API_KEY" in found["voice service"]["todo"]
+    assert "geheim" not in str(document)
+
+
+# ---- migrate and the emulator ----------------------------------------------------------------------------
+
+
+def test_migrate_says_what_is_missing(sipua: Shell, database: str) -> None:
+    assert sipua.json("migrate", "--check", DATABASE_URL=database)["missing"] == []
+    assert sipua.json("migrate", DATABASE_URL=database)["applied"] == []
+    down = sipua("migrate", DATABASE_URL="postgresql://u@127.0.0.1:9/x")
+    assert down.returncode == 1
+    assert down.stderr.startswith(b"sipua: failed: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_emulator_says_when_it_is_ready_and_ends_in_order(sipua: Shell, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sipua", "emulate", "realtime"], env=sipua.env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        ready = orjson.loads(process.stdout.readline())
+        assert (ready["event"], ready["pid"]) == ("ready", process.pid)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=15)
+    assert (process.returncode, out, err) == (0, b"", b"")

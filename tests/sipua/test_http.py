@@ -1,0 +1,128 @@
+"""Health and metrics over a real server, and the names of the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sipua.errors import LocalError
+from sipua.http import bind_tcp, build_app, running
+from sipua.metrics import Metrics
+
+Check = Callable[[], Awaitable[str]]
+
+
+def metrics() -> Metrics:
+    return Metrics(node="n1", worker=2, instance="i", version="0.1")
+
+
+async def well() -> str:
+    return ""
+
+
+async def ill() -> str:
+    return "connection refused"
+
+
+async def hanging() -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+async def get(
+    path: str, checks: Mapping[str, Check], refresh: Callable[[], None] = lambda: None
+) -> httpx.Response:
+    app = build_app(metrics(), checks, refresh, check_timeout_s=0.05)
+    async with (
+        running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port),
+        httpx.AsyncClient(base_url=f"http://{host}:{port}") as client,
+    ):
+        return await client.get(path)
+
+
+async def test_alive_says_nothing_about_the_parts() -> None:
+    answer = await get("/healthz", {"database": ill})
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    ("checks", "code", "parts"),
+    [
+        ({}, 200, {}),
+        ({"sip": well, "database": well}, 200, {"sip": "ok", "database": "ok"}),
+        ({"sip": well, "database": ill}, 503, {"sip": "ok", "database": "connection refused"}),
+        (
+            {"sip": hanging, "database": hanging, "voice": well},
+            503,
+            {"sip": "no answer within 0.05 s", "database": "no answer within 0.05 s", "voice": "ok"},
+        ),
+    ],
+    ids=["no parts", "all well", "one ill", "two hanging"],
+)
+async def test_ready_names_each_part(checks: Mapping[str, Check], code: int, parts: dict[str, str]) -> None:
+    answer = await get("/readyz", checks)
+    assert answer.status_code == code
+    assert answer.json() == {"status": "ready" if code == 200 else "not ready", "checks": parts}
+
+
+async def test_a_scrape_is_fresh_and_in_prometheus_format() -> None:
+    asked = []
+    answer = await get("/metrics", {}, lambda: asked.append(1))
+    assert asked == [1]
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    (info,) = families["sipua_process_info"].samples
+    assert info.labels == {"node": "n1", "worker": "2", "instance": "i", "version": "0.1"}
+    assert all(name.startswith("sipua_") for name in families)
+
+
+@pytest.mark.parametrize(("method", "path", "code"), [("GET", "/x", 404), ("POST", "/healthz", 405)])
+async def test_nothing_else_is_served(method: str, path: str, code: int) -> None:
+    app = build_app(metrics(), {}, lambda: None)
+    async with (
+        running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port),
+        httpx.AsyncClient() as client,
+    ):
+        assert (await client.request(method, f"http://{host}:{port}{path}")).status_code == code
+
+
+async def test_the_port_is_free_again_though_a_client_is_still_connected() -> None:
+    app = build_app(metrics(), {}, lambda: None)
+    async with httpx.AsyncClient() as client:
+        async with running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port):
+            assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
+        bind_tcp(host, port, "HTTP").close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_in_use_is_named(host: str) -> None:
+    with bind_tcp(host, 0, "HTTP") as first:
+        first.listen()
+        port = first.getsockname()[1]
+        with pytest.raises(
+            LocalError, match=f"^HTTP cannot listen on tcp {host}:{port}: Address already in use$"
+        ):
+            bind_tcp(host, port, "HTTP")
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(LocalError, match=r"192\.0\.2\.1:0: Cannot assign requested address"):
+        bind_tcp("192.0.2.1", 0, "HTTP")
+
+
+def test_a_server_socket_is_not_inherited() -> None:
+    with bind_tcp("127.0.0.1", 0, "HTTP") as sock:
+        assert sock.family is socket.AF_INET
+        assert not sock.get_inheritable()
+
+
+def test_two_processes_in_one_share_no_metric() -> None:
+    first, second = metrics(), metrics()
+    first.calls_active.inc()
+    assert b"sipua_calls_active 1.0" in first.render()
+    assert b"sipua_calls_active 0.0" in second.render()
