@@ -11,20 +11,35 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 # Debian packages whose programs the tests call as peers.
 PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15
 
-.PHONY: help demo test check format peers lock clean
+# The environment of the tests on our own build of pjsua2, and the name in any environment of the build that is in it.
+VENV_OWN := .venv-pjsua2
+OWN := $(VENV)/.pjsua2
+# requirements.lock as it is to be installed: where our build has taken its place, PyPI's must not come back beside it
+# (both provide `import pjsua2`, and PyPI's wins without a word).
+LOCK := $(VENV)/.requirements.lock
+MAKE_LOCK = if [ -e $(OWN) ]; then sed '/^pjsua2-python==/,/^[^ ]/{/^pjsua2-python==/d;/^ /d}'; else cat; fi <requirements.lock >$(LOCK)
+
+.PHONY: help demo test test-pjsua2 check format peers pjsua2 pjsua2-wheel lock clean
 
 help:
 	@echo "make demo    one phone call to the agent and back, offline, on this machine"
 	@echo "make test    all tests, real SIP peers included where they are or may be installed"
 	@echo "make check   ruff, mypy --strict"
+	@echo "make pjsua2  build the pjsua2 for production (1,024 calls, OpenSSL 3) and use it from now on"
+	@echo "make pjsua2-wheel   back to the one of PyPI (4 calls)"
+	@echo "make test-pjsua2    the SIP tests on our build, in an environment of its own"
 	@echo "make lock    resolve pyproject.toml into the lock files anew"
-	@echo "make clean   remove what these commands made"
+	@echo "make clean   remove what these commands made (but what is cached in ~/.cache/sipua)"
 
 demo: $(VENV)/.runtime
 	$(BIN)/sipua demo --dir .sipua/demo
 
 test: $(VENV)/.dev peers
 	$(BIN)/python -m pytest
+
+test-pjsua2: peers
+	@$(MAKE) --no-print-directory VENV=$(VENV_OWN) pjsua2 $(VENV_OWN)/.dev
+	PJSUA2_BUILD=own $(VENV_OWN)/bin/python -m pytest tests/pjsua2 tests/peers tests/test_demo.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -44,13 +59,30 @@ $(VENV)/bin/python:
 
 # With --require-hashes nothing is installed that is not in the lock file; the checkout itself needs no download.
 $(VENV)/.runtime: $(VENV)/bin/python requirements.lock pyproject.toml
-	$(PIP) install --require-hashes -r requirements.lock
+	@$(MAKE_LOCK)
+	$(PIP) install --require-hashes -r $(LOCK)
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime tests/requirements.lock
-	$(PIP) install --require-hashes -r requirements.lock -r tests/requirements.lock
+	@$(MAKE_LOCK)
+	$(PIP) install --require-hashes -r $(LOCK) -r tests/requirements.lock
 	@touch $@
+
+# Each run asks Debian's archive for the version that is there now; a build that is cached takes seconds.
+pjsua2: $(VENV)/.runtime
+	@wheel=$$(conf/deploy/pjsua2/build.sh $(BIN)/python) \
+		&& basename "$$wheel" >$(OWN) \
+		&& $(PIP) --quiet uninstall --yes pjsua2-python \
+		&& $(PIP) install --no-index --no-deps "$$wheel"
+	@$(BIN)/sipua version
+
+pjsua2-wheel: $(VENV)/.runtime
+	@rm -f $(OWN)
+	@$(PIP) --quiet uninstall --yes pjsua2
+	@$(MAKE_LOCK)
+	$(PIP) install --require-hashes -r $(LOCK)
+	@$(BIN)/sipua version
 
 # Never fails: what is missing is skipped by the tests with a word on what to install (and fails there with CI=true).
 peers:
@@ -70,5 +102,5 @@ lock: $(VENV)/.dev
 		--group dev -c requirements.lock -o tests/requirements.lock
 
 clean:
-	rm -rf .sipua $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .sipua $(VENV) $(VENV_OWN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
-"""Facts about the pjsua2 that is loaded: version, build, call limit, TLS library. Must not create an Endpoint.
+"""Facts about the pjsua2 that is loaded: version, build, limits, TLS library. Must not create an Endpoint at import.
 
-The call limit is a compile-time constant that pjsua2 does not export; the C symbol does (ctypes on the extension).
+The limits are compile-time constants that pjsua2 does not export. C functions of the extension tell them (ctypes): the
+call limit in every build, the account limit through a function that ``conf/deploy/pjsua2/build.sh`` adds to ours.
 """
 
 from __future__ import annotations
@@ -10,20 +11,37 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import pjsua2 as pj
 
 WANTED_CALLS = 1024  # uaConfig.maxCalls: the library lowers it to what it was compiled for
+WHEEL_ACCOUNTS = 8  # PJSUA_MAX_ACC where nobody changed it
+OLDEST_CURRENT_OPENSSL = (3, 0)  # what came before is end of life: 1.0.2 in 2019, 1.1.1 in 2023
+WHEEL, OWN = "pjsua2-python", "pjsua2"  # names of the distributions; both are imported as pjsua2
 
 
 @dataclass(frozen=True, slots=True)
 class LibraryFacts:
-    """``build`` is ``wheel`` for PyPI's pjsua2-python, else ``own``; ``tls`` names the TLS library or ``none``."""
+    """``build`` is ``wheel`` for PyPI's pjsua2-python, else ``own``; ``tls`` names the TLS library or ``none``.
+
+    ``distribution`` is what pip calls it, with the version that names source and recipe of our builds. ``shadowed`` is
+    the other one if both are installed (the wheel wins): a fault of the installation.
+    """
 
     version: str
-    build: str
+    build: Literal["wheel", "own"]
     max_calls: int
     tls: str
+    max_accounts: int = 0
+    distribution: str = ""
+    shadowed: str = ""
+
+    @property
+    def has_current_tls(self) -> bool:
+        """Whether the TLS library still gets security fixes, as far as its major version tells."""
+        found = re.match(r"OpenSSL (\d+)\.(\d+)", self.tls)
+        return found is not None and (int(found[1]), int(found[2])) >= OLDEST_CURRENT_OPENSSL
 
 
 def _extension_path() -> Path:
@@ -41,8 +59,18 @@ def silence_console() -> None:
 
 
 def max_calls() -> int:
-    """PJSUA_MAX_CALLS of the loaded build (after libInit: the limit in force)."""
+    """PJSUA_MAX_CALLS of the loaded build (after libInit: the limit in force; before: 0)."""
     function = c_library().pjsua_call_get_max_count
+    function.restype = ctypes.c_uint
+    return int(function())
+
+
+def max_accounts() -> int:
+    """PJSUA_MAX_ACC of the loaded build."""
+    try:
+        function = c_library().sipua_max_accounts
+    except AttributeError:
+        return WHEEL_ACCOUNTS
     function.restype = ctypes.c_uint
     return int(function())
 
@@ -55,22 +83,40 @@ def _pj_version() -> str:
 
 
 def _tls_library() -> str:
-    data = _extension_path().read_bytes()
-    folder = _extension_path().parent
-    for path in [*folder.glob("**/libssl*"), *folder.parent.glob("*pjsua2*.libs/*ssl*")]:
-        data += path.read_bytes()
-    match = re.search(rb"OpenSSL (\d+\.\d+\.\d+[a-z]*)", data)
-    return f"OpenSSL {match[1].decode()}" if match else "none"
+    """Asked of the OpenSSL that the extension is linked to (the lookup goes through its dependencies)."""
+    library = c_library()
+    for name in ("OpenSSL_version", "SSLeay_version"):  # the latter before 1.1
+        function = getattr(library, name, None)
+        if function is None:
+            continue
+        function.restype = ctypes.c_char_p
+        found = re.match(rb"OpenSSL \d+\.\d+\.\d+[a-z]*", function(0) or b"")
+        if found:
+            return found[0].decode()
+    return "none"
+
+
+def _distribution(name: str) -> str:
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def library_facts() -> LibraryFacts:
     """Reads the facts from the loaded extension; ``max_calls`` is 0 before libInit."""
-    try:
-        metadata.version("pjsua2-python")
-        build = "wheel"
-    except metadata.PackageNotFoundError:
-        build = "own"
-    return LibraryFacts(version=_pj_version(), build=build, max_calls=max_calls(), tls=_tls_library())
+    # the wheel is a package, ours a module; what is installed does not tell which of two was imported
+    is_wheel = Path(str(pj.__file__)).name == "__init__.py"
+    wheel, own = _distribution(WHEEL), _distribution(OWN)
+    return LibraryFacts(
+        version=_pj_version(),
+        build="wheel" if is_wheel else "own",
+        max_calls=max_calls(),
+        tls=_tls_library(),
+        max_accounts=max_accounts(),
+        distribution=wheel if is_wheel else own,
+        shadowed=own if is_wheel else wheel,
+    )
 
 
 def probe_library() -> LibraryFacts:
