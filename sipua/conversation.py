@@ -134,7 +134,6 @@ class Conversation:
         self._request = CreateResponse(greeting)  # what a failed response is asked for again
         self._retried = False
         self.active_response: str | None = None
-        self.interruptions = 0
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting."""
@@ -214,8 +213,6 @@ class Conversation:
     def _interrupt(self) -> list[Action]:
         """The caller speaks: silence at once, and the service told how much was heard."""
         flushed = [item for item in self._speech.flush() if item.queued_ms > 0]
-        if flushed:
-            self.interruptions += 1
         actions: list[Action] = []
         if self.active_response is not None:
             actions.append(IgnoreResponse(self.active_response))
