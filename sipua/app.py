@@ -144,6 +144,7 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
 async def serve(
     settings: Settings,
     trunks: Sequence[Trunk],
+    identity: Identity,
     *,
     stop: asyncio.Event,
     ready: Callable[[Mapping[str, Any]], None],
@@ -152,9 +153,9 @@ async def serve(
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
     if not any(trunk.enabled for trunk in trunks):
-        raise ConfigError("conf/trunks: no trunk is enabled, so no call could be taken")
-    identity = Identity(settings.node, settings.worker)
-    settings.state_path.mkdir(parents=True, exist_ok=True)
+        raise ConfigError(
+            "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
+        )
     _check_rtp_bind(settings.rtp_bind)
     failure: list[str] = []
 
@@ -166,10 +167,11 @@ async def serve(
         http_socket = bind_tcp(str(settings.http.bind), settings.http.port, "HTTP")
         stack.callback(http_socket.close)
         feed = Feed()
-        line: dict[str, Any] = {}
+        line: dict[str, Any] = {"event": "starting", "pid": os.getpid()}
+        switchboard: Switchboard | None = None
 
         async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            return {**line, "calls": switchboard.calls_up}
+            return {**line, "calls": switchboard.calls_up if switchboard is not None else 0}
 
         # first of all what tells that another process already works here: it must not have its calls closed
         control = ControlServer(settings.state_path / SOCKET_NAME, feed, {"status": status})
@@ -232,10 +234,9 @@ async def serve(
 
         line |= {
             "event": "ready",
-            "sip": f"{sip_host}:{sip_port}",
-            "http": f"{http_host}:{http_port}",
+            "sip": join_address(sip_host, sip_port),
+            "http": join_address(http_host, http_port),
             "database": redact(dsn),
-            "pid": os.getpid(),
         }
         ready(line)
         await stop.wait()
@@ -272,6 +273,11 @@ async def _ledger_writer(dsn: str, settings: Settings, identity: Identity) -> As
         writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
         if not await writer.close(FLUSH_TIMEOUT_S):
             log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
+
+
+def join_address(host: str, port: int) -> str:
+    """host:port as a URI has it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _codecs(trunks: Sequence[Trunk]) -> tuple[str, ...]:

@@ -18,10 +18,31 @@ from typing import Any
 import orjson
 
 from sipua.errors import LocalError
+from sipua.settings import PREFIX, UNPREFIXED
 
 READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 15.0
 TAIL_BYTES = 4000
+
+
+def agent_environment(conf: Path, state: Path, node: str) -> dict[str, str]:
+    """The parent's environment without its settings, and an agent that only loopback can reach, on free ports."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in UNPREFIXED}
+    return kept | {
+        "SIPUA_CONF": str(conf),
+        "SIPUA_STATE_DIR": str(state),
+        "SIPUA_NODE": f"{node}-{os.getpid()}",
+        "SIPUA_SIP__BIND": "127.0.0.1",
+        "SIPUA_SIP__PORT": "0",
+        "SIPUA_RTP__BIND": "127.0.0.1",
+        "SIPUA_RTP__PORT_MIN": "0",
+        "SIPUA_RTP__PORT_MAX": "0",
+        "SIPUA_HTTP__BIND": "127.0.0.1",
+        "SIPUA_HTTP__PORT": "0",
+        "SIPUA_DATABASE__DIR": "",
+        "SIPUA_DATABASE__URL_FILE": "",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 class Child:

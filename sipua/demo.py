@@ -19,11 +19,11 @@ from uuid import UUID
 
 import orjson
 
-from sipua.children import Child
+from sipua.children import Child, agent_environment
 from sipua.control import watch
 from sipua.errors import LocalError, SipuaError
 from sipua.resources import shipped_conf, shipped_speech
-from sipua.settings import PREFIX, UNPREFIXED, Settings
+from sipua.settings import PREFIX, Settings
 from storage.queries import call_rows
 
 QUESTION = "question_en.wav"
@@ -120,29 +120,15 @@ def _own_conf(options: DemoOptions, directory: Path) -> Path:
 
 
 def _environment(options: DemoOptions, settings: Settings, state: Path, conf: Path) -> dict[str, str]:
-    """The parent's environment without its settings (unless told to use them), plus the demo's own ports."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in UNPREFIXED}
+    """An agent of the demo's own, with what it is told to take from the configuration."""
+    env = agent_environment(conf, state, "demo")
     if options.live:
-        kept |= {k: v for k, v in os.environ.items() if k.startswith((PREFIX + "REALTIME__", "OPENAI_"))}
+        env |= {k: v for k, v in os.environ.items() if k.startswith((PREFIX + "REALTIME__", "OPENAI_"))}
     if options.use_database:
         if settings.database_url is None:
             raise LocalError("--database: DATABASE_URL is not set")
-        kept["DATABASE_URL"] = settings.database_url.get_secret_value()
-    return kept | {
-        "SIPUA_CONF": str(conf),
-        "SIPUA_STATE_DIR": str(state),
-        "SIPUA_NODE": f"demo-{os.getpid()}",
-        "SIPUA_SIP__BIND": "127.0.0.1",
-        "SIPUA_SIP__PORT": "0",
-        "SIPUA_RTP__BIND": "127.0.0.1",
-        "SIPUA_RTP__PORT_MIN": "0",
-        "SIPUA_RTP__PORT_MAX": "0",
-        "SIPUA_HTTP__BIND": "127.0.0.1",
-        "SIPUA_HTTP__PORT": "0",
-        "SIPUA_DATABASE__DIR": "",
-        "SIPUA_DATABASE__URL_FILE": "",
-        "PYTHONUNBUFFERED": "1",
-    }
+        env["DATABASE_URL"] = settings.database_url.get_secret_value()
+    return env
 
 
 def _call_arguments(options: DemoOptions, sip: str, recording: Path) -> list[str]:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 import structlog
 
 
-def configure_logging(level: str, format: str) -> None:
-    """Sets up the root logger once per process."""
+def configure_logging(level: str, form: str, identity: Mapping[str, Any] | None = None) -> None:
+    """Sets up the root logger of the process; JSON lines carry ``identity`` (node, worker, instance)."""
+
+    def add_identity(_: Any, __: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        entry.update(identity or {})
+        return entry
+
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -21,7 +28,8 @@ def configure_logging(level: str, format: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor
-    if format == "json":
+    if form == "json":
+        shared.append(add_identity)
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:

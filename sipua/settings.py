@@ -25,6 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sipua.errors import ConfigError
 from sipua.realtime.config import VOICES
@@ -170,8 +171,28 @@ class LogSettings(Section):
     """json = one object a line; console is for people."""
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """All of it. ``node``/``worker`` name this process on its rows, logs and metrics."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what ``load_settings`` read from the file, table by table."""
+        return env_settings, init_settings
 
     node: str = Field(default_factory=socket.gethostname, min_length=1)
     """Name of this machine on its rows, logs and metrics; default: the host name."""
@@ -223,10 +244,11 @@ def load_settings(conf_dir: Path) -> Settings:
     file = conf_dir / "sipua.toml"
     if conf_dir != CONF_DEFAULT and not conf_dir.is_dir():
         raise ConfigError(f"{conf_dir}: there is no such folder; `sipua init {conf_dir}` writes one")
-    outside = {name.lower(): text for name in UNPREFIXED if (text := os.environ.get(name, "").strip())}
-    data = _merged(_file_values(file) if file.exists() else {}, _environment_values() | outside)
+    _check_environment()
+    data: dict[str, Any] = _file_values(file) if file.exists() else {}
+    data |= {name.lower(): text for name in UNPREFIXED if (text := os.environ.get(name, "").strip())}
     try:
-        settings = Settings.model_validate(data)
+        settings = Settings(**data)
     except ValidationError as error:
         raise ConfigError(describe(error, file=file, prefix=PREFIX)) from None
     realtime_url(settings.openai_base_url, "any", setting="environment OPENAI_BASE_URL")
@@ -281,35 +303,14 @@ def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -
     return names
 
 
-def _environment_values() -> dict[str, Any]:
-    """The ``SIPUA_…`` names as the tree that the file would have been. An unknown one is an error."""
+def _check_environment() -> None:
+    """A ``SIPUA_…`` name that means nothing is an error; pydantic-settings would ignore it."""
     known = environment_names()
-    tree: dict[str, Any] = {}
     for name in sorted(os.environ):
-        if not name.upper().startswith(PREFIX) or name == CONF_NAME:
-            continue
-        if name not in known:
+        if name.upper().startswith(PREFIX) and name != CONF_NAME and name not in known:
             table = name.upper().rpartition("__")[0]
             near = [each for each in known if each.rpartition("__")[0] == table] or known
             raise ConfigError(f"environment {name}: unknown name; allowed: {', '.join(near)}")
-        *tables, key = name.removeprefix(PREFIX).lower().split("__")
-        place = tree
-        for table in tables:
-            place = place.setdefault(table, {})
-        place[key] = os.environ[name]
-    return tree
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``above`` wins, table by table."""
-    result = dict(below)
-    for key, value in above.items():
-        under = result.get(key)
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            result[key] = _merged(under, value)
-        else:
-            result[key] = value
-    return result
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -326,6 +327,9 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 def _file_values(file: Path) -> dict[str, Any]:
     data = read_toml(file)
+    for key in data:
+        if key.startswith("_"):  # BaseSettings would take it for an option of its own
+            raise ConfigError(f"{file}: unknown key {key!r}{_siblings([key], PREFIX)}")
     for name in UNPREFIXED:
         if name.lower() in data:
             raise ConfigError(

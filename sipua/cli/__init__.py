@@ -11,7 +11,7 @@ import sys
 import typer
 
 from sipua.cli import bench, call, demo, doctor, emulate, init, migrate, serve, version
-from sipua.cli.common import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
+from sipua.cli.command import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
 from sipua.errors import ConfigError, SipuaError
 
 app = typer.Typer(

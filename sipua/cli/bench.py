@@ -12,7 +12,7 @@ from rich.table import Table
 from rtp.codec import CODECS
 from sipua.bench.figures import machine_line
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
-from sipua.cli.common import Json, print_json, run
+from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
 from sipua.log import configure_logging
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sipua.cli.common import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
 from sipua.softphone import CallOptions, CallResult, place_call
 from sipua.trunk import Trunk, load_trunks

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sipua.cli.common import Conf, Json, conf_dir, print_json, run
+from sipua.cli.command import Conf, Json, conf_dir, print_json, run
 from sipua.demo import DemoOptions, run_demo
 from sipua.settings import load_settings
 

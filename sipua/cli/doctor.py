@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from sipua.checks import Check, run_checks
-from sipua.cli.common import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run
 
 
 def doctor(conf: Conf = None, json: Json = False) -> None:
@@ -18,7 +18,7 @@ def doctor(conf: Conf = None, json: Json = False) -> None:
     async def work(_: asyncio.Event) -> list[Check]:
         return await run_checks(folder)
 
-    checks = run(work)
+    checks = run(work, patience=0)
     if json:
         print_json({"checks": [check.as_dict() for check in checks]})
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sipua.cli.common import Json, print_json, run
+from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
 from sipua.log import configure_logging
 from sipua.realtime.emulator import FAULTS, EmulatorOptions, parse_fault, serve_emulator

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sipua.cli.common import Json, print_json
+from sipua.cli.command import Json, print_json
 from sipua.errors import LocalError
 from sipua.resources import shipped_conf
 

@@ -9,7 +9,7 @@ import typer
 
 import storage.errors as store
 from sipua import app
-from sipua.cli.common import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 from storage.migrate import migrate as apply
@@ -35,7 +35,7 @@ def migrate(
                 raise app.mapped(error) from error
             return {"database": redact(dsn), "applied": list(report.applied)}
 
-    result = run(work)
+    result = run(work, patience=0)
     if json:
         print_json(result)
     elif check:

@@ -7,7 +7,7 @@ import platform
 import typer
 
 from sipua import __version__
-from sipua.cli.common import Json, print_json
+from sipua.cli.command import Json, print_json
 from sipua.pj.library import probe_library
 
 

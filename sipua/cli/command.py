@@ -1,4 +1,4 @@
-"""What the commands share: options, settings, signals, output."""
+"""What a command is made of: its options, the settings, signals, output."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import orjson
 import typer
 import uvloop
 
+from sipua.errors import LocalError
 from sipua.log import configure_logging
 from sipua.settings import CONF_NAME, Settings, load_settings
 
@@ -34,7 +35,7 @@ Conf = Annotated[
 
 
 def wants_json(argv: list[str]) -> bool:
-    """Whether the command line asks for JSON; serve and the emulator always print it."""
+    """Whether the command line asks for JSON, also before it has been parsed."""
     return "--json" in argv
 
 
@@ -56,23 +57,31 @@ def settings_of(conf: Path | None) -> Settings:
     return settings
 
 
-def run(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
-    """Runs ``main(stop)`` on uvloop; SIGTERM and SIGINT set ``stop``, a second one cancels."""
+def run(main: Callable[[asyncio.Event], Awaitable[T]], *, patience: int = 2) -> T:
+    """Runs ``main(stop)`` on uvloop. SIGTERM and SIGINT set ``stop``; what comes after ``patience`` of them cancels.
+
+    0 is for commands that do not look at ``stop``. A cancelled command is a LocalError "stopped", not a traceback.
+    """
 
     async def guarded() -> T:
         stop = asyncio.Event()
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.ensure_future(main(stop))
+        signals = 0
 
         def on_signal() -> None:
-            if stop.is_set():
-                task.cancel()
+            nonlocal signals
+            signals += 1
             stop.set()
+            if signals > patience:
+                task.cancel()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_signal)
-        return await main(stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise LocalError("stopped") from None
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())
