@@ -11,7 +11,11 @@ set -euo pipefail
 shopt -s inherit_errexit
 exec 3>&1 >&2 # stdout is for the result
 
-python=$1
+python=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") # not resolved: a link out of a venv is the venv's python
+ask_python() { "$python" -c "import sys, sysconfig; print($1)"; }
+include=$(ask_python 'sysconfig.get_path("include")')
+suffix=$(ask_python 'sysconfig.get_config_var("EXT_SUFFIX")')
+tag=$(ask_python '"cp%d%d" % sys.version_info[:2]')
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${SIPUA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sipua}/pjsua2
 keyring=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
@@ -22,9 +26,7 @@ die() { say "$*"; exit 1; }
 
 install_packages() {
     local missing=() package as
-    if [ ! -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then
-        packages+=("$("$python" -c 'import sys; print("python%d.%d-dev" % sys.version_info[:2])')")
-    fi
+    [ -e "$include/Python.h" ] || packages+=("$(ask_python '"python%d.%d-dev" % sys.version_info[:2]')")
     for package in "${packages[@]}"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
@@ -87,6 +89,8 @@ compile() {
     tar -xf "$cache/source/$file" --strip-components=1
     cp "$here/config_site.h" pjlib/include/pj/config_site.h
     : >pjmedia/src/pjmedia-audiodev/bdimad_dev.c # removed by Debian, still in the list of objects
+    # 2.17 offers real-time text (m=text) in every call unless each request says otherwise
+    sed -i 's/opt->txt_cnt = 1;/opt->txt_cnt = 0;/' pjsip/src/pjsua-lib/pjsua_call.c
     # the one limit that no function of the library tells
     echo 'PJ_DEF(unsigned) sipua_max_accounts(void) { return PJSUA_MAX_ACC; }' >>pjsip/src/pjsua-lib/pjsua_acc.c
     export CFLAGS='-O2 -fPIC -DNDEBUG -fstack-protector-strong -D_FORTIFY_SOURCE=2'
@@ -101,13 +105,11 @@ compile() {
     cd pjsip-apps/src/swig/python # and here it stays, for pack
     make pjsua2_wrap.cpp
     mapfile -t cxx < <(make --no-print-directory -f helper.mak cflags)
-    g++ "${cxx[@]}" -I"$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')" \
-        -c pjsua2_wrap.cpp -o pjsua2_wrap.o &
+    g++ "${cxx[@]}" -I"$include" -c pjsua2_wrap.cpp -o pjsua2_wrap.o &
     make -C "$OLDPWD" -j"$jobs" lib
     wait $!
     mapfile -t ld < <(make --no-print-directory -f helper.mak ldflags; make --no-print-directory -f helper.mak libs | sed 's/^/-l/')
-    g++ -shared -o "_pjsua2$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')" \
-        pjsua2_wrap.o "${ld[@]}"
+    g++ -shared -o "_pjsua2$suffix" pjsua2_wrap.o "${ld[@]}"
 }
 
 # The distribution is named pjsua2, as upstream's; its version tells source and recipe.
@@ -130,7 +132,7 @@ classifiers = ["Private :: Do Not Upload"]
 ignore-vcs = true
 
 [tool.hatch.build.targets.wheel]
-only-include = ["pjsua2.py", "$(echo _pjsua2.*.so)"]
+only-include = ["pjsua2.py", "_pjsua2$suffix"]
 
 [tool.hatch.build.targets.wheel.hooks.custom]
 path = "hook.py"
@@ -154,7 +156,6 @@ find_source
 # shellcheck disable=SC1091
 recipe=$(cat "$here/build.sh" "$here/config_site.h" /etc/os-release | sha256sum)
 folder=$cache/wheels/${sha256:0:16}-${recipe:0:16}
-tag=$("$python" -c 'import sys; print("cp%d%d" % sys.version_info[:2])')
 wheel=$(find "$folder" -name "*-$tag-linux_$(uname -m).whl" 2>/dev/null || true)
 if [ -z "$wheel" ]; then
     fetch_source
@@ -166,7 +167,7 @@ if [ -z "$wheel" ]; then
     (set -e; cd "$work"; compile; pack "$work/dist") >"$cache/build.log" 2>&1
     failed=$?
     set -e
-    [ $failed = 0 ] || { tail -n 20 "$cache/build.log"; die "the build failed"; }
+    [ $failed = 0 ] || { grep -E 'error: |\*\*\*|^pjsua2: ' "$cache/build.log" | head -n 8; die "the build failed: $cache/build.log"; }
     mkdir -p "$folder"
     mv "$work"/dist/*.whl "$folder"
     wheel=$(find "$folder" -name "*-$tag-linux_$(uname -m).whl")

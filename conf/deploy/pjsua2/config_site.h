@@ -12,6 +12,7 @@
 #define PJSIP_MAX_PKT_LEN           8000    /* carriers' INVITEs with Identity (STIR/SHAKEN) pass the default of 4000 */
 #define PJSIP_UDP_SO_RCVBUF_SIZE    1048576 /* a burst of calls waits in the socket; the kernel caps it at rmem_max */
 #define PJSIP_UDP_SO_SNDBUF_SIZE    262144
+#define PJ_IOQUEUE_MAX_HANDLES      1024    /* sockets of the signalling: 64 otherwise, and each TLS peer takes one */
 
 #define PJ_HAS_IPV6                 1
 #define PJMEDIA_HAS_VIDEO           0
