@@ -90,6 +90,7 @@ class InboundCall:
         self._services = services
         self._events: asyncio.Queue[LegEvent] = asyncio.Queue()  # a leg has a handful of events in its life
         self._leg_ended: Ending | None = None  # what the SIP layer said when the leg was gone
+        self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
         self._direction = "sendrecv"  # ours, as last negotiated
         self._stop: Ending | None = None
         self._task: asyncio.Task[None] | None = None
@@ -155,10 +156,18 @@ class InboundCall:
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
             )
-            async with asyncio.TaskGroup() as group:
+            async with self._leg(), asyncio.TaskGroup() as group:
                 group.create_task(self._watch_media(), name="media")
                 group.create_task(self._end_after(self._invite.grant.trunk.max_call_s), name="limit")
                 await self._converse(session, conversation)
+
+    @contextlib.asynccontextmanager
+    async def _leg(self) -> AsyncIterator[None]:
+        """The answered leg: its BYE does not wait until the voice session has closed, which can take seconds."""
+        try:
+            yield
+        finally:
+            await self._hang_up(0)
 
     @contextlib.asynccontextmanager
     async def _voice_session(self, format: AudioFormat, bridge: Bridge) -> AsyncIterator[VoiceSession]:
@@ -174,7 +183,7 @@ class InboundCall:
                 session = await services.backend.open(services.session_config(format), on_audio=to_phone)
         except TimeoutError:
             raise RealtimeUnreachable(
-                f"the voice service was not ready within {services.open_timeout_s:g} s"
+                f"{services.backend.name}: the voice session was not ready within {services.open_timeout_s:g} s"
             ) from None
         model = str(session.echoed.get("model") or session.config.model)
         self.record.session_opened(
@@ -246,7 +255,7 @@ class InboundCall:
 
     def _on_leg_event(self, event: LegEvent) -> None:
         match event:
-            case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
+            case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase) if not self._hung_up:
                 answered = self.state.answered
                 self._leg_ended = ending_of_disconnect(answered=answered, code=code, phrase=phrase)
             case MediaChanged(media=media) if media is not None:
@@ -255,6 +264,11 @@ class InboundCall:
                 self._follow_hold()
             case _:
                 pass
+
+    def _catch_up(self) -> None:
+        """What has been reported but not read yet."""
+        while self._leg_ended is None and not self._events.empty():
+            self._on_leg_event(self._events.get_nowait())
 
     def _follow_hold(self) -> None:
         if self._direction == "sendrecv" and self.state.phase is Phase.HELD:
@@ -286,8 +300,7 @@ class InboundCall:
         A caller's CANCEL or BYE can cross what we were about to do with the leg: then our error is its
         consequence, and the leg's end is still in the queue.
         """
-        while self._leg_ended is None and not self._events.empty():
-            self._on_leg_event(self._events.get_nowait())
+        self._catch_up()
         if self._leg_ended is not None:
             return self._leg_ended
         for reason in reasons:
@@ -312,12 +325,7 @@ class InboundCall:
         """Hangs up, closes the media and the row; bounded."""
         services = self._services
         answered = self.state.answered
-        if self._leg_ended is None:
-            headers = (RETRY_AFTER,) if not answered and ending.sip_code == 503 else ()
-            code = 0 if answered else (ending.sip_code or 500)
-            with contextlib.suppress(TimeoutError, SipuaError):
-                async with asyncio.timeout(HANG_UP_TIMEOUT_S):
-                    await services.legs.hang_up(self.key, code, headers=headers)
+        await self._hang_up(0 if answered else (ending.sip_code or 500))
         counters = self._media.counters()
         self._media.close()
         self._move(Phase.ENDED)
@@ -326,6 +334,17 @@ class InboundCall:
         self._count(counters)
         trunk = self._invite.grant.trunk.name
         services.metrics.calls.labels("inbound", trunk, ending.status.value, ending.reason).inc()
+
+    async def _hang_up(self, code: int) -> None:
+        """Final response or BYE, once and unless the leg is gone; bounded."""
+        self._catch_up()
+        if self._hung_up or self._leg_ended is not None:
+            return
+        self._hung_up = True
+        headers = (RETRY_AFTER,) if code == 503 else ()
+        with contextlib.suppress(TimeoutError, SipuaError):
+            async with asyncio.timeout(HANG_UP_TIMEOUT_S):
+                await self._services.legs.hang_up(self.key, code, headers=headers)
 
     def _count(self, counters: Mapping[str, float]) -> None:
         metrics = self._services.metrics

@@ -287,6 +287,7 @@ class SipEndpoint:
         self._account = AccountDirector(self._on_invite)
         account = pj.AccountConfig()
         account.idUri = f"sip:{config.contact_user}@{address[0]}:{address[1]}"
+        account.natConfig.sipOutboundUse = 0  # no ";ob" in the Contact: nothing is registered
         account.mediaConfig.useLoopMedTp = True  # third-party media: no RTP socket of pjsua's
         account.mediaConfig.enableLoopback = False
         account.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED

@@ -13,6 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from rtp.g711 import Pcm
+
 READY_TIMEOUT_S = 40.0
 END_TIMEOUT_S = 20.0
 UNWANTED = ("Traceback", "failed by a bug", "callback ", "Task was destroyed", "was never awaited")
@@ -26,6 +30,26 @@ def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 def arguments_of(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "sipua", *command]
+
+
+def similarity(heard: Pcm, said: Pcm) -> float:
+    """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``."""
+    a, b = heard.astype(np.float64), said.astype(np.float64)
+    if a.size < b.size:
+        return 0.0
+    size = 1 << (a.size + b.size).bit_length()
+    product = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
+    sums = np.concatenate([[0.0], np.cumsum(a**2)])
+    energy = sums[b.size :] - sums[: -b.size]  # of ``heard`` under ``said`` at every place
+    return float(np.max(np.abs(product[: energy.size]) / np.sqrt(np.maximum(energy, 1.0) * np.sum(b**2))))
+
+
+def run(command: Sequence[str], timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        arguments_of(command), env=clean_environment({}), capture_output=True, text=True, timeout=timeout_s,
+        check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 class Process:

@@ -92,10 +92,14 @@ def start_sipp(
     source: str = "127.0.0.1",
     duration_ms: int = 1000,
     calls: int = 1,
+    code: int = 0,
     flags: tuple[str, ...] = (),
     **keys: Any,
 ) -> Sipp:
-    """Starts a scenario against ``target`` (host:port). ``keys`` fill its [words]; defaults: a plain PCMU offer."""
+    """Starts a scenario against ``target`` (host:port), or one that waits for a call ("").
+
+    ``keys`` fill its [words]; the defaults make a plain PCMU offer or answer.
+    """
     call_id = f"{scenario}-{uuid4().hex[:12]}"
     folder = folder / call_id
     folder.mkdir(parents=True)
@@ -104,8 +108,13 @@ def start_sipp(
     for number in ("2", "3"):
         for name in ("formats", "rtp_ip", "direction"):
             words.setdefault(name + number, words[name])
+    text = (SCENARIOS / f"{scenario}.xml").read_text().replace("CODE", str(code))  # no keyword works there
+    if "101" not in words["formats"].split():
+        text = re.sub(r"^ *a=(rtpmap|fmtp):101 .*\n", "", text, flags=re.M)
+    (folder / "scenario.xml").write_text(text)
     command = [
-        "sipp", target, "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", source, "-s", "agent", "-nostdin",
+        "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source, "-s", "agent",
+        "-nostdin",
         "-m", str(calls), "-l", "1", "-d", str(duration_ms), "-cid_str", f"{call_id}-%u@peers",
         "-timeout", str(TIMEOUT_S), "-timeout_error", "-nd",
         "-trace_msg", "-message_file", str(folder / "messages.log"),

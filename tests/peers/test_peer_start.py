@@ -1,0 +1,66 @@
+"""`sipua serve` that cannot start: one clear line, an exit code, nothing left behind."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.peers.agent import KEY, TRUNKS, write_conf
+from tests.peers.processes import arguments_of, clean_environment
+
+pytestmark = pytest.mark.peer
+
+
+def serve(folder: Path, env: Mapping[str, str], **trunks: str) -> subprocess.CompletedProcess[str]:
+    conf = write_conf(folder / "conf", trunks or TRUNKS)
+    settings = {
+        "SIPUA_CONF": str(conf), "SIPUA_STATE_DIR": str(folder / "state"), "SIPUA_SIP__PORT": "0",
+        "SIPUA_HTTP__PORT": "0", "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+    }  # fmt: skip
+    return subprocess.run(
+        arguments_of(["serve"]), env=clean_environment(settings | dict(env)), capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_the_database_is_down(tmp_path: Path) -> None:
+    result = serve(tmp_path, {"DATABASE_URL": "postgresql://sipua:secret@127.0.0.1:9/calls"})
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "127.0.0.1:9" in result.stderr
+    assert "secret" not in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "state" / "control.sock").exists()
+
+
+def test_the_sip_port_is_in_use(tmp_path: Path, database: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        result = serve(tmp_path, {"DATABASE_URL": database, "SIPUA_SIP__PORT": str(port)})
+    assert result.returncode == 1
+    assert f"udp 127.0.0.1:{port}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_http_port_is_in_use(tmp_path: Path, database: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        result = serve(tmp_path, {"DATABASE_URL": database, "SIPUA_HTTP__PORT": str(port)})
+    assert result.returncode == 1
+    assert f"tcp 127.0.0.1:{port}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_codec_that_does_not_exist(tmp_path: Path, database: str) -> None:
+    result = serve(tmp_path, {"DATABASE_URL": database}, odd='["127.0.0.1/32"]\ncodecs = ["OPUS"]')
+    assert result.returncode == 78
+    assert "odd.toml" in result.stderr
+    assert "OPUS" in result.stderr
+    assert "PCMU" in result.stderr
