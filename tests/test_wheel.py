@@ -38,11 +38,23 @@ def test_the_wheel_runs_the_demo_twice_in_an_empty_environment(tmp_path: Path) -
     where = run(python, "-c", "import sipua, rtp, storage; print(sipua.__file__)", cwd=home, env=env)
     assert str(ROOT) + "/" not in where
     run(sipua, "init", str(home / "conf"), cwd=home, env=env)
-    assert (home / "conf" / "sipua.toml").read_text("utf-8") == (ROOT / "conf" / "sipua.toml").read_text("utf-8")
+    assert (home / "conf" / "sipua.toml").read_text("utf-8") == (ROOT / "conf" / "sipua.toml").read_text(
+        "utf-8"
+    )
     assert (home / "conf" / "trunks" / "loopback.toml").exists()
     for _ in range(2):
         document = json.loads(
-            run(sipua, "demo", "--dir", str(home / "demo"), "--conf", str(home / "conf"), "--json", cwd=home, env=env)
+            run(
+                sipua,
+                "demo",
+                "--dir",
+                str(home / "demo"),
+                "--conf",
+                str(home / "conf"),
+                "--json",
+                cwd=home,
+                env=env,
+            )
         )
         assert document["status"] == "completed"
         assert Path(document["recording"]).is_relative_to(home)

@@ -1,4 +1,4 @@
-"""The command line. Each command is one module; this one puts them together and maps errors to exit codes.
+"""The command line. Each command is one module, imported when it is asked for; errors are mapped to exit codes here.
 
 0 done; 1 something failed; 2 wrong usage; 78 (EX_CONFIG) a configuration fault. With ``--json`` stdout holds JSON
 only; everything for people goes to stderr.
@@ -7,30 +7,52 @@ only; everything for people goes to stderr.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-from sipua.cli import bench, call, demo, doctor, emulate, init, migrate, serve, version
 from sipua.cli.command import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
 from sipua.errors import ConfigError, SipuaError
 
+# A command is the function, or the Typer of subcommands, of the module of the same name.
+COMMANDS = ("serve", "demo", "init", "call", "migrate", "doctor", "emulate", "bench", "version")
+
+
+class Commands(TyperGroup):
+    """Imports one command, not all: the whole costs a second, `sipua version` a fraction of it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"sipua.cli.{cmd_name}")
+        subcommands = getattr(module, "app", None)
+        if isinstance(subcommands, typer.Typer):
+            return get_command(subcommands)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return get_command(single)
+
+
 app = typer.Typer(
     name="sipua",
+    cls=Commands,
     help="A SIP user agent that answers phone calls with a voice model and keeps every call in PostgreSQL.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("call")(call.call)
-app.command("migrate")(migrate.migrate)
-app.command("doctor")(doctor.doctor)
-app.command("version")(version.version)
-app.add_typer(emulate.app, name="emulate")
-app.add_typer(bench.app, name="bench")
+
+
+@app.callback()
+def sipua() -> None:
+    """A SIP user agent that answers phone calls with a voice model and keeps every call in PostgreSQL."""
 
 
 def main() -> None:

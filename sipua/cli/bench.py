@@ -27,7 +27,12 @@ FLOORS = {
     "websocket": "floor: WebSocket on loopback, within the bench",
 }
 
-app = typer.Typer(help="Measurements: ratios and times in one run.", no_args_is_help=True)
+app = typer.Typer(
+    help="Measurements: ratios and times in one run.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

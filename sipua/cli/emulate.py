@@ -13,7 +13,12 @@ from sipua.errors import ConfigError
 from sipua.log import configure_logging
 from sipua.realtime.emulator import FAULTS, EmulatorOptions, parse_fault, serve_emulator
 
-app = typer.Typer(help="Servers that stand in for services.", no_args_is_help=True)
+app = typer.Typer(
+    help="Servers that stand in for services.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
