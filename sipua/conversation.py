@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig, SipuaError
 from sipua.ports import Moment
 from sipua.realtime import events as ev
-from sipua.realtime.severity import Severity
+from sipua.realtime.severity import Severity, is_expected
 from sipua.transcript import Segment, TranscriptOrder
 
 
@@ -260,7 +260,7 @@ class Conversation:
         error = _fatal(event.severity, event.code, text)
         if error is not None:
             return [EndCall(error)]
-        return [] if event.severity is Severity.BENIGN else [Fault("service_error", text)]
+        return [] if is_expected(event.code, event.message) else [Fault("service_error", text)]
 
     def _odd_event(self, event: ev.ProtocolFault | ev.UnknownEvent) -> list[Action]:
         if isinstance(event, ev.UnknownEvent):

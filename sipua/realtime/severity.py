@@ -48,6 +48,15 @@ ALREADY_SHORTER = (
 )
 
 
+def is_expected(code: str | None, message: str = "") -> bool:
+    """Whether this is one of the known races; an unknown error is BENIGN too, but somebody should read it."""
+    if code is not None and (
+        SEVERITY_BY_CODE.get(code) is Severity.BENIGN or code.startswith(BENIGN_PREFIXES)
+    ):
+        return True
+    return ALREADY_SHORTER in message
+
+
 def severity_of(
     code: str | None, kind: str = "", message: str = "", *, about_update: bool = False
 ) -> Severity:

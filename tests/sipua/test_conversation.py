@@ -374,6 +374,11 @@ def test_a_refusal_for_good_ends_the_call(code: str) -> None:
     ("event", "expected"),
     [
         (error("response_cancel_not_active", Severity.BENIGN), []),
+        (error(None, Severity.BENIGN, "Audio content of 900ms is already shorter than 1000ms"), []),
+        (
+            error("a_code_of_next_year", Severity.BENIGN, "what"),
+            [Fault("service_error", "a_code_of_next_year: what")],
+        ),
         (
             error("rate_limit_exceeded", Severity.RETRY_ONCE, "slow down"),
             [Fault("service_error", "rate_limit_exceeded: slow down")],
