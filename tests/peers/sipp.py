@@ -103,7 +103,7 @@ def start_sipp(
     call_id = f"{scenario}-{uuid4().hex[:12]}"
     folder = folder / call_id
     folder.mkdir(parents=True)
-    words = {"caller": "+250788123456", "rtp_port": 9, "formats": "0 8 101", "rtp_ip": source}
+    words: dict[str, Any] = {"caller": "+250788123456", "rtp_port": 9, "formats": "0 8 101", "rtp_ip": source}
     words |= {"direction": "sendrecv", **keys}
     for number in ("2", "3"):
         for name in ("formats", "rtp_ip", "direction"):
