@@ -2,9 +2,10 @@
 
 RFC 3261 section 21 says what the codes mean, 8.1.3.2 that an unknown code is the x00 of its class; who moves on is
 our policy. Codes that speak about the callee (busy, unknown number, declined) are never asked again elsewhere: the
-callee's telephone would ring once per gateway; nor is a 408 or 480 after it has rung:
-nobody answered. Codes and faults that speak about the target or the trunk move on and are counted by its breaker; those about our account there (401, 403 with credentials, a suspended account)
-open it for the whole trunk and alert. After early media or an answer nothing is re-routed.
+callee's telephone would ring once per gateway; nor is a 408 or 480 after it has rung: nobody answered. Codes and
+faults that speak about the target or the trunk move on and are counted by its circuit breaker; those about our
+account there (401, 403 with credentials, a suspended account) open it for the whole trunk and alert. After early media
+or an answer nothing is re-routed.
 """
 
 from __future__ import annotations

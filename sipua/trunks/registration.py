@@ -1,4 +1,4 @@
-"""Registration of one account as a state machine: when to send REGISTER, and what an answer means (RFC 3261 section 10).
+"""Registration of one account as a state machine: when to send REGISTER, and what an answer means (RFC 3261, 10).
 
 No I/O and no clock. pjsua sends the request (and answers challenges and stale nonces); what it lacks is here: a
 back-off that never gives up (RFC 5626 section 4.5: exponential, capped, 50 to 100 % jitter), Retry-After, an operator's
@@ -36,16 +36,7 @@ class Phase(StrEnum):
 
 FOLLOWERS: dict[Phase, frozenset[Phase]] = {
     Phase.STOPPED: frozenset({Phase.REGISTERING}),
-    Phase.REGISTERING: frozenset(
-        {
-            Phase.REGISTERING,
-            Phase.REGISTERED,
-            Phase.WAITING,
-            Phase.REFUSED,
-            Phase.UNREGISTERING,
-            Phase.STOPPED,
-        }
-    ),
+    Phase.REGISTERING: frozenset({Phase.REGISTERING, Phase.REGISTERED, Phase.WAITING, Phase.REFUSED}),
     Phase.REGISTERED: frozenset({Phase.REGISTERING, Phase.UNREGISTERING, Phase.STOPPED}),
     Phase.WAITING: frozenset({Phase.REGISTERING, Phase.UNREGISTERING, Phase.STOPPED}),
     Phase.REFUSED: frozenset({Phase.REGISTERING, Phase.STOPPED}),
@@ -116,6 +107,7 @@ class Registration:
         self._act_at = float("inf")
         self._why = "not started"
         self._too_brief = 0
+        self._alerted = False
         self._draining = False
         self._again = False  # our address changed while a REGISTER was under way
         self._actions: list[Action] = []
@@ -175,11 +167,11 @@ class Registration:
 
     def tick(self, now: float) -> tuple[Action, ...]:
         """At ``next_at`` or later; too early does nothing."""
-        if self.phase in (Phase.REGISTERING, Phase.UNREGISTERING):
-            return self.failed(now, "no answer") if now >= self._act_at else self._done(now)
+        if now >= self._act_at and self.phase in (Phase.REGISTERING, Phase.UNREGISTERING):
+            return self.failed(now, "no answer")
         if now >= self._act_at:
             self._register(now, "refresh" if self.phase is Phase.REGISTERED else "retry")
-        elif self._bound_until <= now and self._bound_until != float("-inf"):  # expired while backing off
+        elif float("-inf") < self._bound_until <= now:
             self._bound_until = float("-inf")
             self._to(now, self.phase, f"binding expired: {self._why}")
         return self._done(now)
@@ -192,6 +184,7 @@ class Registration:
         granted = self._expires_s if expires_s is None else expires_s
         if 200 <= code < 300 and granted > 0:
             self.failures = self._too_brief = 0
+            self._alerted = False
             self._bound_until = now + granted
             self._act_at = now + granted * self._rng.uniform(*REFRESH_AT)
             self._to(now, Phase.REGISTERED, f"granted {granted} s")
@@ -205,9 +198,9 @@ class Registration:
             self._register(now, f"423, at least {min_expires_s} s")
         elif code in REFUSALS:
             self._bound_until = float("-inf")
-            if self.failures == 0 or self._why not in REFUSALS.values():
+            if not self._alerted:
                 self._actions.append(Alert(REFUSALS[code], code))
-            self.failures += 1
+            self._alerted = True
             wait_s = self.rules.refused_retry_s * self._jitter()
             self._act_at = now + max(wait_s, self._spread(retry_after_s))
             self._to(now, Phase.REFUSED, REFUSALS[code])

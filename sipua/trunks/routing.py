@@ -113,7 +113,7 @@ class Router:
     capacity: Capacity
 
     def route(self, to: str, caller: str, now: float, rng: random.Random, *, only: str = "") -> Route:
-        """Targets for a call to ``to`` from ``caller`` ("" is each trunk's own), on the trunk ``only`` if it is named."""
+        """Targets for a call to ``to`` from ``caller`` ("": each trunk's own), on the trunk ``only`` if named."""
         rejected: list[Rejected] = []
         usable: list[tuple[TrunkRoute, Dialled]] = []
         reading = ""

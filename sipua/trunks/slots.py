@@ -16,29 +16,40 @@ class Slots:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._until: dict[str, float] = {}  # leg → when its slot is free; infinity while it lives
+        self._since: dict[str, float] = {}
+        self._until: dict[str, float] = {}  # of abandoned legs: when the slot is free at the latest
+        self._unheard: set[str] = set()  # abandoned before any response: pjsua's report frees nothing
 
     def in_use(self, now: float) -> int:
         """Living legs and abandoned ones."""
-        self._until = {leg: until for leg, until in self._until.items() if now < until}
-        return len(self._until)
+        for leg in [leg for leg, until in self._until.items() if now >= until]:
+            self._forget(leg)
+        return len(self._since)
 
     def take(self, leg: str, now: float) -> bool:
         """A slot for a new leg, in or out; False if only the headroom is left."""
         if self.in_use(now) >= self.limit - HEADROOM:
             return False
-        self._until[leg] = float("inf")
+        self._since[leg] = now
         return True
 
-    def abandoned(self, leg: str, now: float) -> None:
-        """We gave up an INVITE without a final response: taken until Timer B at the latest."""
-        if leg in self._until:
-            self._until[leg] = min(self._until[leg], now + TIMER_B_S)
+    def abandoned(self, leg: str, now: float, *, was_heard: bool) -> None:
+        """We gave up an INVITE. ``was_heard``: CANCEL went out and its transaction bounds the wait; else Timer B."""
+        if leg in self._since:
+            self._until[leg] = (now if was_heard else self._since[leg]) + TIMER_B_S
+            if not was_heard:
+                self._unheard.add(leg)
 
-    def free(self, leg: str) -> None:
-        """The leg had its final response or its BYE. Do not call it for a leg that never got any response."""
+    def disconnected(self, leg: str) -> None:
+        """pjsua says that the leg is gone, which frees its slot unless it was given up before any response."""
+        if leg not in self._unheard:
+            self._forget(leg)
+
+    def next_free_at(self) -> float | None:
+        """When an abandoned leg gives its slot back at the latest; for Retry-After."""
+        return min(self._until.values(), default=None)
+
+    def _forget(self, leg: str) -> None:
+        self._since.pop(leg, None)
         self._until.pop(leg, None)
-
-    def next_free_at(self, now: float) -> float | None:
-        """When the first abandoned leg gives its slot back; for Retry-After."""
-        return min((until for until in self._until.values() if now < until < float("inf")), default=None)
+        self._unheard.discard(leg)

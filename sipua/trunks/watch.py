@@ -13,6 +13,7 @@ clock.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -110,18 +111,17 @@ class History:
     """The changes of all keys since the last drain; ``dropped`` counts what came too fast for the reader."""
 
     def __init__(self) -> None:
-        self._changes: list[HealthChange] = []
+        self._changes: deque[HealthChange] = deque(maxlen=HISTORY_LIMIT)
         self.dropped = 0
 
     def add(self, change: HealthChange) -> None:
-        if len(self._changes) >= HISTORY_LIMIT:
-            del self._changes[0]
-            self.dropped += 1
+        self.dropped += len(self._changes) == HISTORY_LIMIT
         self._changes.append(change)
 
     def drain(self) -> tuple[HealthChange, ...]:
         """Oldest first."""
-        changes, self._changes = tuple(self._changes), []
+        changes = tuple(self._changes)
+        self._changes.clear()
         return changes
 
 
@@ -240,9 +240,11 @@ class Watch:
         return ours
 
     def registration(self, now: float, why: str) -> None:
-        if why != self.unregistered:
-            self._note(now, "registration", self.unregistered or "registered", why or "registered", why)
-            self.unregistered = why
+        """``why`` is "" while the trunk is registered; only the step between the two is history."""
+        if bool(why) != bool(self.unregistered):
+            states = "registered", "not registered"
+            self._note(now, "registration", states[not why], states[bool(why)], why)
+        self.unregistered = why
 
     def next_event_at(self, now: float) -> float | None:
         """When something changes or is to be done without an event from outside."""
