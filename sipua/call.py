@@ -90,6 +90,7 @@ class InboundCall:
         self._services = services
         self._events: asyncio.Queue[LegEvent] = asyncio.Queue()  # a leg has a handful of events in its life
         self._leg_ended: Ending | None = None  # what the SIP layer said when the leg was gone
+        self._is_accepted = False  # the 200 has gone out; the coroutine may hear of it after a quick BYE
         self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
         self._direction = "sendrecv"  # ours, as last negotiated
         self._stop: Ending | None = None
@@ -256,8 +257,10 @@ class InboundCall:
     def _on_leg_event(self, event: LegEvent) -> None:
         match event:
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase) if not self._hung_up:
-                answered = self.state.answered
+                answered = self.state.answered or self._is_accepted
                 self._leg_ended = ending_of_disconnect(answered=answered, code=code, phrase=phrase)
+            case LegChanged(state=LegState.CONNECTING | LegState.CONFIRMED):
+                self._is_accepted = True
             case MediaChanged(media=media) if media is not None:
                 self._media.configure(media)
                 self._direction = media.direction

@@ -38,7 +38,7 @@ def test_headers_that_are_no_text(agent: Agent) -> None:
         wire.send(wire.request("INVITE"))
         wire.hang_up(wire.receive("200"))
     call = agent.closed_call(wire.call_id)
-    assert (call["status"], call["from_e164"]) == ("completed", None)
+    assert (call["status"], call["outcome"], call["from_e164"]) == ("completed", "caller_hangup", None)
     assert call["sip_session_id"].startswith(wire.call_id + "\ufffd")
 
 
@@ -51,7 +51,8 @@ def test_an_invite_that_is_repeated_without_end(agent: Agent) -> None:
         for _ in range(300):
             wire.send(wire.request("INVITE"))
         wire.hang_up(answer)
-    assert agent.closed_call(wire.call_id)["status"] == "completed"
+    call = agent.closed_call(wire.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup"), agent.stderr
 
 
 def test_garbage_on_the_rtp_port(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
