@@ -71,16 +71,14 @@ find_source() {
     sha256=${sha256#SHA256:}
 }
 
-# Downloads it unless it is there, checks it, removes those of other versions.
+# Downloads it unless it is there, and checks it either way.
 fetch_source() {
-    mkdir -p "$cache/source"
     if ! sha256sum --status -c <<<"$sha256  $cache/source/$file" 2>/dev/null; then
         say "downloading $file"
         rm -f "$cache/source/$file"
         apt_own /usr/lib/apt/apt-helper -qq download-file "$url" "$cache/source/$file" "SHA256:$sha256"
         sha256sum --status -c <<<"$sha256  $cache/source/$file" || die "$file is not what the signed index says"
     fi
-    find "$cache/source" -type f ! -name "$file" -delete
 }
 
 compile() {
@@ -149,7 +147,7 @@ PYTHON
 }
 
 install_packages
-mkdir -p "$cache"
+mkdir -p "$cache/source" "$cache/wheels"
 exec 9>"$cache/lock"
 flock 9 # two makes at once: the second one finds the first one's wheel
 find_source
@@ -173,6 +171,8 @@ if [ -z "$wheel" ]; then
     wheel=$(find "$folder" -name "*-$tag-linux_$(uname -m).whl")
     say "built in $((SECONDS - started)) s"
 fi
+# what belongs to another version of the source or of the recipe
+find "$cache/source" -type f ! -name "$file" -delete
 find "$cache/wheels" -mindepth 1 -maxdepth 1 ! -path "$folder" -exec rm -rf {} +
 say "Debian's ${file%.orig-*}: $(basename "$wheel")"
 echo "$wheel" >&3

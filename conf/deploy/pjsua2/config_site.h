@@ -13,6 +13,8 @@
 #define PJSIP_UDP_SO_RCVBUF_SIZE    1048576 /* a burst of calls waits in the socket; the kernel caps it at rmem_max */
 #define PJSIP_UDP_SO_SNDBUF_SIZE    262144
 #define PJ_IOQUEUE_MAX_HANDLES      1024    /* sockets of the signalling: 64 otherwise, and each TLS peer takes one */
+/* 1.0 to 1.2 otherwise; the same for every transport that does not say more */
+#define PJSIP_SSL_DEFAULT_PROTO     (PJ_SSL_SOCK_PROTO_TLS1_2 | PJ_SSL_SOCK_PROTO_TLS1_3)
 
 #define PJ_HAS_IPV6                 1
 #define PJMEDIA_HAS_VIDEO           0
