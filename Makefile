@@ -2,6 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
