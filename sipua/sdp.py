@@ -191,10 +191,19 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
     pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event else [])
     family = "IP6" if ":" in address else "IP4"
     shaped: list[str] = []
+    before, is_audio = True, False  # the first m=audio line has not come; we are below it
     for line in lines:
+        if line.startswith("m="):
+            if is_audio:
+                shaped.append(f"a=ptime:{ptime_ms}")
+            is_audio = before and line.startswith("m=audio")
+            before = before and not is_audio
+        if not before and not is_audio:
+            shaped.append(line)  # a stream that pjsua has refused
+            continue
         if event is not None:
             line = _renumbered(line, event.payload_type, TELEPHONE_EVENT_PT)
-        if line.startswith("m=audio"):
+        if is_audio and line.startswith("m="):
             shaped.append(f"m=audio {port} {line.split()[2]} {' '.join(map(str, pts))}")
         elif line.startswith("c="):
             shaped.append(f"c=IN {family} {address}")
@@ -203,11 +212,12 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
             shaped.append(" ".join([*owner[:4], family, address]))
         elif line.startswith("s="):
             shaped.append("s=-")
-        elif line.startswith(_PJSUA_ONLY) or _drops_format(line, pts) or line.startswith("a=ptime:"):
+        elif line.startswith((*_PJSUA_ONLY, "a=ptime:")) or _drops_format(line, pts):
             continue
         else:
             shaped.append(line)
-    shaped.append(f"a=ptime:{ptime_ms}")
+    if is_audio:
+        shaped.append(f"a=ptime:{ptime_ms}")
     return "\r\n".join(shaped) + "\r\n"
 
 

@@ -139,6 +139,18 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         )
 
     @guarded
+    def onCallTransferRequest(self, prm: Any) -> None:  # noqa: N802
+        """REFER: pjsua's default is to accept it and to dial whatever it names."""
+        log.warning("call=%s < REFER declined", self.key)
+        prm.statusCode = 603
+
+    @guarded
+    def onCallReplaceRequest(self, prm: Any) -> None:  # noqa: N802
+        """INVITE with Replaces: pjsua's default is to accept it, past the trunk's ACL, and without a Call crashes."""
+        log.warning("call=%s < INVITE with Replaces declined", self.key)
+        prm.statusCode = 603
+
+    @guarded
     def onCallMediaState(self, prm: Any) -> None:  # noqa: N802
         media = self._describe()
         if media is not None and media.codec:
@@ -172,6 +184,11 @@ class AccountDirector(pj.Account):  # type: ignore[misc]
     def __init__(self, on_invite: Callable[[int, tuple[str, int], str], None]) -> None:
         super().__init__()
         self._on_invite = on_invite
+
+    @guarded
+    def onIncomingSubscribe(self, prm: Any) -> None:  # noqa: N802
+        """SUBSCRIBE: pjsua would accept it from anybody and send NOTIFYs wherever its Contact points."""
+        prm.code = 403
 
     @guarded
     def onIncomingCall(self, prm: Any) -> None:  # noqa: N802

@@ -166,3 +166,13 @@ def test_a_call_that_begins_on_hold(agent: Agent, sipp: StartSipp, phone: Phone)
     caller.wait()
     call = agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+
+
+def test_a_reinvite_without_an_offer(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    """What we offer is the codec in use alone."""
+    caller = sipp(agent.sip, "reinvite_late", rtp_port=phone.port).wait()
+    assert "RTP/AVP 0 101\n" in caller.received("200")[1].body
+    call = agent.closed_call(caller.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+    assert phone.longest_silence_s() < 0.5
+    assert phone.payload_types() == [0]

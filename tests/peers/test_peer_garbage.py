@@ -55,6 +55,63 @@ def test_an_invite_that_is_repeated_without_end(agent: Agent) -> None:
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup"), agent.stderr
 
 
+def test_nobody_makes_the_agent_call_somebody(agent: Agent) -> None:
+    """REFER, which pjsua would accept by itself and dial: refused, and the call goes on."""
+    with Wire(agent) as wire, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.settimeout(1.0)
+        wire.send(wire.request("INVITE"))
+        tag = wire.acknowledge(wire.receive("200"))
+        refer = wire.request("REFER", tag=tag).replace(b"CSeq: 1", b"CSeq: 2")
+        to = f"Refer-To: <sip:+881600000000@127.0.0.1:{target.getsockname()[1]}>\r\n"
+        wire.send(refer.replace(b"Max-Forwards", to.encode() + b"Max-Forwards"))
+        wire.receive("603", "REFER")
+        with pytest.raises(TimeoutError):
+            target.recv(4096)
+        wire.end(tag)
+    call = agent.closed_call(wire.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+
+
+def test_nobody_takes_over_a_call(agent: Agent) -> None:
+    """INVITE with Replaces: it would pass by the trunk's ACL and take the conversation."""
+    with Wire(agent) as wire, Wire(agent, mark=b"-thief") as thief:
+        wire.send(wire.request("INVITE"))
+        answer = wire.receive("200")
+        tag = wire.acknowledge(answer)
+        replaces = f"Replaces: {wire.call_id};to-tag={tag.partition('=')[2]};from-tag=wire\r\n"
+        thief.send(thief.request("INVITE").replace(b"Max-Forwards", replaces.encode() + b"Max-Forwards"))
+        refused = thief.receive("[3-6]..")
+        thief.acknowledge(refused)
+        wire.end(tag)
+    call = agent.closed_call(wire.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+
+
+def test_streams_that_nobody_asked_for(agent: Agent) -> None:
+    """Video, text and a second audio stream beside the call's own are answered with port 0 (RFC 3264 section 6)."""
+    more = (
+        "m=video 5000 RTP/AVP 96\na=rtpmap:96 H264/90000\na=ptime:40\n"
+        "m=audio 5002 RTP/AVP 8\nm=text 5004 RTP/AVP 98\na=rtpmap:98 t140/1000\n"
+    )
+    with Wire(agent) as wire:
+        wire.send(wire.request("INVITE", more_sdp=more))
+        answer = wire.receive("200")
+        wire.hang_up(answer)
+    streams = re.findall(r"^m=(\w+) (\d+)", answer.decode(), re.M)
+    assert [kind for kind, _ in streams] == ["audio", "video", "audio", "text"]
+    assert [port == "0" for _, port in streams] == [False, True, True, True]
+    assert answer.count(b"a=ptime:20") == 1
+    assert agent.closed_call(wire.call_id)["status"] == "completed"
+
+
+def test_subscriptions_are_refused(agent: Agent) -> None:
+    with Wire(agent) as wire:
+        subscribe = wire.request("SUBSCRIBE")
+        wire.send(subscribe.replace(b"Max-Forwards", b"Event: presence\r\nExpires: 600\r\nMax-Forwards"))
+        wire.receive("4..", "SUBSCRIBE")
+
+
 def test_garbage_on_the_rtp_port(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
     caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=2000)
     until(phone.is_hearing_sound, "the greeting")

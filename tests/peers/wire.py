@@ -56,14 +56,16 @@ class Wire:
     ) -> None:
         self.socket.close()
 
-    def request(self, method: str, *, tag: str = "") -> bytes:
+    def request(self, method: str, *, tag: str = "", more_sdp: str = "") -> bytes:
+        """The request as bytes; ``more_sdp`` is appended to the offer of an INVITE."""
         local = ":".join(map(str, self.socket.getsockname()))
         head = INVITE.format(
             method=method, host=self._host, local=local, branch=self._branch, call_id=self.call_id,
             caller="CALLER", tag=tag,
         )  # fmt: skip
-        body = SDP.partition("\n\n")[2].replace("\n", "\r\n")
-        text = head + (SDP.format(length=len(body)) if method == "INVITE" else "Content-Length: 0\n\n")
+        length = len((SDP.partition("\n\n")[2] + more_sdp).replace("\n", "\r\n"))
+        body = SDP.format(length=length) + more_sdp
+        text = head + (body if method == "INVITE" else "Content-Length: 0\n\n")
         return (
             text.replace("\n", "\r\n").encode().replace(b"CALLER", self._caller).replace(b"MARK", self._mark)
         )
@@ -93,9 +95,12 @@ class Wire:
 
     def hang_up(self, answer: bytes) -> None:
         """ACK of the 200, BYE, and its 200."""
-        tag = self.acknowledge(answer)
+        self.end(self.acknowledge(answer))
+
+    def end(self, tag: str) -> None:
+        """BYE, and its 200."""
         for _ in range(20):  # Timer E of RFC 3261: the first may be lost in a storm of the test's own
-            self.send(self.request("BYE", tag=tag).replace(b"CSeq: 1", b"CSeq: 2"))
+            self.send(self.request("BYE", tag=tag).replace(b"CSeq: 1", b"CSeq: 9"))
             try:
                 self.receive("200", "BYE", timeout_s=0.5)
             except TimeoutError:
