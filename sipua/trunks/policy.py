@@ -193,6 +193,8 @@ def _row(outcome: Outcome, policy: CodePolicy) -> Row:
     if any(match.code == code and outcome.header(match.header) for match in policy.fatal_match):
         return FATAL
     known = CODES.get(code, CODES[code // 100 * 100])
+    if code not in CODES and code >= 400:
+        known = replace(known, reason=f"sip_{code}")
     if known.unanswered and outcome.rang:
         return NO_ANSWER
     if code in policy.final_codes:

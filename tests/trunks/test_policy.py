@@ -119,6 +119,14 @@ def test_what_the_callee_said_is_final_whatever_the_trunk_file_says(
     assert decide(Outcome(code, authenticated=authenticated, rang=rang), policy).verdict is V.FINAL
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(302, "redirected"), (604, "does_not_exist_anywhere"), (499, "sip_499"), (599, "sip_599")],
+)
+def test_an_unknown_code_is_named_by_its_number(code: int, reason: str) -> None:
+    assert decide(Outcome(code), PLAIN).reason == reason
+
+
 def test_every_class_has_a_row_for_its_unknown_codes() -> None:
     assert {300, 400, 500, 600} <= CODES.keys()
     with pytest.raises(ValueError, match="no final response"):
