@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,7 @@ def _extension_path() -> Path:
     return Path(str(pj._pjsua2.__file__))
 
 
+@cache
 def c_library() -> ctypes.CDLL:
     """The loaded extension as ctypes sees it."""
     return ctypes.CDLL(str(_extension_path()))
@@ -61,6 +63,17 @@ def silence_console() -> None:
 def max_calls() -> int:
     """PJSUA_MAX_CALLS of the loaded build (after libInit: the limit in force; before: 0)."""
     function = c_library().pjsua_call_get_max_count
+    function.restype = ctypes.c_uint
+    return int(function())
+
+
+def slots_taken() -> int:
+    """Calls that hold one of the ``max_calls`` slots now; a plain read, from any thread.
+
+    An INVITE is counted before ``onIncomingCall``. One that was hung up before any answer holds its slot until Timer B
+    (31.7 s measured on both builds), long after DISCONNECTED was reported.
+    """
+    function = c_library().pjsua_call_get_count
     function.restype = ctypes.c_uint
     return int(function())
 

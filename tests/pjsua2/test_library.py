@@ -61,6 +61,36 @@ def test_tls_library_and_event_queue(facts: dict[str, Any], is_own: bool) -> Non
         assert facts["ioqueue"] == "select"
 
 
+def test_an_abandoned_invite_keeps_its_slot() -> None:
+    """What ``slots_taken`` is for: DISCONNECTED is reported at once, the slot is free only after Timer B."""
+    code = """
+import asyncio, socket
+from uuid import uuid4
+from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.library import slots_taken
+from sipua.sip_events import LegChanged, LegState, SdpPlan
+async def main():
+    ended = asyncio.Event()
+    def deliver(event):
+        if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
+            ended.set()
+    endpoint = SipEndpoint(EndpointConfig("127.0.0.1", 0, ("PCMU",)), lambda *_: None, deliver)
+    await endpoint.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        key, before = uuid4(), slots_taken()
+        plan = SdpPlan(address="127.0.0.1", port=4000, codecs=("PCMU",), chosen=None)
+        await endpoint.invite(f"sip:x@127.0.0.1:{silent.getsockname()[1]}", plan, key)
+        during = slots_taken()
+        await endpoint.hang_up(key)
+        await asyncio.wait_for(ended.wait(), 5)
+        print(before, during, slots_taken())
+        await endpoint.stop()
+asyncio.run(main())
+"""
+    assert run_python(code).split() == ["0", "1", "1"]
+
+
 def test_codecs_of_our_build(own_build: None) -> None:
     code = """
 import pjsua2 as pj
