@@ -86,12 +86,16 @@ def _trunks(trunks: tuple[Trunk, ...], folder: Path) -> Check:
 def _library() -> Check:
     facts = probe_library()
     detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
+    if facts.shadowed:
+        todo = "run `make pjsua2` or `make pjsua2-wheel`: the one of PyPI wins over the one that you built"
+        return Check("pjsua2", "fail", f"{detail}; two builds are installed", todo)
     if facts.build == "wheel":
         return Check(
             "pjsua2",
             "warn",
             detail,
-            f"good for tests; more than {facts.max_calls} calls at once are refused with 486",
+            f"good for tests: more than {facts.max_calls} calls at once are refused with 486; "
+            "`make pjsua2` builds the one for trunks",
         )
     return Check("pjsua2", "ok", detail)
 

@@ -14,20 +14,15 @@ from sipua.pj.library import probe_library
 def version(json: Json = False) -> None:
     """Print versions and the limits of the pjsua2 that is in force."""
     facts = probe_library()
-    document = {
-        "sipua": __version__,
-        "python": platform.python_version(),
-        "pjsua2": {
+    if json:
+        pjsua2 = {
             "version": facts.version,
             "build": facts.build,
             "max_calls": facts.max_calls,
             "tls": facts.tls,
-        },
-    }
-    if json:
-        print_json(document)
+        }
+        print_json({"sipua": __version__, "python": platform.python_version(), "pjsua2": pjsua2})
         return
     typer.echo(f"sipua {__version__}, Python {platform.python_version()}")
-    typer.echo(
-        f"pjsua2 {facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
-    )
+    typer.echo(f"pjsua2 {facts.version} ({facts.build}: {facts.distribution}), TLS {facts.tls}")
+    typer.echo(f"{facts.max_calls} calls and {facts.max_accounts} accounts per process")
