@@ -17,6 +17,7 @@ from sipua.errors import RemoteError
 
 # RFC 3551 section 6, the static assignments a trunk may offer without rtpmap.
 _STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 8: "PCMA", 9: "G722", 13: "CN", 18: "G729"}
+_CGNAT = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
 TELEPHONE_EVENT_PT = 101  # dynamic by RFC 4733, but gateways exist that know it by this number only
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,32}")  # RFC 8866 section 9
@@ -72,7 +73,7 @@ def classify_address(address: str) -> AddressKind:
         return AddressKind.HOLD
     if ip.is_multicast or ip.is_reserved or address == "255.255.255.255":
         return AddressKind.UNUSABLE
-    if ip.is_private and not ip.is_loopback:
+    if (ip.is_private and not ip.is_loopback) or (ip.version == 4 and ip in _CGNAT):
         return AddressKind.PRIVATE
     return AddressKind.UNICAST
 
@@ -80,35 +81,31 @@ def classify_address(address: str) -> AddressKind:
 def parse_audio(text: str) -> AudioMedia:
     """The audio stream of an offer or answer. Raises SdpError naming what is missing or malformed."""
     session: dict[str, str] = {}
-    media: dict[str, str] | None = None
+    media: dict[str, str] = {}
     maps: dict[int, tuple[str, int]] = {}
     m_line: list[str] | None = None
+    target: dict[str, str] | None = session  # of the lines that follow; None: a stream that is not for us
     for raw in text.replace("\r", "").split("\n"):
         key, _, value = raw.partition("=")
         if key == "m":
             if m_line is not None:
                 break
-            parts = value.split()
+            target, parts = None, value.split()
             if parts[:1] == ["audio"] and len(parts) >= 4 and parts[1].partition("/")[0] != "0":
-                m_line, media = parts, {}
-            continue
-        if m_line is None and media is None:
-            target = session
-        elif media is not None:
-            target = media
-        else:
+                m_line, target = parts, media
+        if target is None:
             continue
         if key == "c":
             target["c"] = value
         elif key == "a":
             name, _, arg = value.partition(":")
-            if name == "rtpmap" and media is not None:
+            if name == "rtpmap" and target is media:
                 _read_rtpmap(arg, maps)
             elif name in _DIRECTIONS:
                 target["direction"] = name
             elif name == "ptime":
                 target["ptime"] = arg
-    if m_line is None or media is None:
+    if m_line is None:
         raise SdpError("the SDP has no m=audio line with a port")
     return _build(m_line, {**session, **media}, maps)
 
@@ -122,9 +119,8 @@ def _read_rtpmap(arg: str, maps: dict[int, tuple[str, int]]) -> None:
 
 
 def _is_number(text: str) -> bool:
-    return (
-        len(text) <= 9 and text.isascii() and text.isdigit()
-    )  # isdigit alone takes superscripts, int does not
+    # isdigit alone takes superscripts, which int does not
+    return len(text) <= 9 and text.isascii() and text.isdigit()
 
 
 def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[str, int]]) -> AudioMedia:
@@ -191,19 +187,21 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
     pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event else [])
     family = "IP6" if ":" in address else "IP4"
     shaped: list[str] = []
-    before, is_audio = True, False  # the first m=audio line has not come; we are below it
+    section = "session"  # then "audio" below the stream that is ours, "other" below those that pjsua refused
+    is_shaped = False
     for line in lines:
         if line.startswith("m="):
-            if is_audio:
+            if section == "audio":
                 shaped.append(f"a=ptime:{ptime_ms}")
-            is_audio = before and line.startswith("m=audio")
-            before = before and not is_audio
-        if not before and not is_audio:
-            shaped.append(line)  # a stream that pjsua has refused
+            is_ours = not is_shaped and line.startswith("m=audio ") and line.split()[1] != "0"
+            section = "audio" if is_ours else "other"
+            is_shaped = is_shaped or is_ours
+        if section == "other":
+            shaped.append(line)
             continue
         if event is not None:
             line = _renumbered(line, event.payload_type, TELEPHONE_EVENT_PT)
-        if is_audio and line.startswith("m="):
+        if line.startswith("m="):
             shaped.append(f"m=audio {port} {line.split()[2]} {' '.join(map(str, pts))}")
         elif line.startswith("c="):
             shaped.append(f"c=IN {family} {address}")
@@ -216,7 +214,7 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
             continue
         else:
             shaped.append(line)
-    if is_audio:
+    if section == "audio":
         shaped.append(f"a=ptime:{ptime_ms}")
     return "\r\n".join(shaped) + "\r\n"
 
