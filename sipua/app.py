@@ -100,8 +100,7 @@ def backend_of(settings: Settings) -> OpenAIBackend:
     return OpenAIBackend(
         settings.openai_base_url,
         settings.openai_api_key.get_secret_value(),
-        connect_timeout_s=settings.realtime.connect_timeout_s,
-        configure_timeout_s=settings.realtime.connect_timeout_s,
+        open_timeout_s=settings.realtime.connect_timeout_s,
     )
 
 
@@ -171,7 +170,8 @@ async def serve(
         switchboard: Switchboard | None = None
 
         async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            return {**line, "calls": switchboard.calls_up if switchboard is not None else 0}
+            calls = switchboard.calls_up if switchboard is not None else 0
+            return {**line, "calls": calls, "tasks": len(asyncio.all_tasks())}
 
         # first of all what tells that another process already works here: it must not have its calls closed
         control = ControlServer(settings.state_path / SOCKET_NAME, feed, {"status": status})

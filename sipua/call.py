@@ -44,6 +44,7 @@ from sipua.sip_events import IncomingCall, LegChanged, LegEvent, LegState, Media
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
+OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited for; this is the backstop
 HANG_UP_TIMEOUT_S = 3.0
 RETRY_AFTER = ("Retry-After", "5")
 
@@ -180,7 +181,7 @@ class InboundCall:
             playout.append(delta.item_id, bridge.to_phone(delta.item_id, delta.audio))
 
         try:
-            async with asyncio.timeout(services.open_timeout_s):
+            async with asyncio.timeout(services.open_timeout_s + OPEN_GRACE_S):
                 session = await services.backend.open(services.session_config(format), on_audio=to_phone)
         except TimeoutError:
             raise RealtimeUnreachable(

@@ -148,7 +148,7 @@ class RealtimeSettings(Section):
     """How fast the agent speaks."""
     max_output_tokens: int = Field(default=0, ge=0, le=4096)
     """Limit of one answer; 0 = none."""
-    connect_timeout_s: float = Field(default=4.0, gt=0, le=30)
+    connect_timeout_s: float = Field(default=4.0, gt=0, le=4.5)
     """The caller gets 503 when the service is not ready by then."""
     api_key_file: str = ""
     """A file that holds the key, instead of OPENAI_API_KEY."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sipua.realtime.client import CONFIGURE_TIMEOUT_S, CONNECT_TIMEOUT_S, RealtimeSession
+from sipua.realtime.client import OPEN_TIMEOUT_S, RealtimeSession
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.counters import Counters
 from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url
@@ -91,8 +91,7 @@ class OpenAIBackend:
         header_name: str = "Authorization",
         auth_scheme: str = "Bearer",
         extra_headers: Mapping[str, str] | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        configure_timeout_s: float = CONFIGURE_TIMEOUT_S,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
         capabilities: Capabilities | None = None,
     ) -> None:
         realtime_url(base_url, "any")  # refuse a bad one now, not at the first call
@@ -100,8 +99,7 @@ class OpenAIBackend:
         self._headers = auth_headers(
             api_key, header_name=header_name, scheme=auth_scheme, extra=extra_headers
         )
-        self._connect_timeout_s = connect_timeout_s
-        self._configure_timeout_s = configure_timeout_s
+        self._open_timeout_s = open_timeout_s
         self._name = name
         self._capabilities = capabilities or Capabilities()
 
@@ -125,8 +123,7 @@ class OpenAIBackend:
             self.endpoint(config.model),
             config,
             on_audio=on_audio,
-            connect_timeout_s=self._connect_timeout_s,
-            configure_timeout_s=self._configure_timeout_s,
+            open_timeout_s=self._open_timeout_s,
         )
         await session.open()
         return session

@@ -31,8 +31,7 @@ from sipua.realtime.outbox import Outbox, QueueFullError
 from sipua.realtime.protocol import RealtimeProtocol, State
 from sipua.realtime.sender import Sender
 
-CONNECT_TIMEOUT_S = 5.0
-CONFIGURE_TIMEOUT_S = 5.0
+OPEN_TIMEOUT_S = 4.0  # connecting and configuring together
 SEND_TIMEOUT_S = 10.0  # a peer that takes nothing for so long is gone
 EVENTS_MAX = 4096  # several minutes of a busy conversation: a consumer that far behind hangs
 
@@ -52,8 +51,7 @@ class RealtimeSession:
         config: SessionConfig,
         *,
         on_audio: Callable[[AudioDelta], None] | None = None,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        configure_timeout_s: float = CONFIGURE_TIMEOUT_S,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
         send_timeout_s: float = SEND_TIMEOUT_S,
         events_max: int = EVENTS_MAX,
         outbox: Outbox | None = None,
@@ -62,8 +60,7 @@ class RealtimeSession:
         self._host = endpoint.host
         self._endpoint = endpoint
         self._core = RealtimeProtocol(config, peer=endpoint.host)
-        self._connect_timeout_s = connect_timeout_s
-        self._configure_timeout_s = configure_timeout_s
+        self._open_timeout_s = open_timeout_s
         self._send_timeout_s = send_timeout_s
         self._outbox = outbox if outbox is not None else Outbox()
         self._ws: ClientConnection | None = None
@@ -106,9 +103,10 @@ class RealtimeSession:
         Raises RealtimeUnreachable, RealtimeRefused, RealtimeRejectedConfig or RealtimeClosed, and then
         leaves nothing open.
         """
-        self._ws = ws = await connect.connect(self._endpoint, self._connect_timeout_s)
+        deadline = asyncio.get_running_loop().time() + self._open_timeout_s
+        self._ws = ws = await connect.connect(self._endpoint, self._open_timeout_s)
         try:
-            async with asyncio.timeout(self._configure_timeout_s):
+            async with asyncio.timeout_at(deadline):
                 await self._configure(ws)
         except BaseException as exc:  # whatever it is, also our caller hanging up: nothing stays open
             self._is_closing = True
@@ -142,7 +140,7 @@ class RealtimeSession:
     def _unconfigured(self) -> RealtimeUnreachable:
         waited_for = "session.created" if not self.session_id else "session.updated"
         return RealtimeUnreachable(
-            f"{self._host}: no {waited_for} within {self._configure_timeout_s:g} s; "
+            f"{self._host}: no {waited_for} within {self._open_timeout_s:g} s; "
             "check that OPENAI_BASE_URL is a GA Realtime service"
         )
 

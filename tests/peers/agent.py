@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import urllib.request
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from sipua.control import ask
 from tests.peers.processes import Process, until
 
 # Peers choose their trunk by the loopback address they call from.
@@ -67,6 +69,7 @@ class Agent(Process):
             "OPENAI_API_KEY": KEY,
             "OPENAI_BASE_URL": base_url,
         }
+        self.state = folder / "state"
         super().__init__(["serve"], env | settings, folder / "serve.log")
         self.sip = str(self.ready["sip"])
         self.port = int(self.sip.rpartition(":")[2])
@@ -123,6 +126,10 @@ class Agent(Process):
     def idle(self) -> None:
         """Waits until no call is up."""
         until(lambda: self.metric("sipua_calls_active") == 0, "no call is up")
+
+    def tasks(self) -> int:
+        """Its asyncio tasks, as it tells them on its control channel."""
+        return int(asyncio.run(ask(self.state, {"command": "status"}))["tasks"])
 
     def open_sockets(self) -> int:
         """UDP sockets it holds: two per call and that of SIP."""

@@ -137,11 +137,12 @@ def test_twenty_calls_one_after_another_leave_nothing(agent: Agent, sipp: StartS
     sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=300, calls=2).wait()  # pools and caches are warm
     agent.idle()
     time.sleep(0.5)
-    files, threads = kinds(), agent.threads()
+    files, threads, tasks = kinds(), agent.threads(), agent.tasks()
     caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=300, calls=20).wait()
     rows = agent.closed_calls(caller.call_id, 20)
     assert {(row["status"], row["outcome"]) for row in rows} == {("completed", "caller_hangup")}
     agent.idle()
     until(lambda: kinds() <= files, f"no more descriptors than before: {kinds() - files}")
     assert agent.threads() <= threads
+    assert agent.tasks() <= tasks
     assert agent.open_sockets() == 1

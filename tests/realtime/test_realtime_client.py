@@ -166,7 +166,7 @@ async def test_a_server_that_is_silent_or_no_websocket() -> None:
     for behave, hint in ((silent, "no answer within 0.2 s"), (rude, "does not speak WebSocket")):
         server = await asyncio.start_server(behave, "127.0.0.1", 0)
         async with server:
-            backend = Peer(server.sockets[0].getsockname()[1]).backend(connect_timeout_s=0.2)
+            backend = Peer(server.sockets[0].getsockname()[1]).backend(open_timeout_s=0.2)
             with pytest.raises(RealtimeUnreachable, match=hint):
                 await backend.open(CONFIG)
         await asyncio.sleep(0.02)
@@ -183,7 +183,7 @@ async def test_hang_before_created_and_before_updated() -> None:
     for script, missing in ((mute, "session.created"), (half, "session.updated")):
         async with peer(script) as service:
             with pytest.raises(RealtimeUnreachable, match=f"no {missing} within 0.1 s"):
-                await service.backend(configure_timeout_s=0.1).open(CONFIG)
+                await service.backend(open_timeout_s=0.1).open(CONFIG)
 
 
 @pytest.mark.parametrize(
