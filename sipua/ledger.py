@@ -134,8 +134,8 @@ class Record:
         self._session = uuid4()
         self._put(
             _session_fact(self._session, self.id, at.wall, session),
+            # its session.updated waits in the session's queue and comes through service_event
             _event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
-            _event(self.id, "openai_session_updated", at.wall, {"session_id": session.session_id}),
         )
 
     def session_ended(self, at: Moment, *, failed: bool) -> None:

@@ -207,8 +207,17 @@ def session_row(book: Book, echoed: dict[str, Any]) -> SessionOpened:
     book.groups.clear()
     record.session_opened(at(0.3), SessionOpening("sess_1", "gpt-realtime-2.1", echoed))
     given = book.take()
-    assert types(given) == ["openai_session_created", "openai_session_updated"]
+    assert types(given) == ["openai_session_created"]
     return only(SessionOpened, given)
+
+
+def test_every_session_updated_is_one_event(book: Book) -> None:
+    """The one of the opening too: the conversation finds it first in the session's queue."""
+    record = book.ledger.open(OPENING, at(0))
+    record.session_opened(at(0.3), SessionOpening("sess_1", "m", ECHOED))
+    record.service_event(at(0.4), "session.updated", {})
+    written = [type for group in book.groups for type in types(list(group))]
+    assert written == ["call_started", "openai_session_created", "openai_session_updated"]
 
 
 def test_a_session_is_written_as_the_service_echoed_it(book: Book) -> None:
