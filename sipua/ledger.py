@@ -59,12 +59,7 @@ class Ledger:
 
     def open(self, opening: CallOpening, at: Moment) -> Record:
         """The call's row, at its INVITE."""
-        self.put(
-            _created(opening, at, self._identity),
-            _event(
-                opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
-            ),
-        )
+        self.put(*_started(opening, at, self._identity))
         self._feed.publish(
             {
                 "event": "call",
@@ -80,10 +75,7 @@ class Ledger:
     def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None:
         """An INVITE of a known source that never became a call: one closed row."""
         self.put(
-            _created(opening, at, self._identity),
-            _event(
-                opening.id, "call_started", at.wall, {"direction": opening.direction, "trunk": opening.trunk}
-            ),
+            *_started(opening, at, self._identity),
             CallEnded(
                 call_id=opening.id,
                 ended_at=at.wall,
@@ -215,6 +207,11 @@ class Record:
         self._feed.publish({"event": event, "call": str(self.id), **values})
 
 
+def _started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> Group:
+    began = {"direction": opening.direction, "trunk": opening.trunk}
+    return _created(opening, at, identity), _event(opening.id, "call_started", at.wall, began)
+
+
 def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> CallCreated:
     # rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none
     sid = opening.carrier_sid or opening.sip_call_id
@@ -242,29 +239,45 @@ def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> C
 
 
 def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening) -> SessionOpened:
+    # The echo is the service's: a value of another type is left out, it must not cost the call.
     echoed = session.echoed
-    audio: Mapping[str, Any] = echoed.get("audio") or {}
-    source: Mapping[str, Any] = audio.get("input") or {}
-    sink: Mapping[str, Any] = audio.get("output") or {}
+    audio = _mapping(echoed.get("audio"))
+    source, sink = _mapping(audio.get("input")), _mapping(audio.get("output"))
     limit = echoed.get("max_output_tokens")
     voice = sink.get("voice")
+    tools = echoed.get("tools")
     return SessionOpened(
         id=id,
         call_id=call_id,
         session_id=session.session_id,
         model=session.model,
-        voice=voice.get("id") if isinstance(voice, dict) else voice,
-        instructions=echoed.get("instructions"),
-        modalities=tuple(echoed.get("output_modalities") or ()),
-        input_audio_format=(source.get("format") or {}).get("type"),
-        output_audio_format=(sink.get("format") or {}).get("type"),
-        turn_detection=source.get("turn_detection"),
-        tools=tuple(echoed.get("tools") or ()),
+        voice=_text(_mapping(voice).get("id") or voice),
+        instructions=_text(echoed.get("instructions")),
+        modalities=_texts(echoed.get("output_modalities")),
+        input_audio_format=_text(_mapping(source.get("format")).get("type")),
+        output_audio_format=_text(_mapping(sink.get("format")).get("type")),
+        turn_detection=_mapping(source.get("turn_detection")) or None,
+        tools=tuple(tool for tool in tools if isinstance(tool, dict)) if isinstance(tools, list) else (),
         temperature=None,
-        max_response_output_tokens=limit if isinstance(limit, int) else None,
+        max_response_output_tokens=limit if type(limit) is int and 0 <= limit < 2**31 else None,
         started_at=at,
         metadata={},
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of strings, or nothing: neither the letters of one nor a part of a list."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return ()
+    return tuple(value)
 
 
 def _event(call_id: UUID, type: EventType, t: datetime, payload: Mapping[str, Any]) -> Event:

@@ -235,7 +235,36 @@ def test_a_session_is_written_as_the_service_echoed_it(book: Book) -> None:
     assert row.temperature is None
 
 
-@pytest.mark.parametrize(("limit", "expected"), [("inf", None), (4096, 4096), (None, None)])
+@pytest.mark.parametrize(
+    ("echoed", "expected"),
+    [(["text", "audio"], ("text", "audio")), (True, ()), ("audio", ()), (["audio", 1], ()), (None, ())],
+)
+def test_modalities_are_a_list_of_texts_or_nothing(
+    book: Book, echoed: object, expected: tuple[str, ...]
+) -> None:
+    assert session_row(book, ECHOED | {"output_modalities": echoed}).modalities == expected
+
+
+@pytest.mark.parametrize("odd", [True, 1, "x", ["x"], {"x": 1}])
+@pytest.mark.parametrize("key", [*ECHOED, "audio.input", "audio.output", "format", "turn_detection", "voice"])
+def test_an_echo_of_other_types_costs_only_what_is_odd(book: Book, key: str, odd: object) -> None:
+    echoed = dict(ECHOED)
+    match key:
+        case "audio.input" | "audio.output":
+            echoed["audio"] = {**ECHOED["audio"], key.removeprefix("audio."): odd}
+        case "format" | "turn_detection" | "voice":
+            echoed["audio"] = {side: {key: odd} for side in ("input", "output")}
+        case _:
+            echoed[key] = odd
+    row = session_row(book, echoed)
+    assert row.session_id == "sess_1"
+    for text in (row.voice, row.instructions, row.input_audio_format, row.output_audio_format):
+        assert text is None or isinstance(text, str)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("inf", None), (4096, 4096), (None, None), (True, None), (2**40, None)]
+)
 def test_the_token_limit_is_a_number_or_none(book: Book, limit: object, expected: int | None) -> None:
     assert session_row(book, ECHOED | {"max_output_tokens": limit}).max_response_output_tokens == expected
 
