@@ -2,9 +2,11 @@
 
 Phones behind NAT signal addresses that do not work; their packets show the real one. So: the signalled
 address until the first valid packet, then that packet's source, and from then on only that source, or a third
-party could speak into the call. Two exceptions. After ``relatch_after_s`` without a packet from the source
-another one may take over (NAT rebinding), if its payload type is the same. And when signalling moves the
-media, the lock opens; packets of the old source that are still under way do not close it again.
+party could speak into the call. Three exceptions. Sound from the signalled address always wins: whoever was
+quicker has no claim against it. After ``relatch_after_s`` without a packet from the source another one may take
+over (NAT rebinding) if SSRC and payload type are the same: a phone keeps them, a stranger who waits for silence
+or hold cannot know the SSRC. And when signalling moves the media, the lock opens; packets of the old source
+that are still under way do not close it again.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class SourceLock:
         "_payload_type",
         "_relatch_after_s",
         "_signalled",
+        "_ssrc",
     )
 
     def __init__(self, relatch_after_s: float = RELATCH_AFTER_S) -> None:
@@ -43,6 +46,7 @@ class SourceLock:
         self._signalled: Address | None = None
         self._latched: Address | None = None
         self._heard = 0.0
+        self._ssrc: int | None = None  # the sound's, or that of the packet which latched
         self._payload_type: int | None = None  # the sound's; None: not known for this configuration
         self._moved_from: Address | None = None
         self._moved_heard: float | None = None
@@ -67,31 +71,40 @@ class SourceLock:
             self._moved_from, self._moved_heard = self._latched, None
             self._latched = None
 
-    def judge(self, addr: Address, payload_type: int, now: float, *, is_sound: bool = True) -> Verdict:
+    def judge(
+        self, addr: Address, ssrc: int, payload_type: int, now: float, *, is_sound: bool = True
+    ) -> Verdict:
         """Decide on a valid packet from ``addr`` that arrived at ``now`` seconds.
 
-        Only sound can take over from a silent source; events and comfort noise say nothing about its type.
+        Only sound can take over; events and comfort noise say nothing about its type and SSRC.
         """
         if addr == self._latched:
             self._heard = now
             if is_sound:
-                self._payload_type = payload_type
+                self._ssrc, self._payload_type = ssrc, payload_type
             return Verdict.KNOWN
-        if self._latched is None:
-            if addr == self._moved_from and self._is_left_over(now):
-                return Verdict.FOREIGN
-        elif (
-            now - self._heard < self._relatch_after_s
-            or not is_sound
-            or (payload_type != self._payload_type and self._payload_type is not None)
-        ):
+        if not self._may_latch(addr, ssrc, payload_type, now, is_sound):
             return Verdict.FOREIGN
         self._latched = addr
         self._heard = now
+        self._ssrc = ssrc
         if is_sound:
             self._payload_type = payload_type
         self._moved_from = None
         return Verdict.LATCHED
+
+    def _may_latch(self, addr: Address, ssrc: int, payload_type: int, now: float, is_sound: bool) -> bool:
+        if self._latched is None:
+            return addr == self._signalled or addr != self._moved_from or not self._is_left_over(now)
+        if not is_sound:
+            return False
+        if addr == self._signalled:
+            return True
+        return (
+            now - self._heard >= self._relatch_after_s
+            and ssrc == self._ssrc
+            and (payload_type == self._payload_type or self._payload_type is None)
+        )
 
     def _is_left_over(self, now: float) -> bool:
         """The old source after a move: ignored at first, but if nobody else speaks it is the right one."""

@@ -176,7 +176,7 @@ class RtpStream:
             return self._drop("wrong_payload_type")
         if len(packet.payload) > MAX_PAYLOAD:
             return self._drop("oversized")
-        verdict = self._source.judge(addr, payload_type, now, is_sound=codec is not None)
+        verdict = self._source.judge(addr, packet.ssrc, payload_type, now, is_sound=codec is not None)
         if verdict is Verdict.FOREIGN:
             return self._drop("wrong_source")
         self.last_received = now

@@ -92,6 +92,57 @@ def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
     assert stream.dropped == {"wrong_source": 2}
 
 
+def test_rtp_bleed_a_stranger_with_the_right_payload_type_never_takes_over_a_silent_source() -> None:
+    """The attack: spray RTP at the port range and wait for two seconds of DTX or for a hold."""
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    for n in range(500):
+        assert stream.receive_rtp(rtp(n, b"evil" * 40, ssrc=666), STRANGER, n * 0.02) == []
+    assert stream.destination == NAT
+    assert audio(stream.receive_rtp(rtp(2), NAT, 10.0)) == b"s" * 160
+    assert stream.dropped == {"wrong_source": 500}
+
+
+@pytest.mark.parametrize("held_at", [PHONE, ("0.0.0.0", 4000)], ids=["direction", "old style"])
+@pytest.mark.parametrize("direction", ["sendonly", "inactive", "recvonly"])
+def test_rtp_bleed_hold_is_no_free_window(held_at: tuple[str, int], direction: Direction) -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    stream.configure(replace(CONFIG, remote=held_at, direction=direction))
+    assert stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 60.0) == []
+    stream.configure(CONFIG)
+    assert stream.receive_rtp(rtp(2, ssrc=666), STRANGER, 61.0) == []
+    assert stream.destination == NAT
+
+
+def test_rtp_bleed_a_stranger_who_was_first_loses_to_the_signalled_address_at_once() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 0.0)
+    event = TelephoneEvent(1, True, 10, 800).serialize()
+    assert stream.receive_rtp(rtp(1, event, pt=101), PHONE, 0.01) == []  # only sound takes over
+    events = stream.receive_rtp(rtp(2), PHONE, 0.02)
+    assert SourceLatched(PHONE) in events
+    assert audio(events) == b"s" * 160
+    assert stream.destination == PHONE
+    assert stream.receive_rtp(rtp(2, ssrc=666), STRANGER, 0.03) == []
+    assert stream.receive_rtp(rtp(3, ssrc=666), STRANGER, 10.0) == []
+
+
+def test_the_signalled_address_takes_over_with_a_new_ssrc() -> None:
+    """A B2BUA that let another box play the ringing tone."""
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    assert {SourceLatched(PHONE), SsrcChanged(77, 78)} <= set(stream.receive_rtp(rtp(9, ssrc=78), PHONE, 0.1))
+
+
+def test_media_that_moved_away_and_back_is_heard_at_once() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    stream.configure(replace(CONFIG, remote=NAT))
+    stream.configure(CONFIG)
+    assert audio(stream.receive_rtp(rtp(2), PHONE, 0.02)) == b"s" * 160
+
+
 def test_a_reinvite_that_moves_the_media_is_followed_and_the_old_source_does_not_win_it_back() -> None:
     stream = stream_of()
     stream.receive_rtp(rtp(1), PHONE, 0.0)
