@@ -68,7 +68,13 @@ class Admission:
             return Refusal(503, str(error), trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
         address, port = sockets[0].getsockname()[:2]
         if address in ("0.0.0.0", "::"):
-            address = local_address_towards(source[0])
+            try:
+                address = local_address_towards(source[0])
+            except OSError as error:
+                for each in sockets:
+                    each.close()
+                self._ports.release(port)
+                return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
         plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
         return Grant(trunk, codec, plan, offer, sockets)
 

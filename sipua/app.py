@@ -1,8 +1,8 @@
 """The composition root: builds one worker out of the parts, runs it until it is told to stop, takes it down in order.
 
 ``serve`` is the one function that several workers of a machine could call, each with its own identity and ports;
-nothing is module-global. Order of starting: database, ledger, media, SIP, HTTP, control; of stopping: new calls
-refused, calls ended, SIP, HTTP, ledger flushed, database.
+nothing is module-global. Order of starting: control, database, ledger, HTTP (not ready yet), media, SIP; of stopping:
+new calls refused, calls ended, SIP, HTTP, ledger flushed, database, control.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.ports import Moment
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
 from sipua.switchboard import Switchboard
 from sipua.trunk import Trunk
@@ -156,6 +157,8 @@ async def serve(
             "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
         )
     _check_rtp_bind(settings.rtp_bind)
+    if is_in_the_clear(settings.openai_base_url):
+        log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
     failure: list[str] = []
 
     def failed(message: str) -> None:
@@ -212,10 +215,6 @@ async def serve(
             audio=settings.realtime.audio,
             open_timeout_s=settings.realtime.connect_timeout_s,
         )
-        sip_host, sip_port = await endpoint.start()
-        stack.push_async_callback(endpoint.stop)
-        stack.push_async_callback(switchboard.end_all)
-        stack.callback(admission.draining.set)
 
         async def database_ready() -> str:
             try:
@@ -225,13 +224,18 @@ async def serve(
             return ""
 
         async def sip_ready() -> str:
-            return "; ".join(failure)
+            if failure:
+                return failure[0]
+            return "draining" if admission.draining.is_set() else "" if "sip" in line else "starting"
 
         app = build_app(
             metrics, {"database": database_ready, "sip": sip_ready}, lambda: _refresh(metrics, pacer, writer)
         )
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
-
+        sip_host, sip_port = await endpoint.start()
+        stack.push_async_callback(endpoint.stop)
+        stack.push_async_callback(switchboard.end_all)
+        stack.callback(admission.draining.set)
         line |= {
             "event": "ready",
             "sip": join_address(sip_host, sip_port),

@@ -187,12 +187,11 @@ class InboundCall:
             raise RealtimeUnreachable(
                 f"{services.backend.name}: the voice session was not ready within {services.open_timeout_s:g} s"
             ) from None
-        model = str(session.echoed.get("model") or session.config.model)
-        self.record.session_opened(
-            services.clock.now(), SessionOpening(session.session_id, model, session.echoed)
-        )
         failed = True
         try:
+            model = str(session.echoed.get("model") or session.config.model)
+            opening = SessionOpening(session.session_id, model, session.echoed)
+            self.record.session_opened(services.clock.now(), opening)
             yield session
             failed = False
         except BaseExceptionGroup as group:
@@ -205,8 +204,10 @@ class InboundCall:
             failed = False
             raise
         finally:
-            self.record.session_ended(services.clock.now(), failed=failed)
-            await session.close()
+            try:
+                self.record.session_ended(services.clock.now(), failed=failed)
+            finally:
+                await session.close()
 
     def _uplink(self, session: VoiceSession, bridge: Bridge) -> Callable[[bytes], None]:
         state = self.state

@@ -16,6 +16,7 @@ from sipua.control import NoAgent, ask
 from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
 from sipua.pj.library import probe_library
 from sipua.realtime.config import AudioFormat
+from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings, load_settings
 from sipua.trunk import Trunk, load_trunks
 from storage.dsn import redact
@@ -161,4 +162,9 @@ async def _voice_service(settings: Settings) -> Check:
         )
     await session.close()
     model = session.echoed.get("model", settings.realtime.model)
-    return Check("voice service", "ok", f"{settings.openai_base_url}: {model} accepted the configuration")
+    detail = f"{settings.openai_base_url}: {model} accepted the configuration"
+    if is_in_the_clear(settings.openai_base_url):
+        return Check(
+            "voice service", "warn", f"{detail}, over an unencrypted connection", "use https:// or wss://"
+        )
+    return Check("voice service", "ok", detail)

@@ -66,12 +66,12 @@ class ControlServer:
         """Closes the socket and every client."""
         if self._server is None:
             return
+        self.path.unlink(missing_ok=True)  # while it is surely ours: a successor may bind the next moment
         self._server.close()
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
         await self._server.wait_closed()
-        self.path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -156,7 +156,7 @@ async def ask(state_path: Path, request: Mapping[str, Any], *, timeout_s: float 
                 writer.close()
     except (TimeoutError, ConnectionError):
         raise LocalError(f"the agent on {state_path / SOCKET_NAME} does not answer") from None
-    if not line:
+    if not line.endswith(b"\n"):
         raise LocalError(f"the agent on {state_path / SOCKET_NAME} ended the conversation")
     answer: dict[str, Any] = orjson.loads(line)
     return answer
@@ -167,7 +167,7 @@ async def watch(state_path: Path) -> AsyncIterator[dict[str, Any]]:
     reader, writer = await _connect(state_path)
     try:
         await _send(writer, {"command": "watch"})
-        while line := await reader.readline():
+        while (line := await reader.readline()).endswith(b"\n"):
             yield orjson.loads(line)
     finally:
         writer.close()
@@ -189,7 +189,7 @@ async def _connect(state_path: Path) -> tuple[asyncio.StreamReader, asyncio.Stre
 async def _is_alive(address: str) -> bool:
     try:
         _, writer = await asyncio.open_unix_connection(address)
-    except OSError:
+    except (ConnectionRefusedError, FileNotFoundError):
         return False
     writer.close()
     with contextlib.suppress(ConnectionError):

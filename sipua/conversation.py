@@ -121,6 +121,9 @@ Action = (
 )
 
 
+ODD_KINDS_MAX = 32
+
+
 class Conversation:
     """One caller and one voice session."""
 
@@ -133,6 +136,7 @@ class Conversation:
         self._tools_waiting: dict[str, list[ToolOutput]] = {}
         self._request = CreateResponse(greeting)  # what a failed response is asked for again
         self._retried = False
+        self._odd: set[Fault] = set()  # what has been recorded of events that nobody understands
         self.active_response: str | None = None
 
     def begin(self) -> list[Action]:
@@ -193,7 +197,7 @@ class Conversation:
             case ev.UserTranscriptDelta():
                 return [SpokenDelta("user", event.item_id, event.text)]
             case ev.UserTranscript():
-                confidence = math.exp(sum(event.logprobs) / len(event.logprobs)) if event.logprobs else None
+                confidence = _confidence(event.logprobs)
                 segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
                 return [Spoken(segment, _language(event.languages))] if segment else []
             case ev.UserTranscriptFailed():
@@ -263,13 +267,25 @@ class Conversation:
         return [] if is_expected(event.code, event.message) else [Fault("service_error", text)]
 
     def _odd_event(self, event: ev.ProtocolFault | ev.UnknownEvent) -> list[Action]:
+        """Recorded once per kind: a type of next year may come fifty times a second."""
         if isinstance(event, ev.UnknownEvent):
-            return [Fault("unknown_event", f"the voice service sent an event of unknown type {event.type!r}")]
-        return [Fault("invalid_event", f"the voice service sent {event.type or 'a message'}: {event.detail}")]
+            fault = Fault("unknown_event", f"the voice service sent an event of unknown type {event.type!r}")
+        else:
+            what = f"{event.type or 'a message'}: {event.detail}"
+            fault = Fault("invalid_event", f"the voice service sent {what}")
+        if fault in self._odd or len(self._odd) >= ODD_KINDS_MAX:
+            return []
+        self._odd.add(fault)
+        return [fault]
 
     def _forget(self, item_id: str) -> None:
         self._deltas.pop(item_id, None)
         self._items.pop(item_id, None)
+
+
+def _confidence(logprobs: Sequence[float]) -> float | None:
+    """exp(mean logprob), 0..1; None where the service gave none."""
+    return math.exp(min(0.0, sum(logprobs) / len(logprobs))) if logprobs else None
 
 
 def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | None:

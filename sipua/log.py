@@ -2,16 +2,72 @@
 
 stdout belongs to results. ``call=<id>`` and process identity are bound by whoever logs; never a full phone number,
 transcript, key or DTMF digit.
+
+Lines are written by a thread of their own from a bounded queue: a reader of stderr that has stopped must not stop the
+calls. What does not fit is dropped and counted. Text that a peer may have had a hand in cannot forge lines or move the
+cursor: what is not printable is written as an escape.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import logging.handlers
+import queue
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
+
+QUEUE_LIMIT = 10_000  # lines
+CLOSE_WAIT_S = 2.0
+
+
+class LineQueue(logging.handlers.QueueHandler):
+    """Hands lines to a thread that writes them with ``target``; never blocks. ``close`` waits for it, but not long."""
+
+    queue: queue.Queue[logging.LogRecord | None]
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(queue.Queue(QUEUE_LIMIT))
+        self.dropped = 0
+        self._target = target
+        self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def _write(self) -> None:
+        while (record := self.queue.get()) is not None:
+            self._target.handle(record)
+
+    def close(self) -> None:
+        """What waits is written, unless nobody takes it within ``CLOSE_WAIT_S``. Called by logging at exit too."""
+        with contextlib.suppress(queue.Full):
+            self.queue.put(None, timeout=CLOSE_WAIT_S)
+            self._thread.join(CLOSE_WAIT_S)
+        super().close()
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Complete text only: the frames of a traceback may hold objects that must not die on another thread."""
+        record.msg, record.args = printable(record.getMessage()), None
+        if record.exc_info:
+            record.exception = logging.Formatter().formatException(record.exc_info)
+            record.exc_info = None
+        if self.dropped:
+            record.lines_dropped = self.dropped
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, with everything that is not printable escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def configure_logging(level: str, form: str, identity: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +98,9 @@ def configure_logging(level: str, form: str, identity: Mapping[str, Any] | None 
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for former in root.handlers:
+        former.close()
+    root.handlers[:] = [LineQueue(handler)]
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(max(logging.getLogger().level, logging.WARNING))

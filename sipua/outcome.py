@@ -69,7 +69,7 @@ def ending_of_disconnect(*, answered: bool, code: int, phrase: str) -> Ending:
     """The end of an inbound leg that the SIP layer reports as gone."""
     if answered:
         # pjsua reports 200 for a BYE; anything else is a dialog that broke (408: BYE or re-INVITE unanswered)
-        if code in (0, 200):
+        if code == 200:
             return CALLER_HUNG_UP
         return Ending(Status.FAILED, f"dialog_lost_{code}", phrase, code)
     if code == 487:

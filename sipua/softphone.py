@@ -29,7 +29,7 @@ from rtp.wav import WavWriter, read_wav
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError
 from sipua.media import MediaLeg
-from sipua.outcome import Ending, Status, ending_of_code
+from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.sip_events import (
     EndpointFailed,
@@ -48,6 +48,7 @@ STEP_S = 0.02
 LOUD_RMS = 100.0  # of 32768: -50 dBFS, well above G.711's idle noise and below any speech
 GREETING_PAUSE_S = 0.7  # quiet for so long after somebody spoke: their sentence is over
 GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
+FAR_END_HUNG_UP = Ending(Status.COMPLETED, "far_end_hangup", sip_code=200)
 BYE_WAIT_S = 3.0
 
 Progress = Callable[[Mapping[str, Any]], None]
@@ -265,7 +266,10 @@ class _Softphone:
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
                 if self._connected_at is None:
                     return ending_of_code(code, phrase)
-                return Ending(Status.COMPLETED, "hangup" if self._hung_up else "far_end_hangup", sip_code=200)
+                if self._hung_up:
+                    return Ending(Status.COMPLETED, "hangup", sip_code=200)
+                ending = ending_of_disconnect(answered=True, code=code, phrase=phrase)
+                return FAR_END_HUNG_UP if ending is CALLER_HUNG_UP else ending
             case LegChanged(state=state, code=code, at=at):
                 if state in (LegState.CONNECTING, LegState.CONFIRMED) and self._connected_at is None:
                     self._connected_at = at

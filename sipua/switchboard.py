@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from sipua.call import CallServices, InboundCall
 from sipua.locale import country_of, locale_of
 from sipua.outcome import ending_of_code
 from sipua.ports import CallOpening, Ledger
+from sipua.seldom import Seldom
 from sipua.sip_events import (
     EndpointFailed,
     IncomingCall,
@@ -42,6 +44,7 @@ class Switchboard:
         self._on_failure = on_failure
         self._calls: dict[UUID, InboundCall] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals = Seldom()
         self._is_ending = False
 
     @property
@@ -122,13 +125,15 @@ class Switchboard:
         assert self.services is not None
         trunk = self._admission.trunk_of(event.source[0])
         self.services.metrics.rejected.labels(str(event.code), "us" if event.by_us else "pjsua").inc()
-        log.warning(
-            "< INVITE from %s:%d refused with %d: %s",
-            event.source[0],
-            event.source[1],
-            event.code,
-            event.reason,
-        )
+        unsaid = self._refusals.unsaid((event.source[0], event.code), time.monotonic())
+        if unsaid is not None:
+            log.warning(
+                "< INVITE from %s:%d refused with %d: %s%s",
+                *event.source,
+                event.code,
+                event.reason,
+                f" ({unsaid} like it were not logged)" if unsaid else "",
+            )
         if trunk is None:
             return  # a stranger leaves a count and a log line, no row
         opening = opening_of(uuid4(), event.message, event.source, trunk)

@@ -346,7 +346,7 @@ class SipEndpoint:
     def _destroy_library(self) -> None:
         """Calls, account, library, endpoint: in this order, or a destructor asserts."""
         for key in self._calls:  # never the objects: a name here would outlive the library
-            self.post(LegChanged(key, LegState.DISCONNECTED, 0, "endpoint stopped", time.monotonic()))
+            self.post(LegChanged(key, LegState.DISCONNECTED, 503, "endpoint stopped", time.monotonic()))
         self._calls.clear()
         try:
             if self._account is not None:
@@ -364,10 +364,14 @@ def _end(call: CallDirector, code: int, phrase: str = "", headers: Sequence[tupl
     if call.hung_up:
         return
     call.hung_up = True
-    if call.owes_final and code >= 300:
-        call.answer(_op(code, phrase, headers))
-    else:
-        call.hangup(_op(code, phrase))
+    try:
+        if call.owes_final and code >= 300:
+            call.answer(_op(code, phrase, headers))
+        else:
+            call.hangup(_op(code, phrase))
+    except pj.Error:
+        call.hung_up = False  # nothing has left: whoever tries next may
+        raise
 
 
 def _op(code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> pj.CallOpParam:

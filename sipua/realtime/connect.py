@@ -22,6 +22,7 @@ from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, Realtim
 from sipua.realtime.endpoint import Endpoint
 from sipua.realtime.severity import Severity, severity_of
 
+MAX_FRAME_BYTES = 16 << 20  # of one message: the service's own limit for an append is 15 MiB
 CLOSE_TIMEOUT_S = 1.0  # the closing handshake; after it the socket is cut
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
@@ -53,7 +54,7 @@ async def connect(endpoint: Endpoint, timeout_s: float) -> ClientConnection:
             additional_headers=endpoint.headers,
             user_agent_header="sipua",
             compression=None,
-            max_size=None,
+            max_size=MAX_FRAME_BYTES,
             proxy=None,
             open_timeout=timeout_s,
             close_timeout=CLOSE_TIMEOUT_S,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sipua.errors import ConfigError
@@ -48,6 +49,17 @@ def realtime_url(base_url: str, model: str, *, setting: str = "OPENAI_BASE_URL")
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]
     url = SplitResult(SCHEMES[parts.scheme], parts.netloc, path, urlencode([*query, ("model", model)]), "")
     return urlunsplit(url), parts.netloc
+
+
+def is_in_the_clear(base_url: str) -> bool:
+    """Whether key and speech would cross a network unencrypted: no TLS, and not to this machine."""
+    parts = urlsplit(base_url.strip())
+    host = parts.hostname or ""
+    try:
+        local = ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return parts.scheme in ("http", "ws") and not local
 
 
 def auth_headers(

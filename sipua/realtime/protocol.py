@@ -185,7 +185,8 @@ class RealtimeProtocol:
 
     def _is_unwanted(self, wire: Mapping[str, Any]) -> bool:
         """Audio of a response that is over for us, or the very same event twice in a row."""
-        if self._ignored and wire.get("response_id") in self._ignored:
+        response_id = wire.get("response_id")
+        if isinstance(response_id, str) and response_id in self._ignored:
             self.counters.late_audio_dropped += 1
             return True
         this = (str(wire.get("event_id")), str(wire.get("delta")))

@@ -6,7 +6,7 @@ import pytest
 
 from sipua.errors import ConfigError
 from sipua.realtime.backend import OpenAIBackend
-from sipua.realtime.endpoint import auth_headers, realtime_url
+from sipua.realtime.endpoint import auth_headers, is_in_the_clear, realtime_url
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,19 @@ def test_the_key_is_in_no_repr() -> None:
     backend = OpenAIBackend(api_key="sk-secret")
     assert "sk-secret" not in repr(backend) + repr(backend.endpoint("m"))
     assert backend.endpoint("m").headers["Authorization"] == "Bearer sk-secret"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://api.openai.com/v1", False),
+        ("wss://voice.example.com/v1", False),
+        ("http://127.0.0.1:8765/v1", False),
+        ("ws://[::1]:8765/v1", False),
+        ("http://localhost:8765/v1", False),
+        ("ws://voice.example.com/v1", True),
+        ("http://192.0.2.7:8080/v1", True),
+    ],
+)
+def test_speech_in_the_clear_is_noticed(url: str, expected: bool) -> None:
+    assert is_in_the_clear(url) is expected

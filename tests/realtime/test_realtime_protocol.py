@@ -392,6 +392,14 @@ def test_late_audio_of_an_interrupted_response_is_dropped() -> None:
     assert core.counters.late_audio_dropped == 1
 
 
+def test_audio_with_a_response_id_that_is_no_text_is_a_fault_even_while_some_are_ignored() -> None:
+    core = ready_core()
+    core.ignore_response("r1")
+    delta = {"type": "response.output_audio.delta", "event_id": "e", "response_id": ["r1"], "delta": ""}
+    (fault,) = core.receive(orjson.dumps(delta))
+    assert isinstance(fault, ev.ProtocolFault)
+
+
 def test_audio_after_a_cancelled_response_is_dropped_and_after_a_complete_one_kept() -> None:
     core = ready_core()
     core.receive(response("response.done", "r1", "cancelled"))

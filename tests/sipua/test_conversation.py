@@ -12,6 +12,7 @@ import pytest
 from rtp.codec import CODECS
 from rtp.playout import Playout
 from sipua.conversation import (
+    ODD_KINDS_MAX,
     Action,
     Conversation,
     CreateResponse,
@@ -439,3 +440,17 @@ def test_an_odd_event_is_a_fault_and_the_call_goes_on() -> None:
 )
 def test_nothing_is_to_be_done_about(event: ev.Event) -> None:
     assert Talk().on(event) == []
+
+
+def test_events_that_nobody_understands_are_recorded_once_per_kind() -> None:
+    talk = Talk()
+    recorded = [talk.on(ev.UnknownEvent(f"new.{number % 40}")) for number in range(1000)]
+    assert sum(map(len, recorded)) == ODD_KINDS_MAX
+    assert recorded[0] == [Fault("unknown_event", "the voice service sent an event of unknown type 'new.0'")]
+    assert recorded[40] == []
+
+
+def test_impossible_logprobs_give_no_impossible_confidence() -> None:
+    (spoken,) = Talk().on(ev.UserTranscript("item_1", "hello", logprobs=(1000.0, 5.0)))
+    assert isinstance(spoken, Spoken)
+    assert spoken.segment.confidence == 1.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 
 import orjson
 import pytest
 
-from sipua.log import configure_logging
+from sipua.log import QUEUE_LIMIT, LineQueue, configure_logging
 
 log = logging.getLogger("sipua.test")
 
@@ -17,8 +18,19 @@ log = logging.getLogger("sipua.test")
 def _put_back() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []  # ours closes what it replaces
     yield
+    for handler in root.handlers:
+        handler.close()
     root.handlers[:], root.level = handlers, level
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """stdout and stderr once the writing thread is done."""
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    out, err = capsys.readouterr()
+    return out, err
 
 
 def test_json_is_one_object_a_line_with_the_fields_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +41,7 @@ def test_json_is_one_object_a_line_with_the_fields_given(capsys: pytest.CaptureF
         raise ValueError("two\nlines")
     except ValueError:
         log.exception("bad")
-    out, err = capsys.readouterr()
+    out, err = written(capsys)
     assert out == ""  # stdout belongs to results
     first, second = (orjson.loads(line) for line in err.splitlines())
     assert first | {"timestamp": ""} == {
@@ -43,7 +55,7 @@ def test_console_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning", "console")
     log.info("not this")
     log.warning("careful")
-    out, err = capsys.readouterr()
+    out, err = written(capsys)
     assert out == ""
     assert "careful" in err
     assert "not this" not in err
@@ -54,11 +66,43 @@ def test_other_peoples_chatter_is_kept_down(capsys: pytest.CaptureFixture[str]) 
     configure_logging("debug", "json")
     logging.getLogger("websockets").info("> TEXT …")
     logging.getLogger("websockets").warning("odd")
-    assert [orjson.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["odd"]
+    assert [orjson.loads(line)["event"] for line in written(capsys)[1].splitlines()] == ["odd"]
 
 
 def test_asking_twice_says_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")
     configure_logging("info", "json")
     log.info("once")
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(written(capsys)[1].splitlines()) == 1
+
+
+def test_what_a_peer_says_forges_no_line_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "console")
+    log.info("refused: %s", "c=\x1b[31mred\nsipua: all is well")
+    (line,) = written(capsys)[1].splitlines()
+    assert "\\x1b[31mred\\nsipua" in line
+
+
+class Stuck(logging.Handler):
+    """A reader of stderr that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.took = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.go.wait(10)
+        self.took += 1
+
+
+def test_a_stuck_reader_costs_lines_and_no_time() -> None:
+    stuck = Stuck()
+    lines = LineQueue(stuck)
+    record = log.makeRecord("x", logging.INFO, "f", 1, "line %d", (1,), None)
+    for _ in range(QUEUE_LIMIT + 100):
+        lines.handle(record)
+    assert lines.dropped >= 99  # one may be in the writer's hands
+    stuck.go.set()
+    lines.close()
+    assert stuck.took + lines.dropped == QUEUE_LIMIT + 100

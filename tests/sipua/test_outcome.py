@@ -53,7 +53,7 @@ def test_a_final_response(code: int, status: Status, reason: str) -> None:
     ("answered", "code", "status", "reason"),
     [
         (True, 200, Status.COMPLETED, "caller_hangup"),
-        (True, 0, Status.COMPLETED, "caller_hangup"),
+        (True, 0, Status.FAILED, "dialog_lost_0"),
         (True, 408, Status.FAILED, "dialog_lost_408"),
         (True, 503, Status.FAILED, "dialog_lost_503"),
         (False, 487, Status.NO_ANSWER, "caller_cancelled"),
