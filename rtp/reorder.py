@@ -7,7 +7,8 @@ for it. Its ``samples`` come from the timestamps on both sides, so the listener'
 the ptime. A silent stretch without loss (DTX, telephone events) is a ``Gap`` with ``packets == 0``.
 
 A timestamp step is believed if it is no longer than the time that really passed (plus a margin); else the
-sender's clock was reset and only the packets known to be lost count. A sequence jump is believed when the
+sender's clock was reset and the packets known to be lost count, to the same bound: numbers alone cannot make
+sound of seconds that never were. A sequence jump is believed when the
 next packet continues it (RFC 3550 A.1). No I/O and no clock: ``now`` is an argument in seconds. A change of
 SSRC is the caller's to see: it calls ``restart``.
 """
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 MAX_DROPOUT = 3000  # packets ahead, RFC 3550 A.1
 MAX_MISORDER = 100  # packets behind, RFC 3550 A.1
 HISTORY = 128  # sequence numbers whose fate is known, to tell a duplicate from a late packet
-STEP_MARGIN_S = 1.0  # how much longer than the time that passed a timestamp step may be
+STEP_MARGIN_S = 1.0  # how much longer than the time that passed a gap may be
 
 
 class Frame:
@@ -247,8 +248,8 @@ class ReorderBuffer:
         if not frame.samples:  # the next audio packet's timestamp will show what was missing
             return 0
         step = ((frame.timestamp - self._anchor_timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        believable = (frame.arrival - self._anchor_arrival + STEP_MARGIN_S) * self._clock_rate
-        believable = max(believable, missing * self._frame_samples)
+        elapsed_s = max(0.0, frame.arrival - self._anchor_arrival)  # a held frame may be older than the anchor
+        believable = int((elapsed_s + STEP_MARGIN_S) * self._clock_rate)
         if 0 <= step <= believable:
             return step
-        return missing * self._frame_samples
+        return min(missing * self._frame_samples, believable)
