@@ -248,7 +248,9 @@ class ReorderBuffer:
         if not frame.samples:  # the next audio packet's timestamp will show what was missing
             return 0
         step = ((frame.timestamp - self._anchor_timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        elapsed_s = max(0.0, frame.arrival - self._anchor_arrival)  # a held frame may be older than the anchor
+        elapsed_s = max(
+            0.0, frame.arrival - self._anchor_arrival
+        )  # a held frame may be older than the anchor
         believable = int((elapsed_s + STEP_MARGIN_S) * self._clock_rate)
         if 0 <= step <= believable:
             return step

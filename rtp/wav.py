@@ -8,6 +8,7 @@ a file whose writer was killed is valid and lacks at most its last second.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 from types import TracebackType
@@ -105,16 +106,20 @@ class WavWriter:
     """Writes mono int16 at ``rate`` Hz as it comes. A context manager; ``close`` may be called twice."""
 
     def __init__(self, path: str | Path, rate: int = 8000) -> None:
-        """Creates the file. Raises WavError if that cannot be done."""
+        """Creates the file. Raises WavError, and leaves nothing open, if that cannot be done."""
         self.path = Path(path)
         self.rate = rate
         self.samples = 0
         self._told = 0
+        self._file: BinaryIO | None = None
         try:
-            self._file: BinaryIO | None = self.path.open("wb")
+            self._file = self.path.open("wb")
+            self._write_header()
         except OSError as exc:
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # closing tries once more to write what is buffered
+                    self._file.close()
             raise WavError(f"{self.path}: {exc.strerror or exc}") from exc
-        self._write_header()
 
     def write(self, pcm: Pcm) -> None:
         """Append samples. Raises WavError after ``close`` or when the disk refuses."""
@@ -142,12 +147,12 @@ class WavWriter:
         self._told = self.samples
 
     def close(self) -> None:
-        """Bring the header up to date and close the file."""
+        """Bring the header up to date and close the file. Raises WavError, closed all the same."""
         if self._file is None:
             return
         try:
-            self._write_header()
-            self._file.close()
+            with self._file:  # closes it also when the header cannot be written
+                self._write_header()
         except OSError as exc:
             raise WavError(f"{self.path}: {exc.strerror or exc}") from exc
         finally:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import struct
 import wave
 from pathlib import Path
@@ -143,3 +146,27 @@ def test_a_killed_writer_leaves_a_valid_file_without_its_last_second(tmp_path: P
         assert judge.getnframes() == 24000
     writer.close()
     assert len(read_wav(path)) == 28000
+
+
+def test_a_full_disk_is_named_and_nothing_stays_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(WavError, match=r"/dev/full: No space left"):
+        WavWriter("/dev/full")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_disk_that_is_full_at_the_end_is_named_and_nothing_stays_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    writer = WavWriter(tmp_path / "recording.wav")
+    writer.write(PCM[:100])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))  # the sound lies behind byte 44
+    try:
+        with pytest.raises(WavError, match=r"recording\.wav: File too large"):
+            writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    writer.close()
+    assert len(os.listdir("/proc/self/fd")) == before
