@@ -162,7 +162,7 @@ class RtpStream:
     def receive_rtp(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
         """One datagram from the RTP port; never raises for anything a peer can send."""
         if is_rtcp(data):
-            return self.receive_rtcp(data, addr, now)
+            return self.receive_rtcp(data, addr, now) if self.is_rtcp_muxed else self._drop("rtcp_not_muxed")
         try:
             packet = parse_rtp(data)
         except PacketError as exc:
@@ -183,6 +183,7 @@ class RtpStream:
         events: list[StreamEvent] = []
         if verdict is Verdict.LATCHED:
             events.append(SourceLatched(addr))
+            self._rtcp_source = None
         if config.direction in ("sendonly", "inactive"):
             self._drop("on_hold")
             return events
@@ -240,11 +241,14 @@ class RtpStream:
                 events.append(AudioFrame(self._concealer.fill(samples, each.packets), samples, True))
 
     def receive_rtcp(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
-        """One datagram with RTCP, from its own port or muxed; believed only from the media's host."""
+        """One datagram with RTCP, from its own port or muxed; believed only from the media's host.
+
+        On a port of its own, only from the first source there, until the media's source moves.
+        """
         if self._config is None:
             return self._drop("unconfigured")
         destination = self.destination
-        if destination is None or addr[0] != destination[0]:
+        if destination is None or addr[0] != destination[0] or self._rtcp_source not in (None, addr):
             return self._drop("rtcp_wrong_source")
         try:
             packets = parse_rtcp(data)

@@ -214,7 +214,7 @@ def test_an_address_that_is_nobodys_is_not_sent_to_but_its_phone_is_heard(remote
         (rtp(1, pt=8), "wrong_payload_type"),
         (rtp(1, bytes(2401)), "oversized"),
         (b"\x82" + rtp(1)[1:12], "malformed"),
-        (b"\x80\xc8\xff\xff" + bytes(8), "rtcp_truncated"),
+        (b"\x80\xc8\xff\xff" + bytes(8), "rtcp_not_muxed"),
     ],
 )
 def test_bad_datagrams_are_counted_by_kind_and_latch_nothing(data: bytes, kind: str) -> None:
@@ -547,6 +547,28 @@ def test_muxed_rtcp_shares_the_port() -> None:
     assert stream.is_rtcp_muxed
     assert stream.rtcp_destination == PHONE
     assert stream.receive_rtp(receiver_report(9) + bye(9), PHONE, 0.0) == [RemoteBye()]
+    assert stream.receive_rtp(b"\x80\xc8\xff\xff" + bytes(8), PHONE, 0.0) == []
+    assert stream.dropped == {"rtcp_truncated": 1}
+
+
+def test_rtcp_on_the_rtp_port_is_not_believed_unless_negotiated() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    assert stream.receive_rtp(receiver_report(9) + bye(9), PHONE, 0.0) == []
+    assert stream.rtcp_destination == PHONE_RTCP
+    assert stream.dropped == {"rtcp_not_muxed": 1}
+
+
+def test_the_first_rtcp_source_stays_until_the_media_moves() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), NAT, 0.0)
+    first, second = (NAT[0], 62001), (NAT[0], 62009)
+    assert stream.receive_rtcp(receiver_report(9) + bye(9), first, 0.0) == [RemoteBye()]
+    assert stream.receive_rtcp(receiver_report(9) + bye(9), second, 0.1) == []
+    assert stream.rtcp_destination == first
+    stream.receive_rtp(rtp(2), (NAT[0], 62008), 3.0)  # the NAT has rebound
+    assert stream.receive_rtcp(receiver_report(9) + bye(9), second, 3.1) == [RemoteBye()]
+    assert stream.rtcp_destination == second
 
 
 # -- two cores over a bad line -------------------------------------------------------------------------
