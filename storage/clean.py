@@ -5,11 +5,16 @@ Model output and SIP headers are other people's bytes; none of them may cost a r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
+
+# PostgreSQL refuses a row whose indexed value is over 2704 bytes (54000), and a Call-ID may be longer.
+KEY_LIMIT = 255  # characters
+_DIGEST_LENGTH = 64  # sha256 in hex
 
 
 def text(value: str | None) -> str | None:
@@ -22,6 +27,14 @@ def text(value: str | None) -> str | None:
     except UnicodeEncodeError:
         value = value.encode("utf-8", "replace").decode()
     return value or None
+
+
+def key(value: str | None) -> str | None:
+    """A text that may stand in an index: a longer one is its beginning, ``#`` and its SHA-256, still its own."""
+    value = text(value)
+    if value is None or len(value) <= KEY_LIMIT:
+        return value
+    return value[: KEY_LIMIT - 1 - _DIGEST_LENGTH] + "#" + hashlib.sha256(value.encode()).hexdigest()
 
 
 def time(value: datetime | None) -> str | None:

@@ -30,6 +30,18 @@ from storage.facts import (
 )
 
 Row = dict[str, Any]
+# Texts of others in indexed columns: ids of carriers, phones and services, and what was dialled.
+_KEYS = frozenset(
+    (
+        "twilio_call_sid",
+        "mtn_call_sid",
+        "sip_session_id",
+        "session_id",
+        "openai_call_id",
+        "from_e164",
+        "country",
+    )
+)
 _LATE = "CallChanged after the end"
 _KEPT_FIRST = ("first_time_to_assistant_seconds",)
 _CHANGE_COLUMNS = tuple(
@@ -112,6 +124,8 @@ def _row(fact: Fact) -> Row:
     for name in ("metadata", "payload"):
         if name in row and not isinstance(row[name], dict):
             row[name] = {}
+    for name in _KEYS & row.keys():
+        row[name] = clean.key(row[name])
     return row
 
 

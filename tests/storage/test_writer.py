@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
+import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -17,6 +19,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
+from storage import clean
 from storage.facts import (
     STATUS_RANK,
     CallChanged,
@@ -264,6 +267,36 @@ async def test_values_postgresql_cannot_hold(database: str) -> None:
     assert row["metadata"] == {"x": ["", None]}
     assert [t["content"] for t in rows["transcripts"]] == ["Kigali ? 'x'; \\ %s"]
     assert rows["voice_events"][0]["payload"]["b"] == "(2 bytes)"
+
+
+async def test_a_long_id_does_not_lose_the_call(database: str) -> None:
+    """An index takes 2704 bytes; random text does not compress below that."""
+    long = "".join(random.Random(1).choices("0123456789abcdefé𝄞", k=3600))
+    call, session = uuid4(), uuid4()
+    async with writer(database) as ledger:
+        ledger.put(
+            (
+                created(call, sip_session_id=long, twilio_call_sid=long, mtn_call_sid=long, from_e164=long),
+                SessionOpened(session, call, long),
+                SessionOpened(uuid4(), call, long),
+                CallChanged(call, at(1), openai_call_id=long),
+            )
+        )
+        assert await ledger.flush(5)
+        assert ledger.stats.poisoned == 0
+    rows = await call_rows(database, call)
+    kept = long[:190] + "#" + hashlib.sha256(long.encode()).hexdigest()
+    assert len(kept) == 255
+    (row,) = rows["voice_calls"]
+    for column in ("sip_session_id", "twilio_call_sid", "mtn_call_sid", "from_e164", "openai_call_id"):
+        assert row[column] == kept
+    assert len({row["session_id"] for row in rows["openai_sessions"]}) == 2
+    assert all(row["session_id"].startswith(kept) for row in rows["openai_sessions"])
+
+
+@pytest.mark.parametrize("value", ["a" * 255, "a\0" * 255, "x", "", None])
+def test_a_short_id_is_left_as_it_is(value: str | None) -> None:
+    assert clean.key(value) == clean.text(value)
 
 
 async def test_a_slow_database_delays_neither_put_nor_the_loop(
