@@ -13,15 +13,21 @@ Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]  # ours, RFC
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
-    """The outcome of one offer/answer for the media line."""
+    """The outcome of one offer/answer for the media line.
+
+    Each side sends with the payload types of the other's SDP (RFC 3264 §5.1, §6.1): those without ``rx`` are
+    the peer's, those with it ours, and None there stands for the same number.
+    """
 
     codec: Codec  # on the wire
     payload_type: int
-    telephone_event_pt: int | None
+    telephone_event_pt: int | None  # None: the peer takes no events
     remote: Address  # of the SDP; the host may be 0.0.0.0 (old-style hold, RFC 3264 §8.4)
     remote_rtcp: Address | None = None  # None: the port above; equal to ``remote``: multiplexed (RFC 5761)
     ptime_ms: int = 20
     direction: Direction = "sendrecv"
+    rx_payload_type: int | None = None
+    rx_telephone_event_pt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

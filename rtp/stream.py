@@ -68,7 +68,7 @@ class RtpStream:
         self._max_wait_ms = max_wait_ms
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
-        self._accepted: dict[int, Codec] = {}
+        self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
         self._source = SourceLock()
         self._rtcp_source: Address | None = None
         self._remote_ssrc: int | None = None
@@ -97,9 +97,9 @@ class RtpStream:
         if self.app_codec is None:
             self._adopt(config.codec)
         self._config = config
-        self._accepted = {config.payload_type: config.codec}
+        self._accepted = _accepted(config)
         if before is not None:  # RFC 3264 §8.3.2: the old format is still under way
-            self._accepted.setdefault(before.payload_type, before.codec)
+            self._accepted = _accepted(before) | self._accepted
         self._source.signal(config.remote)
         if before is None or config.remote_rtcp != before.remote_rtcp or config.remote != before.remote:
             self._rtcp_source = None
@@ -172,7 +172,8 @@ class RtpStream:
             return self._drop("unconfigured")
         payload_type = packet.payload_type
         codec = self._accepted.get(payload_type)
-        if codec is None and payload_type not in (config.telephone_event_pt, COMFORT_NOISE_PT):
+        is_event = codec is None and payload_type in self._accepted
+        if codec is None and not is_event and payload_type != COMFORT_NOISE_PT:
             return self._drop("wrong_payload_type")
         if len(packet.payload) > MAX_PAYLOAD:
             return self._drop("oversized")
@@ -187,11 +188,11 @@ class RtpStream:
         if config.direction in ("sendonly", "inactive"):
             self._drop("on_hold")
             return events
-        if codec is None and payload_type == config.telephone_event_pt:
+        if is_event:
             self._receive_event(packet, now, events)
         if packet.ssrc != self._remote_ssrc:
             if codec is None:  # recorded digits come with an SSRC of their own: not a new stream
-                if payload_type != config.telephone_event_pt:
+                if not is_event:
                     self._drop("comfort_noise")
                 return events
             self._change_source(packet.ssrc, events)
@@ -199,7 +200,7 @@ class RtpStream:
         payload = b""
         if codec is not None and packet.payload:
             payload = transcode(packet.payload, codec, self.playout.codec)
-        elif payload_type != config.telephone_event_pt:
+        elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
         self._emit(
             self.reorder.put(
@@ -330,6 +331,18 @@ class RtpStream:
             concealed_samples=self.concealed_samples,
             dropped=dict(self.dropped),
         )
+
+
+def _accepted(config: StreamConfig) -> dict[int, Codec | None]:
+    """What may come. Some peers send with the numbers of their own SDP: taken too where they mean nothing else."""
+    accepted: dict[int, Codec | None] = {}
+    for payload_type in (config.rx_payload_type, config.payload_type):
+        if payload_type is not None and payload_type != config.rx_telephone_event_pt:
+            accepted[payload_type] = config.codec
+    for payload_type in (config.rx_telephone_event_pt, config.telephone_event_pt):
+        if payload_type is not None:
+            accepted.setdefault(payload_type, None)
+    return accepted
 
 
 def _append_digits(digits: list[Digit], events: list[StreamEvent]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from rtp.codec import Codec, codec_by_name
 from rtp.errors import RtpError
@@ -58,21 +59,18 @@ class MediaLeg:
     def configure(self, media: MediaDescription) -> None:
         """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""
         if media.codec:
-            event_pt = media.telephone_event_tx
             self._configured = StreamConfig(
                 codec=codec_by_name(media.codec),
                 payload_type=media.tx_payload_type,
-                telephone_event_pt=event_pt if event_pt >= 0 else None,
+                telephone_event_pt=_negotiated(media.telephone_event_tx),
                 remote=media.remote_rtp,
                 remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
                 direction=DIRECTIONS[media.direction],
+                rx_payload_type=_negotiated(media.rx_payload_type),
+                rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
             )
         elif self._configured is not None:
-            before = self._configured
-            self._configured = StreamConfig(
-                before.codec, before.payload_type, before.telephone_event_pt, before.remote, before.remote_rtcp,
-                before.ptime_ms, DIRECTIONS[media.direction],
-            )  # fmt: skip
+            self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])
         if self._configured is not None:
             self._stream.configure(self._configured)
 
@@ -139,3 +137,7 @@ class MediaLeg:
                     self._on_audio(event.payload)
             elif isinstance(event, DigitReceived) and self._on_digit is not None:
                 self._on_digit(event.digit)
+
+
+def _negotiated(payload_type: int) -> int | None:
+    return payload_type if payload_type >= 0 else None

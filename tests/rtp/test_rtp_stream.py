@@ -491,6 +491,41 @@ def test_digits_are_refused_without_negotiation() -> None:
         stream.send_digits("1")
 
 
+@pytest.mark.parametrize("comes_as", [101, 96], ids=["our number", "its own number"])
+def test_a_peer_that_answers_with_other_numbers_is_understood_and_gets_its_own(comes_as: int) -> None:
+    """A late offer: we offer events as 101, the answer has them as 96."""
+    stream = stream_of(replace(CONFIG, telephone_event_pt=96, rx_telephone_event_pt=101, rx_payload_type=0))
+    press = TelephoneEvent(5, True, 10, 800).serialize()
+    assert DigitReceived("5", 100) in stream.receive_rtp(rtp(1, press, pt=comes_as), PHONE, 0.0)
+    stream.send_digits("1")
+    assert packet_of(stream.next_packet(0.0)).payload_type == 96
+
+
+def test_the_sound_is_sent_with_the_peers_number_and_received_with_ours() -> None:
+    stream = stream_of(replace(CONFIG, payload_type=96, rx_payload_type=97, rx_telephone_event_pt=101))
+    assert audio(stream.receive_rtp(rtp(1, pt=97), PHONE, 0.0)) == b"s" * 160
+    assert packet_of(stream.next_packet(0.0)).payload_type == 96
+
+
+def test_crossed_numbers_are_read_as_our_sdp_says() -> None:
+    """The peer's number for sound is ours for events, and the other way round."""
+    crossed = replace(
+        CONFIG, payload_type=96, telephone_event_pt=97, rx_payload_type=97, rx_telephone_event_pt=96
+    )
+    stream = stream_of(crossed)
+    assert audio(stream.receive_rtp(rtp(1, pt=97), PHONE, 0.0)) == b"s" * 160
+    press = TelephoneEvent(5, True, 10, 800).serialize()
+    assert DigitReceived("5", 100) in stream.receive_rtp(rtp(2, press, pt=96), PHONE, 0.02)
+
+
+def test_a_peer_that_sends_events_and_takes_none() -> None:
+    stream = stream_of(replace(CONFIG, telephone_event_pt=None, rx_telephone_event_pt=101))
+    press = TelephoneEvent(5, True, 10, 800).serialize()
+    assert DigitReceived("5", 100) in stream.receive_rtp(rtp(1, press, pt=101), PHONE, 0.0)
+    with pytest.raises(RtpError, match="telephone events"):
+        stream.send_digits("1")
+
+
 # -- RTCP ----------------------------------------------------------------------------------------------
 
 
