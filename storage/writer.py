@@ -4,7 +4,9 @@
 on). A batch is one round trip: its statements are sent as one simple query, which PostgreSQL runs as one
 transaction, so groups are written whole, also through a transaction-mode pooler (nothing is prepared, no session
 state). A lost connection or a database that does not accept us now is retried with back-off; a group that the
-database refuses for what it contains is isolated by halving the batch, counted, logged by id and left out.
+database refuses for what it contains is isolated by halving the batch, counted, logged by id and left out. So is
+one refused for another reason (a policy, somebody's trigger) after ``patience`` retries, if others get through;
+where nothing does it is the database's fault, and everything waits.
 Batches stay below 500 rows: a thousand made a 20 ms ticker on the same loop late by up to 32 ms.
 """
 
@@ -20,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from uuid import UUID
 
 import psycopg
@@ -33,11 +36,25 @@ log = logging.getLogger(__name__)
 
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.1, 5.0
 LOG_EVERY_S = 5.0  # the same trouble is said again no sooner
-# SQLSTATE classes that blame the data: data exception, integrity, program limit. All others are tried again.
-POISON_CLASSES = ("22", "23", "54")
+PATIENCE = 20  # retries (about 70 s) until a refusal that does not blame the data is taken to be about a row
+# SQLSTATE classes that blame the data: data exception, integrity, routines of others (38, 39, P0), a view's check
+# option, program limit.
+POISON_CLASSES = ("22", "23", "38", "39", "44", "54", "P0")
+# Those that blame the moment: connection, rollback, resources, lock, operator, transaction, login, no such database.
+WAIT_CLASSES = ("08", "40", "53", "55", "57", "25", "28", "3D")
 UNIQUE_VIOLATION = "23505"  # another process may have taken a carrier id meanwhile: worth a second look
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
+Refused = tuple[Group, str]  # and what is said about it
+
+
+class Verdict(Enum):
+    """What became of an attempt to write."""
+
+    WRITTEN = auto()
+    POISON = auto()  # for what it contains
+    REFUSED = auto()  # for a reason that may pass, or may lie in a row
+    TROUBLE = auto()  # not looked at: no connection, no time, no room
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +82,14 @@ class LedgerWriter:
         batch_rows: int = 200,
         batch_ms: float = 100.0,
         write_timeout_s: float = 30.0,
+        patience: int = PATIENCE,
     ) -> None:
         self._dsn = check_dsn(dsn)
         self._queue_limit = queue_limit
         self._batch_rows = batch_rows
         self._batch_s = batch_ms / 1000
         self._write_timeout_s = write_timeout_s
+        self._patience = patience
         self._queue: deque[tuple[Group, float]] = deque()
         self._queued = self._written = self._dropped = self._poisoned = self._retries = self._unmatched = 0
         self._accepted = self._finished = 0  # groups
@@ -155,7 +174,11 @@ class LedgerWriter:
         while True:
             await self._gather()
             batch = self._next_batch()
-            await self._store(batch)
+            refused = await self._store(batch, self._patience)
+            if len(refused) == len(batch):
+                continue  # again, with what came meanwhile
+            for group, blame in refused:
+                self._lose(group, blame)
             for group in batch:
                 self._queue.popleft()
                 self._queued -= len(group)
@@ -186,49 +209,52 @@ class LedgerWriter:
             rows += len(group)
         return batch
 
-    async def _store(self, groups: Sequence[Group]) -> None:
-        """Until these groups are written or given up for what they contain."""
+    async def _store(self, groups: Sequence[Group], patience: int) -> list[Refused]:
+        """Until these groups are written or lost for what they contain; returns those refused beyond patience."""
         backoff_s = BACKOFF_MIN_S
         second_look = False
         while True:
-            try:
-                await self._write(groups)
-            except (
-                TypeError,
-                ValueError,
-                KeyError,
-                AttributeError,
-                RecursionError,
-            ) as error:  # not a fact of ours
-                await self._isolate(groups, type(error).__name__)
-                return
-            except psycopg.Error as error:
-                if (error.sqlstate or "")[:2] in POISON_CLASSES:
-                    if error.sqlstate != UNIQUE_VIOLATION or second_look:
-                        await self._isolate(groups, _blame(error))
-                        return
-                    second_look = True
-                    continue
-                self._trouble(error)
-                await self._disconnect()
-            except StoreError as error:
-                self.last_error = error
-                self._say("trouble", "ledger waits: %s", error)
-            else:
-                self._recovered()
-                return
+            verdict, blame = await self._attempt(groups)
+            if verdict is Verdict.WRITTEN:
+                return []
+            if verdict is Verdict.POISON and UNIQUE_VIOLATION in blame and not second_look:
+                second_look = True
+                continue
+            if verdict is Verdict.POISON or (verdict is Verdict.REFUSED and patience <= 0):
+                if len(groups) > 1:  # halve until it stands alone; the others are written, in order
+                    middle = len(groups) // 2
+                    refused = await self._store(groups[:middle], patience)
+                    return refused + await self._store(groups[middle:], patience)
+                if verdict is Verdict.REFUSED:
+                    return [(groups[0], blame)]
+                self._lose(groups[0], blame)
+                return []
+            patience -= verdict is Verdict.REFUSED
             self._retries += 1
             await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
 
-    async def _isolate(self, groups: Sequence[Group], blame: str) -> None:
-        """Halve until the group that is refused stands alone; the others are written, in order."""
-        if len(groups) > 1:
-            middle = len(groups) // 2
-            await self._store(groups[:middle])
-            await self._store(groups[middle:])
-            return
-        (group,) = groups
+    async def _attempt(self, groups: Sequence[Group]) -> tuple[Verdict, str]:
+        """Write them once; the text says what is to blame."""
+        try:
+            await self._write(groups)
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:  # no fact of ours
+            return Verdict.POISON, type(error).__name__
+        except psycopg.Error as error:
+            blame, kind = _blame(error), (error.sqlstate or "")[:2]
+            if kind in POISON_CLASSES:
+                return Verdict.POISON, blame
+            self._trouble(error)
+            await self._disconnect()
+            return (Verdict.REFUSED if kind and kind not in WAIT_CLASSES else Verdict.TROUBLE), blame
+        except StoreError as error:
+            self.last_error = error
+            self._say("trouble", "ledger waits: %s", error)
+            return Verdict.TROUBLE, str(error)
+        self._recovered()
+        return Verdict.WRITTEN, ""
+
+    def _lose(self, group: Group, blame: str) -> None:
         self._poisoned += len(group)
         ids = sorted({str(_call_id(fact)) for fact in group})
         kinds = ", ".join(type(fact).__name__ for fact in group)

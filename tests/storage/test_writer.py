@@ -207,6 +207,56 @@ async def test_a_poison_group_is_isolated_and_whole(database: str, caplog: pytes
     assert "0788123456" not in caplog.text
 
 
+async def _refuse_bad_transcripts(dsn: str, how: str) -> None:
+    """Somebody's trigger, or their policy for the role we log in as."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        await connection.execute(
+            "CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"IF NEW.content = 'bad' THEN RAISE EXCEPTION 'no'{how}; END IF; RETURN NEW; END $$".encode()
+        )
+        await connection.execute(
+            "CREATE TRIGGER picky BEFORE INSERT ON public.transcripts FOR EACH ROW EXECUTE FUNCTION picky()"
+        )
+
+
+@pytest.mark.parametrize("state", ["P0001", "44000", "38000", "39P01", "42501", "42P01", "XX000"])
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_row_that_a_trigger_refuses_does_not_stop_the_ledger(
+    database: str, state: str, alone: bool
+) -> None:
+    await _refuse_bad_transcripts(database, f" USING ERRCODE = '{state}'")
+    calls = [uuid4() for _ in range(6)]
+    async with writer(database, patience=1) as ledger:
+        for call in calls[:3]:
+            ledger.put((created(call),))
+        if alone:  # neighbours come only while it is being refused
+            assert await ledger.flush(5)
+        ledger.put((Transcript(uuid4(), calls[0], 1, "user", "bad"),))
+        if alone:
+            await asyncio.sleep(0.05)
+        for call in calls[3:]:
+            ledger.put((created(call),))
+        ledger.put((Transcript(uuid4(), calls[0], 2, "user", "good"),))
+        assert await ledger.flush(5)
+        assert (ledger.stats.written, ledger.stats.poisoned) == (7, 1)
+    rows = await call_rows(database, calls[0])
+    assert [row["content"] for row in rows["transcripts"]] == ["good"]
+
+
+@pytest.mark.parametrize("state", ["40001", "53100", "55P03", "57014", "25006"])
+async def test_a_refusal_of_the_moment_is_waited_out(database: str, state: str) -> None:
+    await _refuse_bad_transcripts(database, f" USING ERRCODE = '{state}'")
+    call = uuid4()
+    async with writer(database, patience=0) as ledger:
+        ledger.put((created(call), Transcript(uuid4(), call, 1, "user", "bad")))
+        ledger.put((created(uuid4()),))
+        assert not await ledger.flush(0.4)
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            await connection.execute("DROP TRIGGER picky ON public.transcripts")
+        assert await ledger.flush(5)
+        assert ledger.stats.poisoned == 0
+
+
 async def test_a_carrier_id_seen_before_does_not_lose_the_call(database: str) -> None:
     first, second, third = uuid4(), uuid4(), uuid4()
     async with writer(database) as ledger:
@@ -393,9 +443,10 @@ async def test_connections_are_killed_and_nothing_is_lost_or_doubled(
 
 async def test_a_database_without_our_tables_is_waited_for(empty_database: str) -> None:
     call = uuid4()
-    async with writer(empty_database) as ledger:
+    async with writer(empty_database, patience=1) as ledger:  # however long: nothing gets through
         ledger.put((created(call),))
-        assert not await ledger.flush(0.3)
+        ledger.put((created(uuid4()),))
+        assert not await ledger.flush(1)
         assert ledger.stats.poisoned == 0
         await migrate(empty_database)
         assert await ledger.flush(5)
