@@ -6,6 +6,7 @@ re-INVITE changes on the wire.
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 from rtp.codec import Codec, codec_by_name
 from rtp.errors import RtpError
-from rtp.events import AudioFrame, DigitReceived, Direction, StreamConfig, StreamEvent
+from rtp.events import AudioFrame, DigitReceived, Direction, SourceLatched, StreamConfig, StreamEvent
 from rtp.pacer import Pacer
 from rtp.playout import Playout
 from rtp.ports import PortAllocator
@@ -21,6 +22,8 @@ from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
 from sipua.sip_events import MediaDescription
+
+log = logging.getLogger(__name__)
 
 DIRECTIONS: dict[str, Direction] = {
     "sendrecv": "sendrecv",
@@ -38,13 +41,15 @@ class MediaLeg:
     ) -> None:
         self._pacer = pacer
         self._codec = codec
+        self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(app_codec=codec)
         self._transport = MediaTransport(self._stream, sockets, self._on_events, release=ports.release)
         self._on_audio: Callable[[bytes], None] | None = None
         self._on_first_packet: Callable[[float], None] | None = None
         self._on_digit: Callable[[str], None] | None = None
         self._configured: StreamConfig | None = None
-        self.broken: Exception | None = None
+        self._has_latched = False
+        self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
     @property
     def playout(self) -> Playout:
@@ -131,12 +136,26 @@ class MediaLeg:
         self.broken = error
 
     def _on_events(self, events: list[StreamEvent]) -> None:
-        for event in events:
-            if isinstance(event, AudioFrame):
-                if self._on_audio is not None:
-                    self._on_audio(event.payload)
-            elif isinstance(event, DigitReceived) and self._on_digit is not None:
+        if self.broken is not None:
+            return
+        try:
+            for event in events:
+                self._deliver(event)
+        except Exception as error:  # a bug of ours: the call ends, it does not go on deaf
+            log.exception("the receiver of the media on port %d failed, it gets no more", self._port)
+            self.broken = error
+
+    def _deliver(self, event: StreamEvent) -> None:
+        if isinstance(event, AudioFrame):
+            if self._on_audio is not None:
+                self._on_audio(event.payload)
+        elif isinstance(event, DigitReceived):
+            if self._on_digit is not None:
                 self._on_digit(event.digit)
+        elif isinstance(event, SourceLatched):
+            if self._has_latched:
+                log.info("< RTP on port %d now comes from %s:%d", self._port, *event.addr)
+            self._has_latched = True
 
 
 def _negotiated(payload_type: int) -> int | None:

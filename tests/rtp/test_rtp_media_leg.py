@@ -1,0 +1,143 @@
+"""One call's media leg on loopback: what its owner is told, and what happens when the owner fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from rtp.codec import CODECS
+from rtp.dtmf import TelephoneEvent
+from rtp.pacer import Pacer
+from rtp.packet import build_rtp, parse_rtp
+from rtp.ports import PortAllocator
+from sipua.media import MediaLeg
+from sipua.sip_events import MediaDescription
+
+HOST = "127.0.0.1"
+
+
+class Line:
+    """A media leg, and the phone's socket that is signalled to it."""
+
+    def __init__(self, phone: socket.socket) -> None:
+        self.phone = phone
+        ports = PortAllocator(0, 0)
+        sockets = ports.open_pair(HOST)
+        self.address: tuple[str, int] = sockets[0].getsockname()[:2]
+        self.leg = MediaLeg(sockets, ports, Pacer(), CODECS["PCMU"])
+        self._seq = 0
+
+    def configure(self, *, events_tx: int = 101, events_rx: int = 101, direction: str = "sendrecv") -> None:
+        remote = self.phone.getsockname()
+        self.leg.configure(MediaDescription("PCMU", 0, 0, events_tx, events_rx, remote, ("", 0), direction))
+
+    def say(
+        self, payload: bytes = b"s" * 160, *, payload_type: int = 0, by: socket.socket | None = None
+    ) -> None:
+        self._seq += 1
+        data = build_rtp(payload_type, False, self._seq, self._seq * 160, 7, payload)
+        (by or self.phone).sendto(data, self.address)
+
+
+@contextmanager
+def line() -> Iterator[Line]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind((HOST, 0))
+        phone.settimeout(5)
+        made = Line(phone)
+        try:
+            yield made
+        finally:
+            made.leg.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  # the leg has nothing to wait for
+            await asyncio.sleep(0.001)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def wrapped() -> None:
+        await main()
+
+    asyncio.run(wrapped())
+
+
+def test_a_receiver_that_fails_breaks_the_leg_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        calls: list[bytes] = []
+
+        def fail(payload: bytes) -> None:
+            calls.append(payload)
+            raise ZeroDivisionError("a bug of the uplink's")
+
+        with line() as call:
+            call.configure()
+            call.leg.start(on_audio=fail)
+            for n in range(10):
+                call.say()
+                await until(lambda n=n: call.leg.counters()["received"] == n + 1)  # type: ignore[misc]
+            assert isinstance(call.leg.broken, ZeroDivisionError)
+            assert len(calls) == 1
+
+    run(main)
+    assert [record.name for record in caplog.records if record.levelno >= logging.ERROR] == ["sipua.media"]
+
+
+def test_a_digit_receiver_that_fails_breaks_the_leg_too() -> None:
+    async def main() -> None:
+        def fail(digit: str) -> None:
+            raise KeyError(digit)
+
+        with line() as call:
+            call.configure()
+            call.leg.start(on_audio=lambda payload: None, on_digit=fail)
+            call.say(TelephoneEvent(5, True, 10, 800).serialize(), payload_type=101)
+            await until(lambda: isinstance(call.leg.broken, KeyError))
+
+    run(main)
+
+
+def test_a_source_that_moves_is_logged_and_the_first_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        with line() as call, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind((HOST, 0))
+            heard: list[bytes] = []
+            call.configure()
+            call.leg.start(on_audio=heard.append)
+            call.say(by=other)
+            await until(lambda: len(heard) == 1)
+            assert "now comes from" not in caplog.text
+            call.say()  # the signalled address wins
+            await until(lambda: len(heard) == 2)
+            came_from = f"{HOST}:{call.phone.getsockname()[1]}"
+            assert f"< RTP on port {call.address[1]} now comes from {came_from}" in caplog.text
+
+    run(main)
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["talking", "after hold"])
+def test_digits_are_heard_with_our_number_and_sent_with_the_peers(held: bool) -> None:
+    async def main() -> None:
+        with line() as call:
+            digits: list[str] = []
+            call.configure(events_tx=96, events_rx=101)
+            if held:  # an inactive stream is described by its direction only
+                call.leg.configure(MediaDescription("", 0, 0, -1, -1, ("", 0), ("", 0), "inactive"))
+                call.configure(events_tx=96, events_rx=101)
+            call.leg.start(on_audio=lambda payload: None, on_digit=digits.append)
+            call.say(TelephoneEvent(5, True, 10, 800).serialize(), payload_type=101)
+            await until(lambda: digits == ["5"])
+            call.leg.send_digits("1")
+            call.leg.tick(0.0)
+            assert parse_rtp(call.phone.recv(1500)).payload_type == 96
+
+    run(main)
