@@ -27,14 +27,16 @@ _OPEN_CALLS = """
 SELECT id, direction, status, started_at, trunk, sip_session_id, metadata FROM public.voice_calls
 WHERE ended_at IS NULL ORDER BY started_at, id
 """
-# A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for.
+# A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for, from
+# the answer on.
 _CLOSE_CALLS = """
 UPDATE public.voice_calls AS c SET
-  ended_at = last.t, duration_seconds = extract(epoch FROM last.t - c.started_at)::integer,
+  ended_at = last.t, duration_seconds = extract(epoch FROM greatest(last.t - last.answered, '0'))::integer,
   status = CASE WHEN c.status IN ('completed', 'failed', 'busy', 'no_answer') THEN c.status ELSE 'failed' END,
   outcome = %(lost)s, updated_at = now()
 FROM (
-  SELECT o.id, least(greatest(o.started_at, coalesce(
+  SELECT o.id, (SELECT min(t) FROM public.voice_events e WHERE e.call_id = o.id AND e.type = 'answered') AS answered,
+         least(greatest(o.started_at, coalesce(
            (SELECT max(t) FROM public.voice_events e WHERE e.call_id = o.id), o.started_at), coalesce(
            (SELECT max(t) FROM public.transcripts x WHERE x.call_id = o.id), o.started_at)),
          greatest(%(now)s, o.started_at)) AS t

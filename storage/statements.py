@@ -233,15 +233,20 @@ UPDATE public.openai_sessions AS s SET ended_at = r.ended_at, status = r.status
 FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, ended_at timestamptz, status text)
 WHERE s.id = r.id AND s.ended_at IS NULL
 """
+# Its row count is that of the calls found, also of those that had ended before (a batch written again).
 _CALL_ENDED = f"""
+WITH r AS (
+  SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
+    call_id uuid, ended_at timestamptz, duration_seconds integer, status text, outcome text, metadata jsonb)
+), done AS (
 UPDATE public.voice_calls AS c SET
   ended_at = r.ended_at, duration_seconds = r.duration_seconds,
   status = CASE WHEN {_rank("c.status")} < {FINAL_RANK} THEN r.status ELSE c.status END,
   outcome = coalesce(r.outcome, c.outcome), metadata = coalesce(c.metadata, '{{}}') || r.metadata,
   updated_at = now()
-FROM jsonb_to_recordset(%s::jsonb) AS r (
-  call_id uuid, ended_at timestamptz, duration_seconds integer, status text, outcome text, metadata jsonb)
-WHERE c.id = r.call_id AND c.ended_at IS NULL
+FROM r WHERE c.id = r.call_id AND c.ended_at IS NULL
+)
+SELECT 1 FROM r JOIN public.voice_calls AS c ON c.id = r.call_id
 """
 _PROCESS_STARTED = """
 INSERT INTO sipua.processes (instance, node, worker, started_at, seen_at, pid, version)

@@ -1,8 +1,9 @@
 """The write-behind writer: facts go in without waiting, one task writes them in batches over one connection.
 
 ``put`` never blocks and never raises for a full queue: the newest group is refused, counted and logged (calls go
-on). A batch is one round trip: its statements are sent as one simple query, which PostgreSQL runs as one
-transaction, so groups are written whole, also through a transaction-mode pooler (nothing is prepared, no session
+on). Calls refused at once may fill half the queue, ends of calls a tenth more than all of it.
+
+A batch is one round trip: its statements are sent as one simple query, which PostgreSQL runs as one transaction, so groups are written whole, also through a transaction-mode pooler (nothing is prepared, no session
 state). A lost connection or a database that does not accept us now is retried with back-off; a group that the
 database refuses for what it contains is isolated by halving the batch, counted, logged by id and left out. So is
 one refused for another reason (a policy, somebody's trigger) after ``patience`` retries, if others get through;
@@ -30,7 +31,7 @@ import psycopg
 from storage import clean, statements
 from storage.dsn import check_dsn, connect_options, redact, unreachable
 from storage.errors import QueueFull, StoreError
-from storage.facts import Group
+from storage.facts import CallCreated, CallEnded, Group
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class LedgerWriter:
         """Take a group to be written whole, in order with the ones before it. Call it on the loop's thread."""
         if not group:
             return
-        if self._closing or self._queued + len(group) > self._queue_limit:
+        if self._closing or self._queued + len(group) > self._room_for(group):
             self._dropped += len(group)
             why = "closed" if self._closing else f"full ({self._queued} of {self._queue_limit} facts)"
             self.last_error = QueueFull(f"the ledger's queue is {why}")
@@ -122,6 +123,14 @@ class LedgerWriter:
         self._accepted += 1
         self._wake.set()
         self.start()
+
+    def _room_for(self, group: Group) -> int:
+        """The end of a call that was opened before must not be lost for others' rows; a refused INVITE may be."""
+        if not any(isinstance(fact, CallEnded) for fact in group):
+            return self._queue_limit
+        if any(isinstance(fact, CallCreated) for fact in group):
+            return self._queue_limit // 2
+        return self._queue_limit + self._queue_limit // 10
 
     async def flush(self, timeout: float) -> bool:
         """Wait until all that was put before is written (or refused for good); False when time is up."""
@@ -283,10 +292,13 @@ class LedgerWriter:
         counts = task.result()
         self._written += sum(len(group) for group in groups)
         for statement, count in zip(batch, counts, strict=True):
-            if statement.kind.startswith("CallChanged") and count < len(statement.rows):
+            if statement.kind.startswith(("CallChanged", "CallEnded")) and count < len(statement.rows):
                 self._unmatched += len(statement.rows) - count
+                self._written -= len(statement.rows) - count
                 self._say(
-                    "unmatched", "ledger: a change found no row of its call (%d so far)", self._unmatched
+                    "unmatched",
+                    "ledger: a change or end found no row of its call (%d so far)",
+                    self._unmatched,
                 )
 
     async def _connected(self) -> Connection:

@@ -392,6 +392,31 @@ async def test_a_full_queue_refuses_the_newest_and_says_so(
     ]
 
 
+async def test_a_full_queue_takes_the_ends_of_calls_and_no_refused_ones(
+    gated: tuple[str, psycopg.Connection[Any]],
+) -> None:
+    dsn, gate = gated
+    live, refused = uuid4(), [uuid4() for _ in range(4)]
+    async with writer(dsn, queue_limit=20) as ledger:
+        ledger.put((created(live),))
+        for call in refused:  # three facts each: three of them fit into half
+            ledger.put(
+                (created(call), Event(uuid4(), call, "call_started", T0), CallEnded(call, T0, 0, "failed"))
+            )
+        assert (ledger.stats.queued, ledger.stats.dropped) == (10, 3)
+        for _ in range(12):
+            ledger.put((Event(uuid4(), live, "error", T0),))
+        assert (ledger.stats.queued, ledger.stats.dropped) == (20, 5)
+        ledger.put((CallEnded(live, at(9), 9, "completed"), Event(uuid4(), live, "call_ended", at(9))))
+        assert (ledger.stats.queued, ledger.stats.dropped) == (22, 5)
+        ledger.put((CallEnded(live, at(10), 10, "completed"),))  # the reserve is bounded too
+        assert (ledger.stats.queued, ledger.stats.dropped) == (22, 6)
+        gate.rollback()
+        assert await ledger.flush(5)
+    assert (await call_rows(dsn, live))["voice_calls"][0]["ended_at"] == at(9)
+    assert [len((await call_rows(dsn, call))["voice_calls"]) for call in refused] == [1, 1, 1, 0]
+
+
 async def test_an_answer_that_does_not_come_is_not_waited_for(
     gated: tuple[str, psycopg.Connection[Any]],
 ) -> None:
@@ -460,6 +485,20 @@ async def test_a_change_without_its_call_is_counted(database: str) -> None:
         assert ledger.stats.unmatched == 1
 
 
+async def test_an_end_without_its_call_is_counted_and_a_repeated_one_is_not(database: str) -> None:
+    call = uuid4()
+    end = CallEnded(call, at(2), 2, "completed")
+    async with writer(database) as ledger:
+        ledger.put((created(call), end))
+        assert await ledger.flush(5)
+        ledger.put((end,))
+        assert await ledger.flush(5)
+        assert (ledger.stats.written, ledger.stats.unmatched) == (3, 0)
+        ledger.put((end, CallEnded(uuid4(), at(2), 2, "completed")))
+        assert await ledger.flush(5)
+        assert (ledger.stats.written, ledger.stats.unmatched) == (4, 1)
+
+
 async def test_orphans_of_an_earlier_run_are_closed(database: str) -> None:
     old, new = uuid4(), uuid4()
     calls = {
@@ -478,7 +517,9 @@ async def test_orphans_of_an_earlier_run_are_closed(database: str) -> None:
             ledger.put(
                 (created(call, metadata=metadata), SessionOpened(uuid4(), call, str(call), started_at=T0))
             )
+        ledger.put((Event(uuid4(), calls["mine"][0], "answered", at(3)),))
         ledger.put((Transcript(uuid4(), calls["mine"][0], 1, "user", "x", t=at(7)),))
+        ledger.put((Event(uuid4(), calls["mine ringing"][0], "error", at(30)),))
         ledger.put((CallChanged(calls["failed"][0], T0, status="failed"),))
     closed = await close_orphans(database, node="n", worker=0, instance=new, now=at(100))
     assert set(closed) == {calls[name][0] for name in ("mine", "mine ringing", "failed")}
@@ -488,10 +529,12 @@ async def test_orphans_of_an_earlier_run_are_closed(database: str) -> None:
         "failed",
         "process_lost",
         at(7),
-        7,
+        4,
     )
     assert rows["openai_sessions"][0]["status"] == "failed"
-    assert [e["type"] for e in rows["voice_events"]] == ["call_ended"]
+    assert [e["type"] for e in rows["voice_events"]] == ["answered", "call_ended"]
+    (row,) = (await call_rows(database, calls["mine ringing"][0]))["voice_calls"]
+    assert (row["ended_at"], row["duration_seconds"]) == (at(30), 0)
     assert {row["id"] for row in await open_calls(database)} == {
         calls[name][0] for name in ("alive", "other worker", "other node")
     }
