@@ -118,11 +118,6 @@ class Pacer:
         """Ticks that were given up after a stall."""
         return self._skipped_before + (self._schedule.skipped if self._schedule else 0)
 
-    @property
-    def is_running(self) -> bool:
-        """Between ``start`` and ``stop``."""
-        return self._schedule is not None
-
     def __len__(self) -> int:
         return len(self._senders)
 

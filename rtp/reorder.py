@@ -251,7 +251,7 @@ class ReorderBuffer:
         elapsed_s = max(
             0.0, frame.arrival - self._anchor_arrival
         )  # a held frame may be older than the anchor
-        believable = int((elapsed_s + STEP_MARGIN_S) * self._clock_rate)
+        believable = round((elapsed_s + STEP_MARGIN_S) * self._clock_rate)
         if 0 <= step <= believable:
             return step
         return min(missing * self._frame_samples, believable)

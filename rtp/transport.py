@@ -32,9 +32,9 @@ class MediaTransport:
     __slots__ = (
         "_clock",
         "_closed",
-        "_local",
         "_loop",
         "_on_events",
+        "_port",
         "_release",
         "_rtcp",
         "_rtp",
@@ -68,19 +68,9 @@ class MediaTransport:
         self._timer_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._rtp, self._rtcp = sockets
-        self._local: Address = self._rtp.getsockname()[:2]
+        self._port: int = self._rtp.getsockname()[1]
         self._loop.add_reader(self._rtp.fileno(), self._read_rtp)
         self._loop.add_reader(self._rtcp.fileno(), self._read_rtcp)
-
-    @property
-    def local_address(self) -> Address:
-        """Host and RTP port we are bound to; RTCP is the port above."""
-        return self._local
-
-    @property
-    def is_closed(self) -> bool:
-        """``close`` was called."""
-        return self._closed
 
     def _read_rtp(self) -> None:
         self._read(self._rtp, self.stream.receive_rtp)
@@ -170,4 +160,4 @@ class MediaTransport:
             self._loop.remove_reader(sock.fileno())
             sock.close()
         if self._release is not None:
-            self._release(self._local[1])
+            self._release(self._port)

@@ -32,9 +32,9 @@ class Leg:
         self.heard: list[StreamEvent] = []
         self._changed = asyncio.Event()
         self.stream = RtpStream()
-        self.transport = MediaTransport(
-            self.stream, ports.open_pair(HOST), self._on_events, release=ports.release
-        )
+        sockets = ports.open_pair(HOST)
+        self.address: tuple[str, int] = sockets[0].getsockname()
+        self.transport = MediaTransport(self.stream, sockets, self._on_events, release=ports.release)
 
     def _on_events(self, events: list[StreamEvent]) -> None:
         self.heard += events
@@ -77,8 +77,8 @@ def test_two_legs_talk_and_say_goodbye(run: Run) -> None:
     async def main() -> None:
         ports = PortAllocator(0, 0)
         one, two = Leg(ports), Leg(ports)
-        one.configure(two.transport.local_address)
-        two.configure(one.transport.local_address)
+        one.configure(two.address)
+        two.configure(one.address)
         pacer = Pacer(0.002)
         said = bytes(range(250)) * 16
         one.stream.playout.append("item", said)
@@ -94,7 +94,6 @@ def test_two_legs_talk_and_say_goodbye(run: Run) -> None:
         one.transport.close()
         one.transport.close()
         assert ports.in_use == 0
-        assert two.transport.is_closed
 
     run(main)
 
@@ -112,17 +111,15 @@ def test_garbage_and_a_flood_change_nothing_for_the_call(run: Run) -> None:
             chance = random.Random(1)
             said = b""
             for seq in range(20):
-                phone.sendto(
-                    build_rtp(0, False, seq, seq * 160, 5, bytes([seq]) * 160), leg.transport.local_address
-                )
+                phone.sendto(build_rtp(0, False, seq, seq * 160, 5, bytes([seq]) * 160), leg.address)
                 said += bytes([seq]) * 160
                 await leg.until(lambda said=said: leg.sound() == said)  # type: ignore[misc]
                 for _ in range(20):
                     blob = chance.randbytes(chance.randrange(200))
-                    stranger.sendto(blob, leg.transport.local_address)
-                    stranger.sendto(blob, (HOST, leg.transport.local_address[1] + 1))
-                stranger.sendto(build_rtp(0, False, seq, 0, 6, b"evil"), leg.transport.local_address)
-            phone.sendto(build_rtp(0, False, 20, 3200, 5, b"last"), leg.transport.local_address)
+                    stranger.sendto(blob, leg.address)
+                    stranger.sendto(blob, (HOST, leg.address[1] + 1))
+                stranger.sendto(build_rtp(0, False, seq, 0, 6, b"evil"), leg.address)
+            phone.sendto(build_rtp(0, False, 20, 3200, 5, b"last"), leg.address)
             await leg.until(lambda: leg.sound() == said + b"last")
             assert leg.stream.dropped["wrong_source"] >= 1
             assert leg.stream.destination == phone.getsockname()
@@ -139,7 +136,7 @@ def test_a_gap_is_given_up_by_the_timer(run: Run) -> None:
             leg.configure(phone.getsockname())
             for seq in (1, 3):
                 packet = build_rtp(0, False, seq, seq * 160, 5, b"s" * 160)
-                phone.sendto(packet, leg.transport.local_address)
+                phone.sendto(packet, leg.address)
             await leg.until(lambda: len(leg.sound()) == 480)
             assert leg.stream.concealed_samples == 160
         leg.transport.close()
@@ -172,13 +169,15 @@ def test_an_owner_that_raises_does_not_break_the_socket(run: Run, caplog: pytest
             raise ZeroDivisionError("a bug of the owner's")
 
         stream = RtpStream()
-        transport = MediaTransport(stream, PortAllocator(0, 0).open_pair(HOST), fail)
+        sockets = PortAllocator(0, 0).open_pair(HOST)
+        address = sockets[0].getsockname()
+        transport = MediaTransport(stream, sockets, fail)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
             phone.bind((HOST, 0))
             stream.configure(StreamConfig(PCMU, 0, 101, phone.getsockname()))
             for seq in range(3):
                 calls.clear()
-                phone.sendto(build_rtp(0, False, seq, seq * 160, 5, b"s" * 160), transport.local_address)
+                phone.sendto(build_rtp(0, False, seq, seq * 160, 5, b"s" * 160), address)
                 async with asyncio.timeout(10):
                     await calls.wait()
         assert transport.callback_errors == 3
