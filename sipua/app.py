@@ -37,6 +37,7 @@ from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
+from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
 from sipua.trunk import Trunk
 from storage.dsn import check_dsn, redact
@@ -157,6 +158,7 @@ async def serve(
             "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
         )
     _check_rtp_bind(settings.rtp_bind)
+    _check_sip_port(str(settings.sip.bind), settings.sip.port)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
     failure: list[str] = []
@@ -184,6 +186,8 @@ async def serve(
             node=identity.node, worker=identity.worker, instance=str(identity.instance), version=__version__
         )
         dsn = await stack.enter_async_context(database(settings))
+        sole = SoleWorker(identity.node, identity.worker, redact(dsn))
+        stack.callback(sole.release)
         writer = await stack.enter_async_context(_ledger_writer(dsn, settings, identity))
         ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
         admission = Admission(trunks, ports, settings.rtp_bind)
@@ -301,6 +305,18 @@ def _check_rtp_bind(address: str) -> None:
         except OSError as error:
             raise ConfigError(
                 f"rtp.bind (or sip.bind) = {address!r}: not an address of this machine: {error.strerror}"
+            ) from None
+
+
+def _check_sip_port(address: str, port: int) -> None:
+    """Before the database is touched: a start that cannot succeed should leave nothing behind."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise LocalError(
+                f"SIP cannot listen on udp {join_address(address, port)}: {error.strerror}"
             ) from None
 
 

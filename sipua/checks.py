@@ -1,4 +1,4 @@
-"""The checks of ``sipua doctor``: values in, a verdict with what to do out. Tries real things, changes nothing.
+"""The checks of ``sipua doctor``: values in, a verdict with what to do out. Tries real things.
 
 A check of the database starts the embedded server if that is what is configured, as ``serve`` would.
 """

@@ -60,7 +60,10 @@ class ControlServer:
                 finally:
                     os.umask(mask)
         except OSError as error:
-            raise LocalError(f"the control socket {self.path} cannot be made: {error.strerror}") from None
+            raise LocalError(
+                f"the control socket {self.path} cannot be made: {error.strerror}; "
+                "SIPUA_STATE_DIR (state_dir) names the folder"
+            ) from None
 
     async def stop(self) -> None:
         """Closes the socket and every client."""

@@ -21,7 +21,7 @@ import orjson
 
 from sipua.children import Child, agent_environment
 from sipua.control import watch
-from sipua.errors import LocalError, SipuaError
+from sipua.errors import LocalError, SipuaError, Stopped
 from sipua.resources import shipped_conf, shipped_speech
 from sipua.settings import PREFIX, Settings
 from storage.queries import call_rows
@@ -62,7 +62,7 @@ async def run_demo(
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            raise LocalError("stopped")
+            raise Stopped("stopped")
         return work.result()
     finally:
         for task in (work, stopped):

@@ -27,6 +27,12 @@ class LocalError(SipuaError):
     reason = "local"
 
 
+class Stopped(LocalError):
+    """A command was told to stop before it had its result: no fault, but no success either (exit 1)."""
+
+    reason = "stopped"
+
+
 class RemoteError(SipuaError):
     """The peer (SIP, RTP or voice service) did something that ends or changes the call."""
 

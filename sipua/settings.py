@@ -12,6 +12,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -242,6 +243,8 @@ class Settings(BaseSettings):
 def load_settings(conf_dir: Path) -> Settings:
     """Reads ``conf_dir/sipua.toml`` (it may be absent) and the environment. Raises ConfigError."""
     file = conf_dir / "sipua.toml"
+    if conf_dir.is_file():
+        raise ConfigError(f"{conf_dir}: is a file; name the folder that holds sipua.toml and trunks/")
     if conf_dir != CONF_DEFAULT and not conf_dir.is_dir():
         raise ConfigError(f"{conf_dir}: there is no such folder; `sipua init {conf_dir}` writes one")
     _check_environment()
@@ -309,8 +312,11 @@ def _check_environment() -> None:
     for name in sorted(os.environ):
         if name.upper().startswith(PREFIX) and name != CONF_NAME and name not in known:
             table = name.upper().rpartition("__")[0]
-            near = [each for each in known if each.rpartition("__")[0] == table] or known
-            raise ConfigError(f"environment {name}: unknown name; allowed: {', '.join(near)}")
+            near = get_close_matches(name.upper(), known, cutoff=0.8)
+            near += [
+                each for each in known if table and each.rpartition("__")[0] == table and each not in near
+            ]
+            raise ConfigError(f"environment {name}: unknown name; allowed: {', '.join(near or known)}")
 
 
 def read_toml(file: Path) -> dict[str, Any]:

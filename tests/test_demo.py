@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from rtp.wav import read_wav
+from sipua.cli.demo import summary
 from sipua.resources import shipped_speech
 from tests.processes import processes_with, wait_until_gone
 
@@ -117,3 +118,20 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
     assert "stopped" in rest
     assert "Traceback" not in rest
     assert wait_until_gone(mark) == []
+
+
+def test_the_summary_shows_what_was_said_whatever_brackets_it_holds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = [{"role": "user", "lang": "en", "content": "[script] see [/b] [red]now"}]
+    rows: dict[str, list[dict[str, Any]]] = {"voice_calls": [], "openai_sessions": [], "voice_events": []}
+    summary(
+        {
+            "call_id": "c", "status": "completed", "duration_seconds": 1.0, "recording": "/r[i].wav",
+            "first_assistant_audio_ms": 1.0, "transcripts": said, "rows": rows,
+            "rtp": {"sent": 1, "received": 1, "lost": 0, "late": 0, "jitter_ms": 0.0},
+        }
+    )  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "[script] see [/b] [red]now" in shown
+    assert "/r[i].wav" in shown

@@ -28,7 +28,7 @@ from sipua.bench.floor import Floor, measured_floor
 from sipua.bench.grid import at_phase, even_phases
 from sipua.bench.quiet import no_collection
 from sipua.bench.service import BenchSession, running_service
-from sipua.errors import LocalError, SipuaError
+from sipua.errors import LocalError, SipuaError, Stopped
 
 DEFAULT_SECONDS = 12.0
 FRAME_S = 0.020
@@ -195,7 +195,7 @@ async def until_stopped(work: Coroutine[Any, Any, dict[str, Any]], stop: asyncio
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise LocalError("stopped")
+            raise Stopped("stopped")
         return working.result()
     finally:
         for task in (working, stopping):

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from sipua.cli.command import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
-from sipua.errors import ConfigError, SipuaError
+from sipua.errors import ConfigError, SipuaError, Stopped
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = ("serve", "demo", "init", "call", "migrate", "doctor", "emulate", "bench", "version")
@@ -62,6 +62,9 @@ def main() -> None:
     except ConfigError as error:
         _tell("configuration fault", error)
         sys.exit(CONFIG_EXIT)
+    except Stopped as error:
+        _tell("stopped", error)
+        sys.exit(FAILURE_EXIT)
     except SipuaError as error:
         _tell("failed", error)
         sys.exit(FAILURE_EXIT)
@@ -70,4 +73,4 @@ def main() -> None:
 def _tell(what: str, error: SipuaError) -> None:
     if wants_json(sys.argv):
         print_json({"error": {"kind": what, "reason": error.reason, "message": str(error)}})
-    print(f"sipua: {what}: {error}", file=sys.stderr)
+    print("sipua: stopped" if isinstance(error, Stopped) else f"sipua: {what}: {error}", file=sys.stderr)

@@ -14,7 +14,7 @@ import orjson
 import typer
 import uvloop
 
-from sipua.errors import LocalError
+from sipua.errors import Stopped
 from sipua.log import configure_logging
 from sipua.settings import CONF_NAME, Settings, load_settings
 
@@ -60,7 +60,7 @@ def settings_of(conf: Path | None) -> Settings:
 def run(main: Callable[[asyncio.Event], Awaitable[T]], *, patience: int = 2) -> T:
     """Runs ``main(stop)`` on uvloop. SIGTERM and SIGINT set ``stop``; what comes after ``patience`` of them cancels.
 
-    0 is for commands that do not look at ``stop``. A cancelled command is a LocalError "stopped", not a traceback.
+    0 is for commands that do not look at ``stop``. A cancelled command is Stopped, not a traceback.
     """
 
     async def guarded() -> T:
@@ -81,7 +81,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[T]], *, patience: int = 2) -> 
         try:
             return await task
         except asyncio.CancelledError:
-            raise LocalError("stopped") from None
+            raise Stopped("stopped") from None
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(guarded())

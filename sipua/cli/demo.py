@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run
 from sipua.demo import DemoOptions, run_demo
@@ -134,7 +135,7 @@ def _speaker(role: str) -> str:
 
 def summary(document: Mapping[str, Any]) -> None:
     """The closing summary for people, on stdout."""
-    out = Console(highlight=False)
+    out = Console(highlight=False, markup=False)  # what was said is text, whatever brackets it holds
     rtp = document["rtp"]
     facts = Table(show_header=False, box=None, pad_edge=False)
     facts.add_row("call", document["call_id"])
@@ -152,7 +153,7 @@ def summary(document: Mapping[str, Any]) -> None:
     for column in ("role", "lang", "content"):
         said.add_column(column, overflow="fold")
     for each in document["transcripts"]:
-        said.add_row(each["role"], each["lang"], each["content"])
+        said.add_row(each["role"], each["lang"], Text(each["content"]))
     out.print()
     out.print(said)
     rows = document["rows"]
@@ -173,8 +174,7 @@ def summary(document: Mapping[str, Any]) -> None:
     for event in rows["voice_events"]:
         counts[event["type"]] = counts.get(event["type"], 0) + 1
     out.print(
-        f"[bold]voice_events[/bold] {len(rows['voice_events'])}: "
-        + ", ".join(f"{n} × {t}" for t, n in counts.items())
+        f"voice_events {len(rows['voice_events'])}: " + ", ".join(f"{n} × {t}" for t, n in counts.items())
     )
 
 
@@ -183,7 +183,7 @@ def _print_rows(out: Console, name: str, rows: list[dict[str, Any]], columns: tu
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     out.print(table)
     out.print()
 

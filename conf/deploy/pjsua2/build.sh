@@ -4,7 +4,7 @@
 #
 #   build.sh PYTHON     PYTHON has hatchling; the wheel's path goes to stdout, all else to stderr
 #
-# What is downloaded and built stays in SIPUA_CACHE (default ~/.cache/sipua). A wheel's folder there is named for the
+# What is downloaded and built stays in PJSUA2_CACHE (default ~/.cache/sipua). A wheel's folder there is named for the
 # hash of the source, the hash of this recipe and the system; the Python version stands in the wheel's own name.
 # Needs no root, unless build packages are missing.
 set -euo pipefail
@@ -17,7 +17,7 @@ include=$(ask_python 'sysconfig.get_path("include")')
 suffix=$(ask_python 'sysconfig.get_config_var("EXT_SUFFIX")')
 tag=$(ask_python '"cp%d%d" % sys.version_info[:2]')
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${SIPUA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sipua}/pjsua2
+cache=${PJSUA2_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sipua}/pjsua2
 keyring=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 packages=(build-essential swig libssl-dev libsrtp2-dev libopus-dev libsamplerate0-dev uuid-dev)
 
