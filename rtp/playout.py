@@ -214,10 +214,5 @@ class Playout:
         """Whole milliseconds waiting."""
         return self._ms(self._queued)
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing waits to be sent (an item may still be growing)."""
-        return not self._queued
-
     def _ms(self, count: int) -> int:
         return count // self._bytes_per_ms

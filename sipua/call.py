@@ -287,7 +287,7 @@ class InboundCall:
             await asyncio.sleep(WATCH_INTERVAL_S)
             self.record.rtp(self._media.counters())
             if self._media.broken is not None:
-                raise LocalError(f"the call's RTP could not be paced: {self._media.broken}")
+                raise LocalError(f"the call's media leg failed: {self._media.broken}")
             if self._media.is_timed_out(self._services.clock.now().monotonic, timeout_s):
                 raise MediaTimeout(f"no RTP from the caller for {timeout_s:g} s")
 

@@ -27,7 +27,7 @@ def test_items_follow_each_other_without_a_seam() -> None:
     assert drain(playout) == [b"a" * 160, b"a" * 40 + b"b" * 120]
     assert playout.sent_ms("a") == 25
     assert playout.sent_ms("b") == 15
-    assert playout.is_idle
+    assert playout.queued_ms == 0
 
 
 def test_a_tail_is_padded_once_its_item_has_ended() -> None:
@@ -117,7 +117,7 @@ def test_unknown_items_are_no_error() -> None:
     playout.append("empty", b"")
     assert playout.sent_ms("never") == playout.received_ms("never") == 0
     assert playout.next_frame() is None
-    assert playout.is_idle
+    assert playout.queued_ms == 0
 
 
 def test_the_accounts_of_many_items_are_bounded() -> None:
@@ -154,5 +154,5 @@ def test_every_byte_leaves_once_and_in_order(steps: list[tuple[str, bytes, int, 
         frames += drain(playout)
     assert all(len(frame) == 160 for frame in frames)
     assert b"".join(frames).replace(PCMU.silence, b"") == appended
-    assert playout.is_idle
+    assert playout.queued_ms == 0
     assert {item_id: playout.sent_ms(item_id) for item_id in sent} == {k: v // 8 for k, v in sent.items()}
