@@ -2,18 +2,22 @@
 
 A connection that leaves this machine is encrypted: ``sslmode`` disable, allow and prefer are refused there, and
 where none is given ``require`` is set (libpq's own default, prefer, falls back to plain text without a word).
+A ``service`` may name any host and sslmode in a file we do not read: it counts as another host, and a stronger
+sslmode than require belongs into the string itself (or PGSSLMODE), which come first.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 from psycopg import conninfo, pq
+from psycopg.rows import AsyncRowFactory, Row
 
 from storage.errors import BadDsn, DatabaseUnreachable, StoreError
 
@@ -33,7 +37,8 @@ _PERMANENT = (
 def check_dsn(dsn: str) -> str:
     """Return the DSN to connect with (sslmode completed), or raise ``BadDsn``. Never shows the DSN itself."""
     params = _parse(dsn)
-    remote = [host for host in _hosts(params) if not _is_local(host)]
+    service = params.get("service") or _defaults().get("service")
+    remote = [f"service {service}"] if service else [host for host in _hosts(params) if not _is_local(host)]
     if not remote:
         return dsn
     given = params.get("sslmode")
@@ -42,9 +47,11 @@ def check_dsn(dsn: str) -> str:
             f"sslmode={given} towards {remote[0]}: calls would cross the network in plain text; "
             "use sslmode=require, verify-ca or verify-full"
         )
-    if given or _defaults().get("sslmode") not in (*WEAK_SSLMODES, None):
+    default = _defaults().get("sslmode")
+    if given or (default not in (*WEAK_SSLMODES, None) and not service):
         return dsn
-    return conninfo.make_conninfo(dsn, sslmode="require")
+    # a service's sslmode comes before the environment's, but after the string's
+    return conninfo.make_conninfo(dsn, sslmode="require" if default in (*WEAK_SSLMODES, None) else default)
 
 
 def redact(dsn: str) -> str:
@@ -95,6 +102,24 @@ def connect_options(application_name: str) -> dict[str, Any]:
     }
 
 
+@asynccontextmanager
+async def connected(
+    dsn: str, application_name: str, row_factory: AsyncRowFactory[Row]
+) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
+    """One short connection: autocommit, nothing prepared (it may go through a pooler), errors as ours."""
+    dsn = check_dsn(dsn)
+    with mapped_errors(dsn):
+        connection = await psycopg.AsyncConnection.connect(
+            dsn,
+            autocommit=True,
+            prepare_threshold=None,
+            row_factory=row_factory,
+            **connect_options(application_name),
+        )
+        async with connection:
+            yield connection
+
+
 def _parse(dsn: str) -> dict[str, str]:
     try:
         parsed = conninfo.conninfo_to_dict(dsn)
@@ -116,9 +141,10 @@ def _defaults() -> dict[str, str]:
 
 
 def _hosts(params: dict[str, str]) -> list[str]:
+    """Where libpq will connect to: of each pair of host and hostaddr the address, where there is one."""
     merged = {**_defaults(), **params}
-    listed = merged.get("hostaddr") or merged.get("host") or ""
-    return listed.split(",")
+    hosts, addresses = (merged.get(name, "").split(",") for name in ("host", "hostaddr"))
+    return [address or host for host, address in zip_longest(hosts, addresses, fillvalue="")]
 
 
 def _is_local(host: str) -> bool:

@@ -45,14 +45,6 @@ SETTINGS = {
 }
 
 
-def default_data_dir() -> Path:
-    """``/var/lib/sipua`` as root, else ``$XDG_STATE_HOME/sipua`` (default ``~/.local/state/sipua``)."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/sipua")
-    state = os.environ.get("XDG_STATE_HOME") or ""
-    return (Path(state) if state.startswith("/") else Path.home() / ".local" / "state") / "sipua"
-
-
 class EmbeddedPostgres:
     """One user of the embedded server in ``data_dir``. Not thread-safe; any number of processes may have one."""
 

@@ -43,16 +43,6 @@ class MigrationError(StoreError):
         self.retryable = retryable
 
 
-class SchemaMismatch(StoreError):
-    """The database lacks something this program needs; ``missing`` lists it."""
-
-    reason = "schema_mismatch"
-
-    def __init__(self, missing: list[str]) -> None:
-        super().__init__("the database does not fit this program; missing: " + "; ".join(missing))
-        self.missing = missing
-
-
 class EmbeddedError(StoreError):
     """The embedded server could not be set up or started."""
 

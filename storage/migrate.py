@@ -11,23 +11,20 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from storage import shape
-from storage.dsn import check_dsn, connect_options, mapped_errors, redact
+from storage.dsn import connected, redact
 from storage.errors import MigrationError
 from storage.sqlsplit import Statement, split
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
+APPLICATION = "sipua-migrate"
 LOCK_KEY = 0x73697075615F6D67  # "sipua_mg"
 LOCK_WAIT_S = 120  # another process migrating
 TABLE_LOCK_WAIT_S = 15  # live traffic on a table: give up rather than stop it
@@ -104,7 +101,7 @@ async def migrate(dsn: str, *, folder: Path | None = None) -> MigrationReport:
     files = load(folder)
     applied: list[str] = []
     already: list[str] = []
-    async with _connect(dsn) as connection:
+    async with connected(dsn, APPLICATION, tuple_row) as connection:
         if connection.info.server_version < MIN_SERVER:
             version = connection.info.server_version // 10000
             raise MigrationError(f"PostgreSQL {version} at {redact(dsn)}: 15 or newer is needed")
@@ -126,29 +123,15 @@ async def migrate(dsn: str, *, folder: Path | None = None) -> MigrationReport:
 
 
 async def check(dsn: str, *, folder: Path | None = None) -> list[str]:
-    """What this program needs and the database lacks, one line each; empty if it fits. Writes nothing."""
+    """What this program needs and the database lacks, and what stands open in it; empty if it fits. Writes nothing.
+
+    Open are ways in which anon or authenticated could still reach the eight tables.
+    """
     files = load(folder)
-    async with _connect(dsn) as connection:
+    async with connected(dsn, APPLICATION, tuple_row) as connection:
         known = await _history(connection)
         pending = [f"migration {m.file}" for m in files if m.version not in known]
-        return pending + await shape.missing(connection)
-
-
-async def holes(dsn: str) -> list[str]:
-    """Ways in which anon or authenticated could still reach the eight tables, one line each."""
-    async with _connect(dsn) as connection:
-        return await shape.open_doors(connection)
-
-
-@asynccontextmanager
-async def _connect(dsn: str) -> AsyncIterator[Connection]:
-    dsn = check_dsn(dsn)
-    with mapped_errors(dsn):
-        connection = await psycopg.AsyncConnection.connect(
-            dsn, autocommit=True, prepare_threshold=None, **connect_options("sipua-migrate")
-        )
-        async with connection:
-            yield connection
+        return pending + await shape.missing(connection) + await shape.open_doors(connection)
 
 
 async def _lock(connection: Connection) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import psycopg
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 
-from storage.dsn import check_dsn, connect_options, mapped_errors, redact
+from storage.dsn import check_dsn, connected, redact
 
 __all__ = ["call_rows", "check_dsn", "close_orphans", "open_calls", "ping", "redact"]
 
@@ -60,13 +57,13 @@ VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcom
 
 async def ping(dsn: str) -> None:
     """Connect and ask for nothing; ``DatabaseUnreachable`` or ``BadDsn`` says why it does not work."""
-    async with _connect(dsn) as connection:
+    async with connected(dsn, "sipua", dict_row) as connection:
         await connection.execute("SELECT 1")
 
 
 async def call_rows(dsn: str, call_id: UUID) -> dict[str, list[dict[str, Any]]]:
     """All rows of a call by table; transcripts and events in order of ``t``."""
-    async with _connect(dsn) as connection, connection.transaction():
+    async with connected(dsn, "sipua", dict_row) as connection, connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         rows: dict[str, list[dict[str, Any]]] = {}
         for table, query in _CALL_ROWS.items():
@@ -77,7 +74,7 @@ async def call_rows(dsn: str, call_id: UUID) -> dict[str, list[dict[str, Any]]]:
 
 async def open_calls(dsn: str) -> list[dict[str, Any]]:
     """Calls without an end: id, direction, status, started_at, trunk, sip_session_id, metadata."""
-    async with _connect(dsn) as connection:
+    async with connected(dsn, "sipua", dict_row) as connection:
         return await (await connection.execute(_OPEN_CALLS)).fetchall()
 
 
@@ -90,20 +87,9 @@ async def close_orphans(
     unique among the processes alive on a database. Returns the ids of the calls closed.
     """
     values = {"node": node, "worker": str(worker), "instance": str(instance), "now": now, "lost": outcome}
-    async with _connect(dsn) as connection, connection.transaction():
+    async with connected(dsn, "sipua", dict_row) as connection, connection.transaction():
         closed = await (await connection.execute(_CLOSE_CALLS, values)).fetchall()
         for row in closed:
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
             await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
     return [row["id"] for row in closed]
-
-
-@asynccontextmanager
-async def _connect(dsn: str) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-    dsn = check_dsn(dsn)
-    with mapped_errors(dsn):
-        connection = await psycopg.AsyncConnection.connect(
-            dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row, **connect_options("sipua")
-        )
-        async with connection:
-            yield connection

@@ -3,8 +3,10 @@
 ``put`` never blocks and never raises for a full queue: the newest group is refused, counted and logged (calls go
 on). Calls refused at once may fill half the queue, ends of calls a tenth more than all of it.
 
-A batch is one round trip: its statements are sent as one simple query, which PostgreSQL runs as one transaction, so groups are written whole, also through a transaction-mode pooler (nothing is prepared, no session
-state). A lost connection or a database that does not accept us now is retried with back-off; a group that the
+A batch is one round trip: its statements are sent as one simple query, which PostgreSQL runs as one transaction,
+so groups are written whole, also through a transaction-mode pooler (nothing is prepared, no session state).
+
+A lost connection or a database that does not accept us now is retried with back-off; a group that the
 database refuses for what it contains is isolated by halving the batch, counted, logged by id and left out. So is
 one refused for another reason (a policy, somebody's trigger) after ``patience`` retries, if others get through;
 where nothing does it is the database's fault, and everything waits.
@@ -186,6 +188,8 @@ class LedgerWriter:
             refused = await self._store(batch, self._patience)
             if len(refused) == len(batch):
                 continue  # again, with what came meanwhile
+            if refused:  # once more: what was wrong may have been mended between them and the others
+                refused = await self._store([group for group, _ in refused], 0)
             for group, blame in refused:
                 self._lose(group, blame)
             for group in batch:

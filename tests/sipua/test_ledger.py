@@ -186,7 +186,7 @@ def test_a_call_without_an_answer_lasted_nothing(book: Book) -> None:
 
 # ---- the session -----------------------------------------------------------------------------------------
 
-ECHOED = {
+ECHOED: dict[str, Any] = {
     "model": "gpt-realtime-2.1",
     "instructions": "Be kind.",
     "output_modalities": ["audio"],

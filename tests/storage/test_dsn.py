@@ -43,6 +43,36 @@ def test_hostaddr_decides_where_it_goes() -> None:
 
 
 @pytest.mark.parametrize(
+    "places",
+    [
+        "host=localhost,db.example.com hostaddr=127.0.0.1,",
+        "host=127.0.0.1,127.0.0.1 hostaddr=,192.0.2.1",
+        "hostaddr=192.0.2.1",
+        "service=prod",
+        "service=prod host=localhost",  # it may add a hostaddr
+    ],
+)
+def test_every_pair_of_host_and_address_and_a_service_may_lead_elsewhere(places: str) -> None:
+    with pytest.raises(BadDsn, match="sslmode=disable"):
+        check_dsn(f"{places} sslmode=disable")
+    assert "sslmode=require" in check_dsn(places)
+
+
+def test_an_address_of_this_machine_under_a_foreign_name_is_local() -> None:
+    dsn = "host=db.example.com,x hostaddr=127.0.0.1,::1 sslmode=disable"
+    assert check_dsn(dsn) == dsn
+
+
+def test_a_service_of_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSERVICE", "prod")
+    with pytest.raises(BadDsn, match="service prod"):
+        check_dsn("dbname=x sslmode=disable")
+    assert "sslmode=require" in check_dsn("dbname=x")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert "sslmode=verify-full" in check_dsn("dbname=x")
+
+
+@pytest.mark.parametrize(
     ("dsn", "shown"),
     [
         ("postgresql://u:geheim@h.example:6543/x?sslmode=require", "postgresql://u@h.example:6543/x"),

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from storage import binaries, watcher
-from storage.embedded import EmbeddedPostgres, default_data_dir
+from storage.embedded import EmbeddedPostgres
 from storage.errors import EmbeddedError
 from storage.facts import CallCreated
 from storage.migrate import migrate
@@ -358,16 +358,6 @@ async def test_a_server_that_is_stopped_and_one_that_is_killed_lose_no_row(folde
         assert ledger.stats.poisoned == ledger.stats.dropped == 0
         assert select(server.dsn, "SELECT count(*) FROM voice_calls") == 41
         assert await ledger.close(5)
-
-
-def test_default_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setenv("XDG_STATE_HOME", "/x/state")
-    assert default_data_dir() == Path("/x/state/sipua")
-    monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
-    assert default_data_dir() == Path.home() / ".local/state/sipua"
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert default_data_dir() == Path("/var/lib/sipua")
 
 
 def test_the_keeper_imports_nothing_of_ours() -> None:
