@@ -114,9 +114,10 @@ class LedgerWriter:
         """Take a group to be written whole, in order with the ones before it. Call it on the loop's thread."""
         if not group:
             return
-        if self._closing or self._queued + len(group) > self._room_for(group):
+        room = self._room_for(group)
+        if self._closing or self._queued + len(group) > room:
             self._dropped += len(group)
-            why = "closed" if self._closing else f"full ({self._queued} of {self._queue_limit} facts)"
+            why = "closed" if self._closing else f"full ({self._queued} of {room} facts for its kind)"
             self.last_error = QueueFull(f"the ledger's queue is {why}")
             self._say("dropped", "ledger queue %s: a group is lost, %d facts lost so far", why, self._dropped)
             return
