@@ -266,8 +266,9 @@ def describe(error: ValidationError, *, file: Path, prefix: str | None) -> str:
         elif fault["type"] == "missing":
             lines.append(f"{where}: the key {key!r} is missing")
         else:
-            # a fault of a whole table names its values itself
-            value = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+            # a fault of a whole table names its values itself; people paste the secret where its place belongs
+            hidden = isinstance(fault["input"], Mapping) or any("password" in part for part in keys)
+            value = "" if hidden else f" = {fault['input']!r}"
             lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
