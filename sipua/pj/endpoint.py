@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pjsua2 as pj
@@ -148,17 +149,32 @@ class SipEndpoint:
         await self.submit(command)
 
     async def invite(
-        self, uri: str, plan: SdpPlan, key: UUID, headers: Sequence[tuple[str, str]] = ()
+        self,
+        uri: str,
+        plan: SdpPlan,
+        key: UUID,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        route: str = "",
+        from_uri: str = "",
     ) -> None:
-        """Sends an INVITE; progress arrives as LegChanged events for ``key``."""
+        """Sends an INVITE; progress arrives as LegProgress and LegChanged events for ``key``.
+
+        ``route`` (``sip:192.0.2.1:5060;transport=udp``) is where it goes, whatever host the Request-URI names;
+        ``from_uri`` is written into From, in place of the endpoint's own.
+        """
+        # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
+        target = f"{uri}?Route={quote(f'<{route};lr;hide>', safe='')}" if route else uri
 
         def command() -> None:
             assert self._account is not None
             call = CallDirector(self._account, pj.PJSUA_INVALID_ID, key, self)
             call.plan = plan
             self._calls[key] = call
+            op = _op(0, "", headers)
+            op.txOption.localUri = from_uri
             try:
-                call.makeCall(uri, _op(0, "", headers))
+                call.makeCall(target, op)
             except BaseException:
                 self._removed.append(key)
                 raise
