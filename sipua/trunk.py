@@ -49,6 +49,7 @@ Host = Annotated[
     str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?$")
 ]
 User = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+~!*'()&=$,;?/-]{0,64}$")]
+AuthUser = Annotated[str, Field(pattern=r'^[^\x00-\x20"\\]{0,128}$')]  # an IMPI has an @
 Port = Annotated[int, Field(ge=0, le=65535)]
 Code = Annotated[int, Field(ge=200, le=699)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -129,7 +130,7 @@ class Trunk(Part):
     """User of the address of record; empty = auth_user."""
     contact_user: User = ""
     """User part of our Contact; empty = sip.contact_user."""
-    auth_user: User = ""
+    auth_user: AuthUser = ""
     """Digest user."""
     realm: str = ""
     """Digest realm; empty = whatever the challenge names."""
@@ -150,7 +151,7 @@ class Trunk(Part):
 
     inbound_acl: tuple[IPvAnyNetwork, ...] = ()
     """Networks (CIDR) that may call in; the most precise one of all trunks decides, a stranger is answered 403."""
-    inbound_auth_user: User = ""
+    inbound_auth_user: AuthUser = ""
     """Digest user that a caller must prove to be."""
     inbound_password_env: str = ""
     """Environment name that holds that user's password."""
