@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,6 +34,8 @@ from sipua.trunks.numbers import Format, NumberSet
 
 ASK = re.compile(r"ask \S.*")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")  # RFC 3261 section 25.1
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 # What makes the dialog, or is written from keys of its own.
 _TAKEN_HEADERS = frozenset(
@@ -99,7 +102,7 @@ class Trunk(Part):
     region: str = "RW"
     """Home region (ISO 3166: RW, UG, ZA, GH, NG …): how numbers without a country are read."""
 
-    domain: Host | Literal[""] = ""
+    domain: HostOrNothing = ""
     """Host of the Request-URI, and where calls go if there is no outbound proxy; host or host:port."""
     outbound_proxies: tuple[Host, ...] = ()
     """Where requests are sent instead, in order; host or host:port."""
@@ -170,7 +173,7 @@ class Trunk(Part):
     """How our number is written."""
     received_format: Format = Format.PLUS_E164
     """How digits without + or 00 that come in are meant."""
-    caller_id: str = ""
+    caller_id: NumberOrNothing = ""
     """Our number (E.164 with +) where a call names none."""
     allowed_caller_ids: tuple[str, ...] = ()
     """Numbers that may be presented besides caller_id; patterns as in did_ranges."""

@@ -179,8 +179,11 @@ def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> Non
     found = checks(document)
     assert {name: each["status"] for name, each in found.items() if name != "pjsua2"} == {
         "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
-        "voice service": "fail",
+        "voice service": "fail", "trunk loopback": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
+        "trunk twilio": "ok", "trunk twilio-sip-domain": "ok",
     }  # fmt: skip
+    assert found["trunk mtn"]["detail"].startswith("disabled, static, both: to be provisioned: domain (ask MTN), ")
+    assert found["trunk loopback"]["detail"] == "enabled, static, both"
     assert "127.0.0.1:9" in found["voice service"]["detail"]
     assert "sk-geheim" not in str(document)
 
