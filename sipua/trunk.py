@@ -47,10 +47,23 @@ _TAKEN_HEADERS = frozenset(
 )  # fmt: skip
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-# host or host:port; a port rules SRV out
-Host = Annotated[
-    str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?$")
-]
+
+
+def _is_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("allowed: host, host:port or [IPv6]:port, without sip:")
+    return value
+
+
+def _is_number(value: str) -> str:
+    if not _NUMBER.fullmatch(value):
+        raise ValueError("allowed: E.164 with +, such as +250788123456")
+    return value
+
+
+Host = Annotated[str, AfterValidator(_is_host)]  # a port rules SRV out
+HostOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_host(value))]
+NumberOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_number(value))]
 User = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+~!*'()&=$,;?/-]{0,64}$")]
 AuthUser = Annotated[str, Field(pattern=r'^[^\x00-\x20"\\]{0,128}$')]  # an IMPI has an @
 Port = Annotated[int, Field(ge=0, le=65535)]
