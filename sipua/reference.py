@@ -35,6 +35,15 @@ the carrier can tell is `"ask MTN"` (`ask` and a name) while the trunk is disabl
 | key | default | meaning |
 |---|---|---|
 """
+_NOT_YET = """
+### Not in this version
+
+An enabled trunk with another value than the default is refused at the start, so that nobody believes in what is not
+there.
+
+| what | keys |
+|---|---|
+"""
 _METRICS = """# Metrics
 
 Made by `python -m sipua.reference docs`; do not edit. `GET /metrics` of `serve`, Prometheus' text format.
@@ -55,7 +64,12 @@ def settings_text() -> str:
         _row(f"`{field.alias or key}`" + " †" * (key in NOT_YET), _default(field), field.description)
         for key, field in Trunk.model_fields.items()
     ]
-    return _SETTINGS + "".join(_settings_rows(Settings, "")) + _TRUNKS + "".join(trunk)
+    whats: dict[str, list[str]] = {}
+    for key, what in NOT_YET.items():
+        whats.setdefault(what, []).append(f"`{key}`")
+    missing = [_row(what, ", ".join(keys)) for what, keys in whats.items()]
+    settings = "".join(_settings_rows(Settings, ""))
+    return _SETTINGS + settings + _TRUNKS + "".join(trunk) + _NOT_YET + "".join(missing)
 
 
 def metrics_text() -> str:
