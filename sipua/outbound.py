@@ -56,10 +56,10 @@ from sipua.trunks.attempt_events import (
     Started,
     Timer,
 )
-from sipua.trunks.capacity import LocalCapacity
+from sipua.trunks.capacity import Capacity, LocalCapacity
 from sipua.trunks.health import Health
-from sipua.trunks.policy import Fault
-from sipua.trunks.routing import Address, Route, Router, Target
+from sipua.trunks.policy import Fault, Verdict
+from sipua.trunks.routing import Address, HealthPort, Route, Router, Target
 from sipua.trunks.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,16 @@ async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Addres
     return tuple(addresses.values()), "; ".join(faults)
 
 
+def router_of(
+    trunks: Sequence[Trunk],
+    addresses: Mapping[str, tuple[Address, ...]],
+    health: HealthPort,
+    capacity: Capacity,
+) -> Router:
+    """The trunks of the files as routing sees them."""
+    return Router(tuple(route_of(each) for each in trunks), addresses, health, capacity)
+
+
 class Dialler:
     """The outbound side of one process. ``limit`` is pjsua's number of call slots."""
 
@@ -167,8 +177,7 @@ class Dialler:
         for name, places in addresses.items():
             labels = tuple(each.label for each in places)
             self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
-        routes = tuple(route_of(each) for each in trunks)
-        self._router = Router(routes, addresses, self.health, self.capacity)
+        self._router = router_of(trunks, addresses, self.health, self.capacity)
 
     def route(self, to: str, caller: str = "", only: str = "") -> Route:
         """Where a call to this number would go now."""
@@ -386,6 +395,8 @@ class OutboundCall:
 
     def _record(self, record: Record, now: float) -> None:
         leg, decision = self._legs[record.leg], record.decision
+        if decision.verdict is not Verdict.ANSWERED:
+            self._close_sockets(leg)
         if record.is_of_target:
             self._dialler.health.report(record.target.key, now, leg.name, decision)
         made = AttemptMade(
