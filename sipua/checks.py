@@ -16,10 +16,10 @@ from sipua.control import NoAgent, ask
 from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
 from sipua.pj.library import LibraryFacts, probe_library
 from sipua.realtime.config import AudioFormat
-from sipua.settings import Settings, load_settings
+from sipua.settings import Settings, load_settings, read_secret
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunk_files import check_fit
-from sipua.trunk_rules import not_yet
+from sipua.trunk_rules import not_yet, secret_references
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 
@@ -99,10 +99,21 @@ def _trunk(trunk: Trunk, facts: LibraryFacts) -> Check:
     if trunk.asks:
         marks = ", ".join(f"{key} ({mark})" for key, mark in trunk.asks)
         return Check(name, "ok", f"{what}: to be provisioned: {marks}", f"sipua trunk setup {trunk.name}")
+    secrets = _missing_secrets(trunk)
+    if secrets:
+        return Check(name, "warn", f"{what}: {'; '.join(secrets)}", "set it, or correct the key")
     missing = not_yet(trunk)
-    if missing:
-        return Check(name, "ok", f"{what}: {'; '.join(missing)}")
-    return Check(name, "ok", what)
+    return Check(name, "ok", "; ".join([what, *missing]))
+
+
+def _missing_secrets(trunk: Trunk) -> list[str]:
+    found = []
+    for where, env, file in secret_references(trunk):
+        try:
+            read_secret(where, env, file)
+        except ConfigError as error:
+            found.append(str(error))
+    return found
 
 
 def _library(facts: LibraryFacts) -> Check:

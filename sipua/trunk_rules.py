@@ -17,7 +17,7 @@ from sipua.trunks.routing import Direction, TrunkRoute
 from sipua.trunks.watch import HealthRules
 
 if TYPE_CHECKING:
-    from sipua.trunk import NumberCredential, Trunk
+    from sipua.trunk import Trunk
 
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
@@ -298,7 +298,6 @@ def secret_references(trunk: Trunk) -> Iterator[tuple[str, str, str]]:
         env, file = getattr(trunk, f"{prefix}password_env"), getattr(trunk, f"{prefix}password_file")
         if env or file:
             yield f"{prefix}password_{'env' if env else 'file'}", env, file
-    each: NumberCredential
     for index, each in enumerate(trunk.per_number_credentials):
         key = f"per_number_credentials.{index}.password_{'env' if each.password_env else 'file'}"
         yield key, each.password_env, each.password_file

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sipua.checks import _trunk as check_of
 from sipua.pj.library import LibraryFacts
 from sipua.resources import shipped_conf
-from sipua.settings import Settings
+from sipua.settings import Settings, read_secret
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunk_setup import OURS, Step, our_address, setup_of
 
@@ -99,6 +101,23 @@ def test_doctor_names_what_is_to_be_asked() -> None:
     check = check_of(SHIPPED["mtn"], OWN)
     assert (check.status, check.todo) == ("ok", "sipua trunk setup mtn")
     assert all(f"{key} (ask MTN)" in check.detail for key, _ in SHIPPED["mtn"].asks)
+
+
+def test_doctor_warns_of_a_password_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    by_name = trunk(auth_user="u", password_env="NOT_THERE", enabled=False)
+    by_file = trunk(inbound_auth_user="u", inbound_password_file=str(tmp_path / "geheim"), enabled=False)
+    assert check_of(by_name, OWN).status == "warn"
+    assert "password_env: the environment name that it gives is not set" in check_of(by_name, OWN).detail
+    assert "inbound_password_file: the file that it names cannot be read" in check_of(by_file, OWN).detail
+    assert "geheim" not in check_of(by_file, OWN).detail
+    (tmp_path / "geheim").write_text("sesame\n")
+    assert read_secret("x", "", str(tmp_path / "geheim")).get_secret_value() == "sesame"
+    monkeypatch.setenv("NOT_THERE", "sesame")
+    assert (check_of(by_name, OWN).status, check_of(by_file, OWN).status) == ("ok", "ok")
+    assert "sesame" not in str((check_of(by_name, OWN), check_of(by_file, OWN)))
 
 
 def test_doctor_warns_of_tls_on_the_wheel() -> None:
