@@ -95,8 +95,8 @@ class RejectedCall:
 class LegChanged:
     """A new state of the INVITE session; for DISCONNECTED ``code`` and ``phrase`` say how it ended.
 
-    ``headers`` (by lower-case name) are those of the response that brought the state; None where none did: our own
-    request, a time-out, a transport that failed.
+    ``headers`` (by lower-case name) are those of the response to our INVITE that brought the state; None where none
+    did: our own request, a time-out, a transport that failed.
     """
 
     key: UUID

@@ -54,6 +54,7 @@ LOUD_RMS = 100.0  # of 32768: -50 dBFS, well above G.711's idle noise and below 
 GREETING_PAUSE_S = 0.7  # quiet for so long after somebody spoke: their sentence is over
 GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
 BYE_WAIT_S = 3.0
+RING_TIMEOUT_S = 60.0
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -76,7 +77,7 @@ class CallOptions:
     duration_s: float | None = None
     after_greeting: bool = False
     until_quiet_s: float | None = None
-    ring_timeout_s: float = 60.0
+    ring_timeout_s: float | None = None  # None: the trunk's, or RING_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +291,8 @@ class _Softphone:
         """The next event; None when the ring time is up or the user stopped before the answer."""
         if self._is_answered:
             return await self._events.get()
-        left = self._options.ring_timeout_s - (time.monotonic() - invited_at)
+        patience = RING_TIMEOUT_S if self._options.ring_timeout_s is None else self._options.ring_timeout_s
+        left = patience - (time.monotonic() - invited_at)
         waiting = asyncio.ensure_future(self._events.get())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:

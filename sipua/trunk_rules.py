@@ -142,6 +142,7 @@ def leg_rules_of(trunk: Trunk) -> LegRules:
         has_credentials=bool(trunk.auth_user or trunk.per_number_credentials),
         first_response_timeout_s=trunk.first_response_timeout_ms / 1000,
         progress_timeout_s=trunk.progress_timeout_s,
+        ring_timeout_s=trunk.ring_timeout_s,
     )
 
 

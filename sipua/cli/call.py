@@ -43,8 +43,9 @@ def call(
         float | None, typer.Option(help="Hang up so many seconds after the far end's reply has ended.")
     ] = None,
     ring_timeout: Annotated[
-        float, typer.Option(help="Give up an unanswered call after so many seconds.")
-    ] = 60.0,
+        float | None,
+        typer.Option(help="Give up an unanswered call after so many seconds (else the trunk's time, or 60)."),
+    ] = None,
     conf: Conf = None,
     json: Json = False,
 ) -> None:

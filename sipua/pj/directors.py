@@ -76,13 +76,14 @@ def wire_text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def _response_headers(event: Any) -> Mapping[str, tuple[str, ...]] | None:
-    """Of the response that a SipEvent is about; None if it is about something else."""
-    tsx = event.body.tsxState
-    if event.type != pj.PJSIP_EVENT_TSX_STATE or tsx.type != pj.PJSIP_EVENT_RX_MSG:
+def _response_to_invite(event: Any) -> tuple[int, Mapping[str, tuple[str, ...]]] | None:
+    """Code and headers of the response to an INVITE of ours that a SipEvent is about; None if it is about another."""
+    state = event.body.tsxState
+    if event.type != pj.PJSIP_EVENT_TSX_STATE or state.type != pj.PJSIP_EVENT_RX_MSG:
         return None
-    message = parse_message(wire_text(tsx.src.rdata.wholeMsg))
-    return message.headers if message.start_line.startswith("SIP/2.0 ") else None
+    if state.tsx.role != pj.PJSIP_ROLE_UAC or state.tsx.method != "INVITE":
+        return None
+    return state.tsx.statusCode, parse_message(wire_text(state.src.rdata.wholeMsg)).headers
 
 
 class CallOwner(Protocol):
@@ -118,8 +119,12 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         if state is None:
             return
         if not self.muted:
-            now, headers = time.monotonic(), _response_headers(prm.e)
-            self._post(LegChanged(self.key, state, info.lastStatusCode, info.lastReason, now, headers))
+            code, headers = info.lastStatusCode, None
+            response = _response_to_invite(prm.e)
+            if response is not None:
+                received, headers = response
+                code = received if 300 <= received < 400 else code  # pjsip ends a redirected INVITE with 487
+            self._post(LegChanged(self.key, state, code, info.lastReason, time.monotonic(), headers))
         if state is LegState.DISCONNECTED:
             self._gone(self.key)
 

@@ -136,6 +136,33 @@ def test_slow_ringing_is_no_fault(carriers: Carriers) -> None:
     assert second.received("INVITE") == []
 
 
+def test_after_early_media_nothing_is_asked_elsewhere(carriers: Carriers) -> None:
+    first = carriers.is_("primary", "uas_early", code=503)
+    second = carriers.is_("secondary", "uas_slow", duration_ms=1)
+    assert decisions(carriers.call(code=1)) == [("primary", "service_unavailable", "final")]
+    first.wait()
+    assert second.received("INVITE") == []
+
+
+def test_a_redirect_is_followed(carriers: Carriers) -> None:
+    """To another port, with the user part that the redirect names; it is the primary's call still."""
+    target = f"127.0.0.1:{carriers.ports['secondary']}"
+    first = carriers.is_("primary", "uas_says", code=302, header=f"Contact: <sip:moved@{target}>;q=1.0")
+    second = carriers.is_("secondary", "uas_slow", duration_ms=1)
+    document = carriers.call()
+    first.wait()
+    assert decisions(document) == [("primary", "redirected", "redirect"), ("primary", "answered", "answered")]
+    assert second.wait().received("INVITE")[0].start_line == f"INVITE sip:moved@{target} SIP/2.0"
+
+
+def test_the_trunk_says_how_long_it_may_ring(carriers: Carriers) -> None:
+    carriers.write("primary", f"{QUICK}\nring_timeout_s = 0.5")
+    first = carriers.is_("primary", "uas_rings")
+    document = carriers.call(code=1)
+    first.wait()
+    assert (document["reason"], document["attempts"][0]["ms"] < 1000) == ("no_answer", True)
+
+
 def test_ringing_unanswered_ends_the_call(carriers: Carriers) -> None:
     first = carriers.is_("primary", "uas_rings")
     second = carriers.is_("secondary", "uas_slow", duration_ms=1)
