@@ -58,6 +58,10 @@ NOT_YET: dict[str, str] = {
     "se": "session timers per trunk",
     "min_se": "session timers per trunk",
     "refer": "incoming REFER",
+    **dict.fromkeys(
+        ("options_interval_s", "options_timeout_s", "options_ok_codes", "down_after", "up_after"),
+        "OPTIONS (none are sent yet)",
+    ),
 }
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})
 

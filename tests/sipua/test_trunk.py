@@ -212,6 +212,7 @@ ASKED_FOR = {
     "rel100": "rel100 = 'required'",
     "session_timer": "session_timer = 'required'",
     "refer": "refer = true",
+    "options_interval_s": "options_interval_s = 60",
     "inbound_auth_user": "inbound_auth_user = 'u'\ninbound_password_file = '/GEHEIM'",
     "public_ip": "public_ip = 'auto'",
     "user_agent": "user_agent = 'x'",
