@@ -19,13 +19,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from pydantic import SecretStr
+
 from rtp.errors import RtpError
 from rtp.ports import PortAllocator
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
 from sipua.outcome import Ending
 from sipua.resolve import Resolver, UnresolvedName, parse_place
+from sipua.settings import read_secret
 from sipua.sip_events import (
+    Credential,
     EndpointFailed,
     LegChanged,
     LegProgress,
@@ -84,6 +88,7 @@ class OutboundSip(Protocol):
         *,
         route: str = "",
         from_uri: str = "",
+        credential: Credential | None = None,
     ) -> None: ...
     async def hang_up(self, key: UUID) -> None: ...
 
@@ -144,6 +149,20 @@ async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Addres
     return tuple(addresses.values()), "; ".join(faults)
 
 
+def _secrets_of(trunk: Trunk) -> dict[tuple[str, str], SecretStr]:
+    """Its passwords by (trunk, caller id), "" for that of every caller id. ConfigError if one is not there."""
+    found = {}
+    if trunk.auth_user:
+        found[trunk.name, ""] = read_secret(
+            f"trunk {trunk.name}: password", trunk.password_env, trunk.password_file
+        )
+    for each in trunk.per_number_credentials:
+        found[trunk.name, each.number] = read_secret(
+            f"trunk {trunk.name}: per_number_credentials", each.password_env, each.password_file
+        )
+    return found
+
+
 def router_of(
     trunks: Sequence[Trunk],
     addresses: Mapping[str, tuple[Address, ...]],
@@ -173,11 +192,26 @@ class Dialler:
         self.health = Health(self.rng)
         self.ports = ports
         self._legs: dict[UUID, OutboundCall] = {}
+        self._secrets = {
+            key: secret
+            for each in trunks
+            if each.name in addresses
+            for key, secret in _secrets_of(each).items()
+        }
         now = time.monotonic()
         for name, places in addresses.items():
             labels = tuple(each.label for each in places)
             self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
         self._router = router_of(trunks, addresses, self.health, self.capacity)
+
+    def credential_of(self, trunk: Trunk, target: Target) -> Credential | None:
+        """What a call on this target authenticates with."""
+        secret = self._secrets.get((trunk.name, target.dialled.from_e164)) or self._secrets.get(
+            (trunk.name, "")
+        )
+        if secret is None:
+            return None
+        return Credential(trunk.realm or "*", target.dialled.auth_user, secret.get_secret_value())
 
     def route(self, to: str, caller: str = "", only: str = "") -> Route:
         """Where a call to this number would go now."""
@@ -215,6 +249,7 @@ class _Leg:
     sockets: Sockets | None = None
     is_redirected: bool = False
     is_over: bool = False
+    is_cancelled: bool = False
     story: list[SipEvent] = field(default_factory=list)  # from its answer on, until the machine has chosen it
 
 
@@ -288,7 +323,10 @@ class OutboundCall:
             leg.is_over = True
             self._inbox.put_nowait((event.at, Final(number, event.code, event.headers)))
         elif event.state is LegState.DISCONNECTED:
-            self._dialler.slots.disconnected(leg.name)
+            if (
+                not leg.is_cancelled
+            ):  # pjsua says so at once, but keeps the slot until the peer or Timer B has ended it
+                self._dialler.slots.disconnected(leg.name)
             if not leg.is_over:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
@@ -319,6 +357,7 @@ class OutboundCall:
                     self._inbox.put_nowait((time.monotonic(), refusal))
             case Cancel(number, was_heard):
                 leg = self._legs[number]
+                leg.is_cancelled = True
                 self._dialler.slots.abandoned(leg.name, now, was_heard=was_heard)
                 self._close_sockets(leg)
                 await self._sip.hang_up(leg.key)
@@ -375,7 +414,11 @@ class OutboundCall:
         shared.owns(leg.key, self)
         self._progress({"event": "attempt", "trunk": trunk.name, "target": place.label})
         try:
-            await self._sip.invite(uri, plan, leg.key, route=_uri_of(place), from_uri=from_uri)
+            await self._sip.invite(
+                uri, plan, leg.key, route=_uri_of(place), from_uri=from_uri,
+                # not to where a redirect leads: whoever answers there has no claim to it
+                credential=None if leg.is_redirected else shared.credential_of(trunk, target),
+            )  # fmt: skip
         except SipuaError as error:
             log.warning("call=%s > INVITE was not sent: %s", leg.key, error)
             return Failed(action.leg, Fault.TRANSPORT)

@@ -7,7 +7,7 @@ call ids are reused and never leave its thread.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -39,6 +39,15 @@ class SdpPlan:
     port: int
     codecs: tuple[str, ...]
     chosen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an outbound INVITE answers a digest challenge with; realm "*" is any."""
+
+    realm: str
+    user: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

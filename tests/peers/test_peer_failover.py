@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -274,3 +276,40 @@ def test_the_user_gives_up_while_it_rings(carriers: Carriers) -> None:
     document = json.loads(output)
     assert (document["status"], document["reason"]) == ("no_answer", "caller_cancelled")
     assert b"Traceback" not in said
+
+
+def test_a_challenge_is_answered_and_the_address_stays(carriers: Carriers, tmp_path: Path) -> None:
+    """The domain resolves to nothing but through static_hosts: the second INVITE must go where the first went."""
+    (tmp_path / "password").write_text("geheim")
+    port = carriers.ports["primary"]
+    carriers.write("primary", f'auth_user = "us"\npassword_file = "{tmp_path}/password"\n{QUICK}')
+    file = carriers.conf / "trunks" / "primary.toml"
+    text = file.read_text().replace(f"127.0.0.1:{port}", f"carrier.invalid:{port}")
+    file.write_text(text + '[static_hosts]\n"carrier.invalid" = ["127.0.0.1"]\n')
+    peer = carriers.is_("primary", "uas_challenges", duration_ms=1)
+    assert decisions(carriers.call()) == [("primary", "answered", "answered")]
+    first, second = peer.wait().received("INVITE")
+    assert (first.header("Authorization"), second.header("Route")) == (None, None)
+    answer = second.header("Authorization") or ""
+    uri = f"sip:+250788123456@carrier.invalid:{port}"
+    ha1 = md5("us:carrier:geheim")
+    fields = dict(re.findall(r'(\w+)="?([^",]*)"?', answer))
+    assert (fields["username"], fields["uri"]) == ("us", uri)
+    expected = md5(f"{ha1}:4711:{fields['nc']}:{fields['cnonce']}:auth:{md5(f'INVITE:{uri}')}")
+    assert fields["response"] == expected
+
+
+def test_a_wrong_password_is_the_trunk_s_fault(carriers: Carriers, tmp_path: Path) -> None:
+    """Two INVITEs, no loop; the other trunk carries the call."""
+    (tmp_path / "password").write_text("wrong")
+    carriers.write("primary", f'auth_user = "us"\npassword_file = "{tmp_path}/password"\n{QUICK}')
+    first = carriers.is_("primary", "uas_refuses_us")
+    second = carriers.is_("secondary", "uas_slow", duration_ms=1)
+    expected = [("primary", "credentials_refused", "next_trunk"), ANSWERED]
+    assert decisions(carriers.call()) == expected
+    assert len(first.wait().received("INVITE")) == 2
+    second.wait()
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode()).hexdigest()

@@ -205,7 +205,6 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 
 ASKED_FOR = {
     "kind": REGISTERED,
-    "auth_user": "auth_user = 'u'\npassword_env = 'GEHEIM'",
     "transport": "transport = 'tcp'",
     "srtp": "srtp = 'mandatory'\ntransport = 'tls'",
     "tls_ca": "tls_ca = '/ca.pem'\ntransport = 'tls'",
