@@ -10,13 +10,14 @@ nevertheless; pjsip ACKs and BYEs it by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
@@ -26,6 +27,7 @@ from rtp.ports import PortAllocator
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
 from sipua.outcome import Ending
+from sipua.ports import OutboundSip
 from sipua.resolve import Resolver, UnresolvedName, parse_place
 from sipua.settings import read_secret
 from sipua.sip_events import (
@@ -76,23 +78,6 @@ _FAULTS = {408: Fault.NO_RESPONSE, 502: Fault.DNS, 503: Fault.TRANSPORT}
 _SINCE_ANSWER = (LegState.CONNECTING, LegState.CONFIRMED, LegState.DISCONNECTED)
 
 
-class OutboundSip(Protocol):
-    """What a call asks of the SIP side (``sipua.pj.endpoint.SipEndpoint``)."""
-
-    async def invite(
-        self,
-        uri: str,
-        plan: SdpPlan,
-        key: UUID,
-        headers: Sequence[tuple[str, str]] = (),
-        *,
-        route: str = "",
-        from_uri: str = "",
-        credential: Credential | None = None,
-    ) -> None: ...
-    async def hang_up(self, key: UUID) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class AttemptMade:
     """One attempt, as ``sipua call`` shows it. ``code`` 0: no final response."""
@@ -115,38 +100,6 @@ class Winner:
     key: UUID
     trunk: str
     sockets: Sockets
-
-
-async def resolve_trunks(
-    trunks: Sequence[Trunk], *, families: Sequence[str] = ("A",)
-) -> tuple[dict[str, tuple[Address, ...]], dict[str, str]]:
-    """Addresses of every enabled trunk that calls go out on, and what went wrong by trunk name.
-
-    Outbound proxies in the order of the file stand for the domain if there are any.
-    """
-    wanted = [each for each in trunks if each.enabled and each.direction != "inbound"]
-    found = await asyncio.gather(*(_of_trunk(each, families) for each in wanted))
-    faults = {trunk.name: fault for trunk, (_, fault) in zip(wanted, found, strict=True) if fault}
-    return {trunk.name: each for trunk, (each, _) in zip(wanted, found, strict=True)}, faults
-
-
-async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Address, ...], str]:
-    static = {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
-    resolver = Resolver(static, families=families)
-    addresses: dict[str, Address] = {}
-    faults = []
-    for rank, text in enumerate(trunk.outbound_proxies or ((trunk.domain,) if trunk.domain else ())):
-        try:
-            for each in await resolver.addresses(parse_place(text, trunk.transport, srv=trunk.srv)):
-                # a proxy further down the list is tried after all addresses of those before it
-                ranked = Address(
-                    each.host, each.address, each.port, each.transport,
-                    each.priority + rank * 65536, each.weight,
-                )  # fmt: skip
-                addresses.setdefault(each.label, ranked)
-        except (UnresolvedName, ValueError) as error:
-            faults.append(str(error))
-    return tuple(addresses.values()), "; ".join(faults)
 
 
 def _secrets_of(trunk: Trunk) -> dict[tuple[str, str], SecretStr]:
@@ -275,10 +228,17 @@ class OutboundCall:
 
     async def dial(self) -> Winner | Ending:
         """Until somebody answers or nobody will. LocalError if the SIP thread died."""
-        await self._take(Started(), time.monotonic())
-        while self._ending is None:
-            now, event = await self._next()
-            await self._take(event, now)
+        try:
+            await self._take(Started(), time.monotonic())
+            while self._ending is None:
+                now, event = await self._next()
+                await self._take(event, now)
+        except BaseException:  # nobody waits any longer: nothing may go on ringing
+            for leg in self._legs:
+                if not leg.is_over and not leg.is_cancelled:
+                    with contextlib.suppress(SipuaError):
+                        await self._sip.hang_up(leg.key)
+            raise
         winner = self._winner
         if winner is None:
             return self._ending
@@ -323,9 +283,8 @@ class OutboundCall:
             leg.is_over = True
             self._inbox.put_nowait((event.at, Final(number, event.code, event.headers)))
         elif event.state is LegState.DISCONNECTED:
-            if (
-                not leg.is_cancelled
-            ):  # pjsua says so at once, but keeps the slot until the peer or Timer B has ended it
+            # of a cancelled leg pjsua says so at once, but keeps its slot until the peer or Timer B has ended it
+            if not leg.is_cancelled:
                 self._dialler.slots.disconnected(leg.name)
             if not leg.is_over:
                 leg.is_over = True

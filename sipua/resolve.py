@@ -19,6 +19,7 @@ import dns.nameserver
 import dns.resolver
 
 from sipua.errors import RemoteError
+from sipua.trunk import Trunk
 from sipua.trunks.routing import Address
 
 TIMEOUT_S = 5.0  # of one place, all its questions together
@@ -196,3 +197,35 @@ def _text(value: bytes | str) -> str:
 def _name(value: Any) -> str:
     """Without the root's dot, but for the root itself."""
     return str(value).rstrip(".") or "."
+
+
+async def resolve_trunks(
+    trunks: Sequence[Trunk], *, families: Sequence[str] = ("A",)
+) -> tuple[dict[str, tuple[Address, ...]], dict[str, str]]:
+    """Addresses of every enabled trunk that calls go out on, and what went wrong by trunk name.
+
+    Outbound proxies in the order of the file stand for the domain if there are any.
+    """
+    wanted = [each for each in trunks if each.enabled and each.direction != "inbound"]
+    found = await asyncio.gather(*(_of_trunk(each, families) for each in wanted))
+    faults = {trunk.name: fault for trunk, (_, fault) in zip(wanted, found, strict=True) if fault}
+    return {trunk.name: each for trunk, (each, _) in zip(wanted, found, strict=True)}, faults
+
+
+async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Address, ...], str]:
+    static = {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
+    resolver = Resolver(static, families=families)
+    addresses: dict[str, Address] = {}
+    faults = []
+    for rank, text in enumerate(trunk.outbound_proxies or ((trunk.domain,) if trunk.domain else ())):
+        try:
+            for each in await resolver.addresses(parse_place(text, trunk.transport, srv=trunk.srv)):
+                # a proxy further down the list is tried after all addresses of those before it
+                ranked = Address(
+                    each.host, each.address, each.port, each.transport,
+                    each.priority + rank * 65536, each.weight,
+                )  # fmt: skip
+                addresses.setdefault(each.label, ranked)
+        except (UnresolvedName, ValueError) as error:
+            faults.append(str(error))
+    return tuple(addresses.values()), "; ".join(faults)

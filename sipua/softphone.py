@@ -29,10 +29,11 @@ from rtp.wav import WavWriter, read_wav
 from sipua.admission import local_address_towards
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
-from sipua.outbound import AttemptMade, Dialler, resolve_trunks
+from sipua.outbound import AttemptMade, Dialler
 from sipua.outcome import Ending, Status, ending_of_code
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.pj.library import max_calls
+from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,
     LegChanged,

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
-from sipua.outbound import resolve_trunks, router_of
+from sipua.outbound import router_of
+from sipua.resolve import resolve_trunks
 from sipua.trunk import load_trunks
 from sipua.trunks.capacity import LocalCapacity
 from sipua.trunks.health import Health

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 from rtp.ports import PortAllocator
-from sipua.outbound import Dialler, Winner, resolve_trunks
+from sipua.outbound import Dialler, Winner
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.pj.library import max_calls
+from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.trunk import load_trunks
 from sipua.trunks.attempt import CallRules

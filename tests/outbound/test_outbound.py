@@ -13,8 +13,9 @@ import pytest
 
 from rtp.ports import PortAllocator
 from sipua.errors import ConfigError, LocalError
-from sipua.outbound import Dialler, OutboundCall, Winner, resolve_trunks
+from sipua.outbound import Dialler, OutboundCall, Winner
 from sipua.outcome import Ending
+from sipua.resolve import resolve_trunks
 from sipua.sip_events import Credential, EndpointFailed, LegChanged, LegProgress, LegState, SdpPlan
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunks.attempt import CallRules
@@ -220,6 +221,17 @@ async def test_the_caller_gives_up(tmp_path: Path) -> None:
     call.close()
     assert isinstance(outcome, Ending)
     assert (outcome.reason, len(place.sip.invited), len(place.sip.hung_up)) == ("caller_cancelled", 1, 1)
+
+
+async def test_a_cancelled_task_leaves_nobody_ringing(tmp_path: Path) -> None:
+    place = await office(tmp_path, {5100: [(180, {})], 5101: [OK]})
+    dialling = asyncio.create_task(place.dial())
+    await place.sip.was_invited.wait()
+    dialling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    assert len(place.sip.hung_up) == 1
+    assert place.ports.in_use == 0
 
 
 async def test_outbound_proxies_stand_for_the_domain_in_their_order(tmp_path: Path) -> None:
