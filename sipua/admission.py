@@ -11,47 +11,68 @@ import socket
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from rtp.errors import RtpError
 from rtp.ports import PortAllocator
+from sipua.occupancy import Occupancy
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
 from sipua.sip_events import Refusal, SdpPlan
-from sipua.sip_message import SipMessage
+from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
+from sipua.trunk_rules import limits_of, route_of
+from sipua.trunks.routing import TrunkRoute, takes_did
 
 RETRY_AFTER_S = 5  # how long a full or draining process asks the trunk to leave it alone
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an admitted call got: its trunk, codec, bound sockets. ``offer`` is None for a late offer."""
+    """What an admitted call got: its trunk, codec, bound sockets. ``offer`` is None for a late offer.
+
+    ``token`` goes back to ``Occupancy.release`` once the leg is gone.
+    """
 
     trunk: Trunk
     codec: str
     plan: SdpPlan
     offer: AudioMedia | None
     sockets: tuple[socket.socket, socket.socket]  # RTP, RTCP
+    token: UUID
 
 
 class Admission:
     """The decision and the ports. ``draining`` is set when the process is about to end."""
 
-    def __init__(self, trunks: Sequence[Trunk], ports: PortAllocator, bind: str) -> None:
-        self._trunks = tuple(trunks)
+    def __init__(
+        self, trunks: Sequence[Trunk], ports: PortAllocator, bind: str, occupancy: Occupancy
+    ) -> None:
+        self.occupancy = occupancy
+        self.local_port = 0  # where SIP listens, once it does
+        self.draining = threading.Event()
         self._ports = ports
         self._bind = bind
-        self.draining = threading.Event()
+        self._trunks: tuple[Trunk, ...] = ()
+        self._routes: dict[str, TrunkRoute] = {}
+        self.replace(trunks)
+
+    def replace(self, trunks: Sequence[Trunk]) -> None:
+        """Other trunk files from the next INVITE on; calls that are up keep theirs."""
+        self._routes = self._routes | {trunk.name: route_of(trunk) for trunk in trunks}
+        self._trunks = tuple(trunks)
 
     def trunk_of(self, address: str) -> Trunk | None:
         """The trunk on whose ACL ``address`` is."""
-        return find_inbound(self._trunks, address)
+        return find_inbound(self._trunks, address, self.local_port)
 
     def __call__(self, source: tuple[str, int], message: SipMessage) -> Grant | Refusal:
         trunk = self.trunk_of(source[0])
         if trunk is None:
             return Refusal(403, "source is on no trunk's ACL", None)
         if self.draining.is_set():
-            return Refusal(503, "draining", trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+            return _busy(trunk, "draining")
+        if not takes_did(self._routes[trunk.name], _dialled_user(message)):
+            return Refusal(404, "the number is in none of the trunk's did_ranges", trunk.name)
         offer: AudioMedia | None = None
         codec = trunk.codecs[0]
         if message.body.strip():
@@ -62,10 +83,14 @@ class Admission:
                 return Refusal(
                     488, str(error), trunk.name, (("Warning", f"399 sipua {_quoted(str(error))}"),)
                 )
+        token = self.occupancy.take(trunk.name, limits_of(trunk))
+        if isinstance(token, str):
+            return _busy(trunk, token)
         try:
             sockets = self._ports.open_pair(self._bind)
         except RtpError as error:  # none free, or the bind address is not (any more) this machine's
-            return Refusal(503, str(error), trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+            self.occupancy.release(token)
+            return _busy(trunk, str(error))
         address, port = sockets[0].getsockname()[:2]
         if address in ("0.0.0.0", "::"):
             try:
@@ -76,7 +101,19 @@ class Admission:
                 self._ports.release(port)
                 return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
         plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
-        return Grant(trunk, codec, plan, offer, sockets)
+        return Grant(trunk, codec, plan, offer, sockets, token)
+
+
+def _busy(trunk: Trunk, why: str) -> Refusal:
+    """503 with a time: the trunk may come back, or send the call elsewhere."""
+    return Refusal(503, why, trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+
+
+def _dialled_user(message: SipMessage) -> str:
+    """User part of the Request-URI."""
+    parts = message.start_line.split(" ")
+    uri = parse_uri(parts[1]) if len(parts) == 3 else None
+    return uri.user if uri is not None else ""
 
 
 def _quoted(text: str) -> str:

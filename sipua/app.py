@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import storage.errors as store
+from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua import __version__
@@ -31,7 +32,9 @@ from sipua.feed import Feed
 from sipua.http import bind_tcp, build_app, running
 from sipua.ledger import Ledger
 from sipua.metrics import Metrics
+from sipua.occupancy import Occupancy
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.library import max_calls
 from sipua.ports import Moment
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
@@ -39,7 +42,7 @@ from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
-from sipua.trunk import Trunk
+from sipua.trunk_files import TrunkFiles, check_fit
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
@@ -144,7 +147,7 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
 
 async def serve(
     settings: Settings,
-    trunks: Sequence[Trunk],
+    files: TrunkFiles,
     identity: Identity,
     *,
     stop: asyncio.Event,
@@ -153,10 +156,7 @@ async def serve(
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
-    if not any(trunk.enabled for trunk in trunks):
-        raise ConfigError(
-            "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
-        )
+    check_fit(files.trunks, settings.sip.port)
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
     if is_in_the_clear(settings.openai_base_url):
@@ -176,7 +176,7 @@ async def serve(
 
         async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
             calls = switchboard.calls_up if switchboard is not None else 0
-            return {**line, "calls": calls, "tasks": len(asyncio.all_tasks())}
+            return {**line, "calls": calls, "tasks": len(asyncio.all_tasks()), "trunks": files.status()}
 
         # first of all what tells that another process already works here: it must not have its calls closed
         control = ControlServer(settings.state_path / SOCKET_NAME, feed, {"status": status})
@@ -190,13 +190,15 @@ async def serve(
         stack.callback(sole.release)
         writer = await stack.enter_async_context(_ledger_writer(dsn, settings, identity))
         ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
-        admission = Admission(trunks, ports, settings.rtp_bind)
+        admission = Admission(files.trunks, ports, settings.rtp_bind, Occupancy())
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, failed)
         endpoint = SipEndpoint(
             EndpointConfig(
                 bind=str(settings.sip.bind),
                 port=settings.sip.port,
-                codecs=_codecs(trunks),
+                codecs=tuple(
+                    CODECS
+                ),  # pjsua's list is per process; each trunk has its own, after SIGHUP another
                 contact_user=settings.sip.contact_user,
                 log_file=str(settings.state_path / "pjsip.log") if settings.sip.log_level else "",
                 log_level=settings.sip.log_level,
@@ -238,6 +240,9 @@ async def serve(
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
+        check_fit(files.trunks, sip_port)
+        admission.local_port = sip_port
+        admission.occupancy.open(max_calls())
         stack.push_async_callback(switchboard.end_all)
         stack.callback(admission.draining.set)
         line |= {
@@ -246,6 +251,8 @@ async def serve(
             "http": join_address(http_host, http_port),
             "database": redact(dsn),
         }
+        following = asyncio.create_task(files.follow(sip_port, admission.replace), name="trunk-files")
+        stack.callback(following.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)
@@ -286,15 +293,6 @@ async def _ledger_writer(dsn: str, settings: Settings, identity: Identity) -> As
 def join_address(host: str, port: int) -> str:
     """host:port as a URI has it: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _codecs(trunks: Sequence[Trunk]) -> tuple[str, ...]:
-    """Every codec that some enabled trunk allows: pjsua's own list is per process."""
-    names: dict[str, None] = {}
-    for trunk in trunks:
-        if trunk.enabled:
-            names |= dict.fromkeys(trunk.codecs)
-    return tuple(names)
 
 
 def _check_rtp_bind(address: str) -> None:

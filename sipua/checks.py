@@ -14,11 +14,13 @@ import storage.errors as store
 from sipua import app
 from sipua.control import NoAgent, ask
 from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
-from sipua.pj.library import probe_library
+from sipua.pj.library import LibraryFacts, probe_library
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
-from sipua.settings import Settings, load_settings
+from sipua.settings import Settings, load_settings, read_secret
 from sipua.trunk import Trunk, load_trunks
+from sipua.trunk_files import check_fit
+from sipua.trunk_rules import not_yet, secret_references
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 
@@ -53,8 +55,10 @@ async def run_checks(folder: Path) -> list[Check]:
         ]
     found = "read" if (folder / "sipua.toml").exists() else "no sipua.toml there: defaults"
     checks.append(Check("configuration", "ok", f"{folder}: {found}"))
-    checks.append(_trunks(trunks, folder))
-    checks.append(_library())
+    facts = probe_library()
+    checks.append(_trunks(trunks, folder, settings.sip.port))
+    checks += [_trunk(trunk, facts) for trunk in trunks]
+    checks.append(_library(facts))
     running, agent = await _agent(settings)
     checks.append(agent)
     if not running:
@@ -75,17 +79,45 @@ async def run_checks(folder: Path) -> list[Check]:
     return checks
 
 
-def _trunks(trunks: tuple[Trunk, ...], folder: Path) -> Check:
-    enabled = [trunk.name for trunk in trunks if trunk.enabled]
-    if not enabled:
+def _trunks(trunks: tuple[Trunk, ...], folder: Path, port: int) -> Check:
+    try:
+        check_fit(trunks, port)
+    except ConfigError as error:
         return Check(
-            "trunks", "fail", f"none is enabled in {folder}/trunks", "set enabled = true in one of the files"
+            "trunks", "fail", f"{folder}/trunks: {error}", "mend the file, or set enabled = true in one"
         )
+    enabled = [trunk.name for trunk in trunks if trunk.enabled]
     return Check("trunks", "ok", f"enabled: {', '.join(enabled)}")
 
 
-def _library() -> Check:
-    facts = probe_library()
+def _trunk(trunk: Trunk, facts: LibraryFacts) -> Check:
+    """What is to be known about one trunk; a disabled one is no fault, whatever it lacks."""
+    name = f"trunk {trunk.name}"
+    what = f"{'enabled' if trunk.enabled else 'disabled'}, {trunk.kind}, {trunk.direction}"
+    if trunk.transport == "tls" and not facts.has_current_tls:
+        detail = f"{what}: transport = tls, and pjsua2 brings {facts.tls}, which is end of life"
+        return Check(name, "warn", detail, "`make pjsua2` builds one with a current OpenSSL")
+    if trunk.asks:
+        marks = ", ".join(f"{key} ({mark})" for key, mark in trunk.asks)
+        return Check(name, "ok", f"{what}: to be provisioned: {marks}", f"sipua trunk setup {trunk.name}")
+    secrets = _missing_secrets(trunk)
+    if secrets:
+        return Check(name, "warn", f"{what}: {'; '.join(secrets)}", "set it, or correct the key")
+    missing = not_yet(trunk)
+    return Check(name, "ok", "; ".join([what, *missing]))
+
+
+def _missing_secrets(trunk: Trunk) -> list[str]:
+    found = []
+    for where, env, file in secret_references(trunk):
+        try:
+            read_secret(where, env, file)
+        except ConfigError as error:
+            found.append(str(error))
+    return found
+
+
+def _library(facts: LibraryFacts) -> Check:
     detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
     if facts.shadowed:
         todo = "run `make pjsua2` or `make pjsua2-wheel`: the one of PyPI wins over the one that you built"

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from sipua.outcome import Ending
+from sipua.sip_events import Credential, SdpPlan
 from sipua.transcript import Segment
 
 
@@ -87,3 +88,20 @@ class SipLegs(Protocol):
     async def hang_up(
         self, key: UUID, code: int = 0, *, phrase: str = "", headers: Sequence[tuple[str, str]] = ()
     ) -> None: ...
+
+
+class OutboundSip(Protocol):
+    """What a call asks of the SIP side (``sipua.pj.endpoint.SipEndpoint``)."""
+
+    async def invite(
+        self,
+        uri: str,
+        plan: SdpPlan,
+        key: UUID,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        route: str = "",
+        from_uri: str = "",
+        credential: Credential | None = None,
+    ) -> None: ...
+    async def hang_up(self, key: UUID) -> None: ...

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from sipua.metrics import Metrics
 from sipua.settings import PREFIX, UNPREFIXED, Settings
 from sipua.trunk import Trunk
+from sipua.trunk_rules import NOT_YET
 
 _SETTINGS = """# Settings
 
@@ -27,10 +28,21 @@ An unknown key or name, or a bad value, refuses the start (exit code 78).
 _TRUNKS = """
 ## Trunk files
 
-`trunks/NAME.toml` in the same folder, one trunk each; an unknown key refuses the start. Not by environment.
+`trunks/NAME.toml` in the same folder, one trunk each; an unknown key refuses the start, as do keys that contradict
+each other. Not by environment. † not in this version: an enabled trunk may only have the default. A value that only
+the carrier can tell is `"ask MTN"` (`ask` and a name) while the trunk is disabled. How to set one up: `trunks.md`.
 
 | key | default | meaning |
 |---|---|---|
+"""
+_NOT_YET = """
+### Not in this version
+
+An enabled trunk with another value than the default is refused at the start, so that nobody believes in what is not
+there.
+
+| what | keys |
+|---|---|
 """
 _METRICS = """# Metrics
 
@@ -49,10 +61,15 @@ def documents() -> dict[str, str]:
 def settings_text() -> str:
     """Every key of the settings and of a trunk file."""
     trunk = [
-        _row(f"`{field.alias or key}`", _default(field), field.description)
+        _row(f"`{field.alias or key}`" + " †" * (key in NOT_YET), _default(field), field.description)
         for key, field in Trunk.model_fields.items()
     ]
-    return _SETTINGS + "".join(_settings_rows(Settings, "")) + _TRUNKS + "".join(trunk)
+    whats: dict[str, list[str]] = {}
+    for key, what in NOT_YET.items():
+        whats.setdefault(what, []).append(f"`{key}`")
+    missing = [_row(what, ", ".join(keys)) for what, keys in whats.items()]
+    settings = "".join(_settings_rows(Settings, ""))
+    return _SETTINGS + settings + _TRUNKS + "".join(trunk) + _NOT_YET + "".join(missing)
 
 
 def metrics_text() -> str:
@@ -85,8 +102,9 @@ def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if field.default_factory is not None or value is None:
         return ""
-    if isinstance(value, tuple):
-        return f"`{list(value)}`".replace("'", '"')
+    if isinstance(value, tuple | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else list(value)
+        return f"`{items}`".replace("'", '"')
     return f'`"{value}"`' if isinstance(value, str) else f"`{str(value).lower()}`"
 
 

@@ -269,8 +269,9 @@ def describe(error: ValidationError, *, file: Path, prefix: str | None) -> str:
         elif fault["type"] == "missing":
             lines.append(f"{where}: the key {key!r} is missing")
         else:
-            # a fault of a whole table names its values itself
-            value = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+            # a fault of a whole table names its values itself; people paste the secret where its place belongs
+            hidden = isinstance(fault["input"], Mapping) or any("password" in part for part in keys)
+            value = "" if hidden else f" = {fault['input']!r}"
             lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
@@ -355,12 +356,26 @@ def _with_secret_files(settings: Settings, file: Path) -> Settings:
         if not reference or getattr(settings, key) is not None:
             continue
         where = f"{_origin([table, name], file, PREFIX)}: {table}.{name}"
-        try:
-            text = Path(reference).expanduser().read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"{where}: the file that it names cannot be read: {why}") from None
-        if not text:
-            raise ConfigError(f"{where}: the file that it names is empty")
-        changes[key] = SecretStr(text)
+        changes[key] = _secret_file(where, reference)
     return settings.model_copy(update=changes) if changes else settings
+
+
+def read_secret(where: str, name: str, file: str) -> SecretStr:
+    """The secret in the environment name, or in the file; ``where`` is the key for messages. Raises ConfigError."""
+    if file:
+        return _secret_file(where, file)
+    text = os.environ.get(name, "").strip()
+    if not text:
+        raise ConfigError(f"{where}: the environment name that it gives is not set")
+    return SecretStr(text)
+
+
+def _secret_file(where: str, file: str) -> SecretStr:
+    try:
+        text = Path(file).expanduser().read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigError(f"{where}: the file that it names cannot be read: {why}") from None
+    if not text:
+        raise ConfigError(f"{where}: the file that it names is empty")
+    return SecretStr(text)

@@ -6,7 +6,8 @@ call ids are reused and never leave its thread.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -38,6 +39,15 @@ class SdpPlan:
     port: int
     codecs: tuple[str, ...]
     chosen: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What an outbound INVITE answers a digest challenge with; realm "*" is any."""
+
+    realm: str
+    user: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +102,27 @@ class RejectedCall:
 
 @dataclass(frozen=True, slots=True)
 class LegChanged:
-    """A new state of the INVITE session; for DISCONNECTED ``code`` and ``phrase`` say how it ended."""
+    """A new state of the INVITE session; for DISCONNECTED ``code`` and ``phrase`` say how it ended.
+
+    ``headers`` (by lower-case name) are those of the response to our INVITE that brought the state; None where none
+    did: our own request, a time-out, a transport that failed.
+    """
 
     key: UUID
     state: LegState
     code: int
     phrase: str
     at: float  # time.monotonic() on the pjsua2 thread
+    headers: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegProgress:
+    """A 1xx for an INVITE of ours, the 100 too, which changes no state."""
+
+    key: UUID
+    code: int
+    has_sdp: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +141,4 @@ class EndpointFailed:
 
 
 LegEvent = LegChanged | MediaChanged
-SipEvent = IncomingCall | RejectedCall | LegChanged | MediaChanged | EndpointFailed
+SipEvent = IncomingCall | RejectedCall | LegChanged | LegProgress | MediaChanged | EndpointFailed

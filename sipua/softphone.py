@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,13 @@ from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from rtp.wav import WavWriter, read_wav
 from sipua.admission import local_address_towards
-from sipua.errors import LocalError
+from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
+from sipua.outbound import AttemptMade, Dialler
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.library import max_calls
+from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,
     LegChanged,
@@ -41,6 +44,9 @@ from sipua.sip_events import (
     SipEvent,
 )
 from sipua.sip_message import parse_uri
+from sipua.trunk import Trunk
+from sipua.trunks.attempt import CallRules
+from sipua.trunks.routing import Address
 
 log = logging.getLogger(__name__)
 
@@ -50,15 +56,22 @@ GREETING_PAUSE_S = 0.7  # quiet for so long after somebody spoke: their sentence
 GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
 FAR_END_HUNG_UP = Ending(Status.COMPLETED, "far_end_hangup", sip_code=200)
 BYE_WAIT_S = 3.0
+RING_TIMEOUT_S = 60.0
 
 Progress = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """What the caller does. ``until_quiet_s``: hang up when the answer to what was played is over."""
+    """What the caller does. ``until_quiet_s``: hang up when the answer to what was played is over.
+
+    ``uri`` is a number if there are ``trunks`` to route it, on the trunk ``only`` if that is named.
+    """
 
     uri: str
+    trunks: tuple[Trunk, ...] = ()
+    only: str = ""
+    caller: str = ""
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     play: Path | None = None
     record: Path | None = None
@@ -66,7 +79,7 @@ class CallOptions:
     duration_s: float | None = None
     after_greeting: bool = False
     until_quiet_s: float | None = None
-    ring_timeout_s: float = 60.0
+    ring_timeout_s: float | None = None  # None: the trunk's, or RING_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,7 @@ class CallResult:
     recording: str | None
     first_audio_ms: float | None
     reply_ms: float | None  # of sound heard after what was played
+    attempts: Sequence[Mapping[str, Any]]  # of a routed number
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -179,38 +193,81 @@ class _Softphone:
             "late": 0,
             "jitter_ms": 0.0,
         }
+        self._is_answered = False
         self._connected_at: float | None = None
         self._answered_ms: float | None = None
         self._hung_up = False
+        self._dialler: Dialler | None = None
+        self._attempts: list[AttemptMade] = []
 
     async def run(self) -> CallResult:
-        address = await _source_address(self._options.uri)
+        options = self._options
+        addresses = await _addresses(options) if options.trunks else {}
+        address = _bind_address(addresses) if options.trunks else await _source_address(options.uri)
+        codecs = tuple(dict.fromkeys(codec for trunk in options.trunks for codec in trunk.codecs))
         endpoint = SipEndpoint(
-            EndpointConfig(bind=address, port=0, codecs=self._options.codecs, contact_user="softphone"),
+            EndpointConfig(bind=address, port=0, codecs=codecs or options.codecs, contact_user="softphone"),
             lambda source, message: Refusal(480, "a softphone takes no calls", None),
-            self._events.put_nowait,
+            self._on_sip_event,
         )
         async with AsyncExitStack() as stack:
             await endpoint.start()
             stack.push_async_callback(endpoint.stop)
             self._pacer.start()
             stack.callback(self._pacer.stop)
-            self._sockets = _open_sockets(self._ports, address)
             stack.callback(self._close_media)
-            return await self._call(endpoint, address)
+            if not options.trunks:
+                return await self._call(endpoint, address)
+            self._dialler = Dialler(options.trunks, addresses, limit=max_calls(), ports=self._ports)
+            return await self._call_by_number(endpoint, self._dialler, stack)
+
+    def _on_sip_event(self, event: SipEvent) -> None:
+        if self._dialler is not None:
+            self._dialler.deliver(event)
+        else:
+            self._events.put_nowait(event)
 
     def _close_media(self) -> None:
-        assert self._sockets is not None
         if self._media is not None:
             self._media.close()
-        for sock in self._sockets:
+        for sock in self._sockets or ():
             sock.close()
 
     async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
-        assert self._sockets is not None
+        self._sockets = _open_sockets(self._ports, address)
         plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
         invited_at = time.monotonic()
         await endpoint.invite(self._options.uri, plan, self._key)
+        return await self._converse(endpoint, invited_at)
+
+    async def _call_by_number(
+        self, endpoint: SipEndpoint, dialler: Dialler, stack: AsyncExitStack
+    ) -> CallResult:
+        options = self._options
+        route = dialler.route(options.uri, options.caller, options.only)
+        if not route.targets:
+            raise ConfigError(
+                f"{options.uri!r}: no trunk may carry the call: "
+                + "; ".join(f"{each.trunk}: {each.reason}" for each in route.rejected)
+            )
+        rules = CallRules(ring_timeout_s=options.ring_timeout_s)
+        call = dialler.call(endpoint, route, rules, self._progress)
+        stack.callback(call.close)
+        self._attempts = call.attempts
+        invited_at = time.monotonic()
+        stopping = asyncio.create_task(self._stop.wait(), name="stopping")
+        stopping.add_done_callback(lambda done: call.cancel())
+        try:
+            outcome = await call.dial()
+        finally:
+            stopping.cancel()
+        if isinstance(outcome, Ending):
+            return self._result(outcome)
+        self._key, self._sockets, self._events = outcome.key, outcome.sockets, call.events
+        self._is_answered = True
+        return await self._converse(endpoint, invited_at)
+
+    async def _converse(self, endpoint: SipEndpoint, invited_at: float) -> CallResult:
         following = asyncio.create_task(self._follow_to_the_end(endpoint, invited_at), name="follow")
         talking = asyncio.create_task(self._talk(endpoint), name="talk")
         try:
@@ -234,9 +291,10 @@ class _Softphone:
 
     async def _next(self, invited_at: float) -> SipEvent | None:
         """The next event; None when the ring time is up or the user stopped before the answer."""
-        if self._connected_at is not None:
+        if self._is_answered:
             return await self._events.get()
-        left = self._options.ring_timeout_s - (time.monotonic() - invited_at)
+        patience = RING_TIMEOUT_S if self._options.ring_timeout_s is None else self._options.ring_timeout_s
+        left = patience - (time.monotonic() - invited_at)
         waiting = asyncio.ensure_future(self._events.get())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
@@ -273,6 +331,7 @@ class _Softphone:
             case LegChanged(state=state, code=code, at=at):
                 if state in (LegState.CONNECTING, LegState.CONFIRMED) and self._connected_at is None:
                     self._connected_at = at
+                    self._is_answered = True
                     self._answered_ms = (at - invited_at) * 1000
                     play_s = self._sound.size / 8000
                     self._script = Script(self._options, play_s=play_s, answered_at=at)
@@ -339,6 +398,7 @@ class _Softphone:
             if first is not None and connected is not None
             else None,
             reply_ms=round(self._script.reply_ms) if self._script is not None else None,
+            attempts=[each.as_dict() for each in self._attempts],
         )
 
 
@@ -361,6 +421,26 @@ def _open_sockets(ports: PortAllocator, address: str) -> tuple[socket.socket, so
         return ports.open_pair(address)
     except RtpError as error:
         raise LocalError(str(error)) from None
+
+
+async def _addresses(options: CallOptions) -> Mapping[str, tuple[Address, ...]]:
+    """Where the trunks are; a name that leads nowhere is told and keeps its trunk out."""
+    wanted = [each for each in options.trunks if options.only in ("", each.name)]
+    addresses, faults = await resolve_trunks(wanted)
+    for name, fault in faults.items():
+        log.warning("trunk %s: %s", name, fault)
+    return addresses
+
+
+def _bind_address(addresses: Mapping[str, tuple[Address, ...]]) -> str:
+    """The local address that leads to all of them; all of ours if there is no such one."""
+    local = set()
+    for each in (address for group in addresses.values() for address in group):
+        try:
+            local.add(local_address_towards(each.address))
+        except OSError:
+            continue  # its attempt will say so
+    return local.pop() if len(local) == 1 else "0.0.0.0"
 
 
 async def _source_address(uri: str) -> str:

@@ -22,6 +22,7 @@ from sipua.sip_events import (
     EndpointFailed,
     IncomingCall,
     LegChanged,
+    LegState,
     MediaChanged,
     RejectedCall,
     SipEvent,
@@ -43,6 +44,9 @@ class Switchboard:
         self._admission = admission
         self._on_failure = on_failure
         self._calls: dict[UUID, InboundCall] = {}
+        self._tokens: dict[
+            UUID, UUID
+        ] = {}  # of legs that pjsua has not reported gone: they outlive their calls
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusals = Seldom()
         self._is_ending = False
@@ -57,6 +61,8 @@ class Switchboard:
             case IncomingCall():
                 self._begin(event)
             case LegChanged() | MediaChanged():
+                if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
+                    self._vacate(event.key)
                 call = self._calls.get(event.key)
                 if call is not None:
                     call.deliver(event)
@@ -77,6 +83,7 @@ class Switchboard:
 
     def _begin(self, invite: IncomingCall) -> None:
         assert self.services is not None
+        self._tokens[invite.key] = invite.grant.token
         try:
             call = self._opened(invite)
         except Exception:  # the call task's guard; there is no task yet
@@ -106,6 +113,11 @@ class Switchboard:
         for each in invite.grant.sockets:
             each.close()
         self._start(self.services.legs.hang_up(invite.key, 500), f"refuse-{invite.key}")
+
+    def _vacate(self, key: UUID) -> None:
+        token = self._tokens.pop(key, None)
+        if token is not None:
+            self._admission.occupancy.release(token)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

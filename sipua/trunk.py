@@ -1,58 +1,282 @@
 """Trunk files: ``conf/trunks/NAME.toml``, one trunk each, ``schema = 1``. Unknown keys are an error.
 
-A trunk says who may call us (``inbound_acl``), what is negotiated with it and where its calls go. The trunk issue
-adds registration, fail-over and security keys to this model.
+A trunk says who may call us, what is negotiated with it, where its calls go and what its answers mean. This module is
+the model and its loading; ``trunk_rules`` makes the values of the cores from it, and says what contradicts itself or
+is not in this version. A value that only the carrier can tell stands in the file as ``"ask MTN"`` (``ask`` and a name)
+while the trunk is disabled; the key then has its default and is listed in ``asks``.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    IPvAnyNetwork,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 
 from rtp.codec import CODECS
+from sipua import trunk_rules
 from sipua.errors import ConfigError
 from sipua.settings import describe, read_toml
+from sipua.trunks.numbers import Format, NumberSet
+
+ASK = re.compile(r"ask \S.*")
+_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")  # RFC 3261 section 25.1
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?")
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
+# What makes the dialog, or is written from keys of its own.
+_TAKEN_HEADERS = frozenset(
+    {
+        "authorization", "call-id", "contact", "content-length", "content-type", "cseq", "from", "max-forwards",
+        "min-se", "proxy-authorization", "record-route", "require", "route", "session-expires", "supported", "to",
+        "user-agent", "via",
+    }
+)  # fmt: skip
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
-class Trunk(BaseModel):
-    """One trunk, validated and frozen. The docstring of a field is its line in docs/settings.md."""
+def _is_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("allowed: host, host:port or [IPv6]:port, without sip:")
+    return value
+
+
+def _is_number(value: str) -> str:
+    if not _NUMBER.fullmatch(value):
+        raise ValueError("allowed: E.164 with +, such as +250788123456")
+    return value
+
+
+Host = Annotated[str, AfterValidator(_is_host)]  # a port rules SRV out
+HostOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_host(value))]
+NumberOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_number(value))]
+User = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+~!*'()&=$,;?/-]{0,64}$")]
+AuthUser = Annotated[str, Field(pattern=r'^[^\x00-\x20"\\]{0,128}$')]  # an IMPI has an @
+Port = Annotated[int, Field(ge=0, le=65535)]
+Code = Annotated[int, Field(ge=200, le=699)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Suite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # what pylibsrtp runs and Twilio offers
+
+
+class Part(BaseModel):
+    """A trunk or a table in it: frozen, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+
+class Match(Part):
+    """One entry of ``fatal_match``."""
+
+    code: Annotated[int, Field(ge=300, le=699)]
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9.!%*_+`'~-]+$")]
+
+
+class NumberCredential(Part):
+    """One entry of ``per_number_credentials``: E.164 number and where its password is."""
+
+    number: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
+    password_env: str = ""
+    password_file: str = ""
+
+
+class Trunk(Part):
+    """One trunk, validated and frozen. The docstring of a field is its line in docs/settings.md."""
+
     schema_version: Literal[1] = Field(alias="schema")
     """Version of these key names."""
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    name: Name
     """Name on rows, metrics and the command line; unique in the folder."""
-    provider: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    provider: Name
     """Whose it is; twilio and mtn have a column for their call id."""
-    kind: Literal["static"] = "static"
-    """static = known by address, no registration."""
+    kind: Literal["static", "register"] = "static"
+    """static = known by address; register = we register at registrar_uri."""
     enabled: bool = True
     """Whether it is used."""
-    priority: int = Field(default=10, ge=0, le=65535)
-    """Order among the trunks for outbound calls."""
     direction: Literal["both", "inbound", "outbound"] = "both"
     """Which calls it carries."""
-    domain: str = ""
-    """Where a number without a host is dialled."""
-    transport: Literal["udp"] = "udp"
+    priority: int = Field(default=10, ge=0, le=65535)
+    """Order among the trunks for outbound calls, lowest first."""
+    weight: int = Field(default=1, ge=0, le=65535)
+    """Share of the calls among trunks of one priority."""
+    region: str = "RW"
+    """Home region (ISO 3166: RW, UG, ZA, GH, NG …): how numbers without a country are read."""
+
+    domain: HostOrNothing = ""
+    """Host of the Request-URI, and where calls go if there is no outbound proxy; host or host:port."""
+    outbound_proxies: tuple[Host, ...] = ()
+    """Where requests are sent instead, in order; host or host:port."""
+    srv: bool = True
+    """Ask for NAPTR and SRV records of a name without a port."""
+    static_hosts: dict[str, tuple[IPvAnyAddress, ...]] = Field(default_factory=dict)
+    """Names with their addresses, asked before DNS."""
+    transport: Literal["udp", "tcp", "tls"] = "udp"
     """SIP transport."""
+    bind: str = ""
+    """Local address of its signalling; empty = sip.bind."""
+    bind_port: Port = 0
+    """Local port where its calls come in; 0 = any."""
+    rtp_bind: str = ""
+    """Local address of its media; empty = rtp.bind."""
+    rtp_port_min: Port = 0
+    """First RTP port of its own; both 0 = those of rtp."""
+    rtp_port_max: Port = 0
+    """Last RTP port of its own."""
+    public_ip: str = ""
+    """Our address as the trunk sees it, or auto; empty = the local one."""
+    dscp: int = Field(default=0, ge=0, le=63)
+    """Differentiated services code point of signalling and media; 46 = EF."""
+
+    registrar_uri: str = Field(default="", pattern=r"^(sips?:[^\s@<>]+)?$")
+    """Where kind = register registers, such as sip:registrar.example.org."""
+    aor_user: User = ""
+    """User of the address of record; empty = auth_user."""
+    contact_user: User = ""
+    """User part of our Contact; empty = sip.contact_user."""
+    auth_user: AuthUser = ""
+    """Digest user."""
+    realm: str = ""
+    """Digest realm; empty = whatever the challenge names."""
+    password_env: str = ""
+    """Environment name that holds the password; the password itself never stands in a file."""
+    password_file: str = ""
+    """File that holds the password."""
+    per_number_credentials: tuple[NumberCredential, ...] = ()
+    """Tables of number and password_env or password_file; the digest user is the caller id's national number."""
+    reg_expires_s: int = Field(default=3600, ge=60, le=86_400)
+    """Lifetime asked of the registrar."""
+    reg_retry_first_s: Seconds = 30.0
+    """Longest first wait after a failure; doubled per failure."""
+    reg_retry_cap_s: Seconds = 1800.0
+    """Longest wait; it never gives up."""
+    reg_retry_jitter: float = Field(default=0.5, ge=0.0, le=1.0)
+    """A wait is drawn from [1 - jitter, 1] of its bound."""
+
     inbound_acl: tuple[IPvAnyNetwork, ...] = ()
     """Networks (CIDR) that may call in; the most precise one of all trunks decides, a stranger is answered 403."""
+    inbound_auth_user: AuthUser = ""
+    """Digest user that a caller must prove to be."""
+    inbound_password_env: str = ""
+    """Environment name that holds that user's password."""
+    inbound_password_file: str = ""
+    """File that holds that user's password."""
+    did_ranges: tuple[str, ...] = ()
+    """Numbers that ring here (+250788123456, +25078812*, +250…00-+250…99); empty = all that the trunk delivers."""
+    max_channels: int = Field(default=0, ge=0, le=100_000)
+    """Calls at once, both directions; an inbound one more is answered 503; 0 = unlimited."""
+    cps: float = Field(default=0.0, ge=0.0, le=10_000.0)
+    """New outbound calls per second; 0 = unlimited."""
+
+    to_format: Format = Format.PLUS_E164
+    """How the dialled number is written: +e164, e164, national or 00."""
+    from_format: Format = Format.PLUS_E164
+    """How our number is written."""
+    received_format: Format = Format.PLUS_E164
+    """How digits without + or 00 that come in are meant."""
+    caller_id: NumberOrNothing = ""
+    """Our number (E.164 with +) where a call names none."""
+    allowed_caller_ids: tuple[str, ...] = ()
+    """Numbers that may be presented besides caller_id; patterns as in did_ranges."""
+    may_dial: tuple[str, ...] = ("*",)
+    """Numbers that may be dialled; patterns as in did_ranges."""
+    pai: Literal["off", "send"] = "off"
+    """P-Asserted-Identity (RFC 3325) with our number."""
+    privacy: Literal["off", "id"] = "off"
+    """Privacy: id with it (RFC 3323)."""
+    diversion: Literal["off", "send"] = "off"
+    """Diversion (RFC 5806) on calls that are passed on."""
+    extra_headers: dict[str, str] = Field(default_factory=dict)
+    """Headers added to the INVITE."""
+    user_agent: str = ""
+    """User-Agent that the carrier dictates; empty = none."""
+
     codecs: Annotated[tuple[str, ...], Field(min_length=1)] = ("PCMU", "PCMA")
-    """What may be negotiated; of several that are offered the caller's first wins."""
+    """What may be negotiated, in the order of our offer; of several that are offered the caller's first wins."""
     ptime: Literal[20] = 20
     """Milliseconds per RTP packet."""
-    dtmf: Literal["rfc4733"] = "rfc4733"
+    dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     """How keys travel."""
+    early_media: bool = False
+    """Sound before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)
     """No RTP for so long, while not on hold, ends the call."""
     max_call_s: float = Field(default=3600.0, ge=1.0, le=86_400.0)
     """Longest call."""
+
+    srtp: Literal["off", "optional", "mandatory"] = "off"
+    """SDES-SRTP; only with transport = tls, since its keys stand in the SDP."""
+    srtp_suites: tuple[Suite, ...] = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
+    """Suites, in order."""
+    tls_ca: str = ""
+    """File with the CA certificates; empty = the system's."""
+    tls_verify: Literal[True] = True
+    """The certificate is always verified."""
+    tls_name: str = ""
+    """Name that the certificate must bear; empty = the domain or proxy."""
+    tls_min_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest TLS."""
+
+    rel100: Literal["off", "supported", "required"] = "off"
+    """Reliable provisional responses (100rel, PRACK)."""
+    session_timer: Literal["off", "supported", "required"] = "supported"
+    """Session timers (RFC 4028)."""
+    se: int = Field(default=1800, ge=90, le=86_400)
+    """Session-Expires that we ask for, seconds."""
+    min_se: int = Field(default=90, ge=90, le=86_400)
+    """Min-SE, seconds."""
+    refer: bool = False
+    """Whether an incoming REFER is obeyed; false = declined with 603."""
+
+    first_response_timeout_ms: int = Field(default=3000, ge=100, le=32_000)
+    """No response at all for so long moves the call on."""
+    progress_timeout_s: Seconds = 15.0
+    """100 and nothing more for so long moves the call on."""
+    ring_timeout_s: Seconds = 60.0
+    """Ringing unanswered for so long ends the call."""
+    failover_codes: frozenset[Code] = frozenset()
+    """Codes that move on besides 408, 500, 502, 503 and 504, such as 480."""
+    final_codes: frozenset[Code] = frozenset()
+    """Codes that end the call although others move on at them."""
+    fatal_match: tuple[Match, ...] = ()
+    """{ code, header }: such an answer says that the trunk is suspended; Twilio's is 603 with X-Twilio-Error."""
+    retry_after_cap_s: Seconds = 3600.0
+    """Longest Retry-After that is believed."""
+    options_interval_s: float = Field(default=30.0, ge=0.0, le=3600.0)
+    """Seconds between two OPTIONS to a target; 0 = none."""
+    options_timeout_s: Seconds = 4.0
+    """An OPTIONS unanswered for so long is a miss."""
+    options_ok_codes: frozenset[Code] = frozenset({200, 401, 404, 405, 407, 481, 483, 501})
+    """Answers to OPTIONS that mean it is well."""
+    down_after: int = Field(default=3, ge=1, le=100)
+    """Misses in a row that take a target down."""
+    up_after: int = Field(default=2, ge=1, le=100)
+    """Answers in a row that bring it up."""
+    open_after: int = Field(default=3, ge=1, le=100)
+    """Failed calls in a row that open its breaker."""
+    hold_down_s: Seconds = 30.0
+    """How long a target stays out before it is tried again."""
+    fault_hold_down_s: Seconds = 300.0
+    """The same for the trunk after its credentials were refused."""
+
+    _asks: tuple[tuple[str, str], ...] = PrivateAttr(default=())
+
+    @property
+    def asks(self) -> tuple[tuple[str, str], ...]:
+        """(key, ``ask MTN``) of what is still to be provisioned."""
+        return self._asks
 
     @field_validator("codecs")
     @classmethod
@@ -64,9 +288,43 @@ class Trunk(BaseModel):
             raise ValueError("a codec is named twice")
         return value
 
-    def admits(self, address: str) -> int:
-        """Length of the longest ACL prefix that holds ``address``; -1 if none (or the trunk takes no calls)."""
+    @field_validator("did_ranges", "allowed_caller_ids", "may_dial")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        NumberSet(value)
+        return value
+
+    @field_validator("bind", "rtp_bind", "public_ip")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and value != "auto":
+            ipaddress.ip_address(value)
+        return value
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _headers(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _TOKEN.fullmatch(name) or name.lower() in _TAKEN_HEADERS:
+                raise ValueError(f"{name!r} may not be set; allowed: header names that are not SIP's own")
+            cls._one_line(text)
+        return value
+
+    @field_validator("user_agent")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not _TEXT.fullmatch(value):
+            raise ValueError("a header is one line")
+        return value
+
+    def admits(self, address: str, local_port: int = 0) -> int:
+        """Length of the longest ACL prefix that holds ``address``; -1 if none (or the trunk takes no calls there).
+
+        ``local_port`` is where the INVITE came in, 0 if that is not known.
+        """
         if not self.enabled or self.direction == "outbound":
+            return -1
+        if self.bind_port and local_port and self.bind_port != local_port:
             return -1
         try:
             ip = ipaddress.ip_address(address)
@@ -75,14 +333,14 @@ class Trunk(BaseModel):
         return max((net.prefixlen for net in self.inbound_acl if ip in net), default=-1)
 
 
-def find_inbound(trunks: Sequence[Trunk], address: str) -> Trunk | None:
-    """The trunk whose ACL names the source most precisely; the first file of equals; None for a stranger."""
+def find_inbound(trunks: Sequence[Trunk], address: str, local_port: int = 0) -> Trunk | None:
+    """The trunk whose ACL names the source most precisely; of equals the one bound to the port, then the first file."""
     best: Trunk | None = None
-    longest = -1
+    rank = (-1, False)
     for trunk in trunks:
-        length = trunk.admits(address)
-        if length > longest:
-            best, longest = trunk, length
+        found = trunk.admits(address, local_port), bool(trunk.bind_port)
+        if found[0] >= 0 and found > rank:
+            best, rank = trunk, found
     return best
 
 
@@ -99,11 +357,38 @@ def load_trunks(conf_dir: Path) -> tuple[Trunk, ...]:
 
 def load_trunk(file: Path) -> Trunk:
     """One trunk file."""
+    data, asks = _without_asks(read_toml(file))
     try:
-        return Trunk.model_validate(read_toml(file))
+        trunk = Trunk.model_validate(data)
     except ValidationError as error:
         text = describe(error, file=file, prefix=None)
         if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
             names = [field.alias or key for key, field in Trunk.model_fields.items()]
             text += f"\nallowed keys: {', '.join(names)}"
         raise ConfigError(text) from None
+    trunk._asks = tuple(asks.items())
+    faults = [
+        text for keys, text in trunk_rules.contradictions(trunk) if trunk.enabled or not set(keys) & set(asks)
+    ]
+    if trunk.enabled:
+        faults += [
+            f"{key} = {value!r}: not provisioned yet; set it or enabled = false" for key, value in trunk.asks
+        ]
+        faults += trunk_rules.not_yet(trunk)
+    if faults:
+        raise ConfigError("\n".join(f"{file}: {fault}" for fault in faults))
+    return trunk
+
+
+def _without_asks(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The file less the keys that say "ask …" (alone or in a list), and those."""
+    kept: dict[str, Any] = {}
+    asks: dict[str, str] = {}
+    for key, value in data.items():
+        marks = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
+        mark = next((each for each in marks if ASK.fullmatch(each)), None)
+        if mark is None or key not in Trunk.model_fields:
+            kept[key] = value
+        else:
+            asks[key] = mark
+    return kept, asks

@@ -21,6 +21,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "websockets": ("sipua.realtime",),
     "aiortc": ("rtp",),
     "av": ("rtp",),
+    "dns": ("sipua.resolve",),
     "psycopg": ("storage",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
     "uvicorn": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),

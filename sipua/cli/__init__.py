@@ -18,7 +18,9 @@ from sipua.cli.command import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
 from sipua.errors import ConfigError, SipuaError, Stopped
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
-COMMANDS = ("serve", "demo", "init", "call", "migrate", "doctor", "emulate", "bench", "version")
+COMMANDS = (
+    "serve", "demo", "init", "call", "route", "migrate", "doctor", "trunk", "emulate", "bench", "version",
+)  # fmt: skip
 
 
 class Commands(TyperGroup):

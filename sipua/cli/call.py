@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +15,23 @@ from sipua.softphone import CallOptions, CallResult, place_call
 from sipua.trunk import Trunk, load_trunks
 
 WavFile = Path | None
+NUMBER = re.compile(r"\+?[0-9][0-9 ().-]{3,}[0-9]")
 
 
 def call(
     target: Annotated[
-        str, typer.Argument(help="sip:user@host[:port], or a number dialled at the trunk's domain.")
+        str,
+        typer.Argument(
+            help="sip:user@host[:port]; a number, carried by the trunks with fail-over; or a name at --trunk's domain."
+        ),
     ],
-    trunk: Annotated[str | None, typer.Option(help="Trunk file whose codecs and domain are used.")] = None,
+    trunk: Annotated[
+        str | None,
+        typer.Option(help="The one trunk that carries it; its codecs and domain for a URI or name."),
+    ] = None,
+    caller: Annotated[
+        str, typer.Option("--from", help="Number to present (else the trunk's caller_id).")
+    ] = "",
     play: Annotated[WavFile, typer.Option(help="WAV to speak once the call is up.")] = None,
     record: Annotated[WavFile, typer.Option(help="Where to write what is heard (8 kHz WAV).")] = None,
     dtmf: Annotated[str, typer.Option(help="Keys to press (RFC 4733), before --play.")] = "",
@@ -32,16 +43,21 @@ def call(
         float | None, typer.Option(help="Hang up so many seconds after the far end's reply has ended.")
     ] = None,
     ring_timeout: Annotated[
-        float, typer.Option(help="Give up an unanswered call after so many seconds.")
-    ] = 60.0,
+        float | None,
+        typer.Option(help="Give up an unanswered call after so many seconds (else the trunk's time, or 60)."),
+    ] = None,
     conf: Conf = None,
     json: Json = False,
 ) -> None:
     """Place a call from this machine with an endpoint of its own; exit 0 if it was answered."""
     settings_of(conf)
     chosen = _trunk(conf, trunk)
+    is_number = NUMBER.fullmatch(target) is not None
     options = CallOptions(
-        uri=_uri(target, chosen),
+        uri=target if is_number else _uri(target, chosen),
+        trunks=load_trunks(conf_dir(conf)) if is_number else (),
+        only=trunk or "",
+        caller=caller,
         codecs=chosen.codecs if chosen is not None else ("PCMU", "PCMA"),
         play=play,
         record=record,
@@ -78,7 +94,7 @@ def _uri(target: str, trunk: Trunk | None) -> str:
         return target
     if trunk is None or not trunk.domain:
         raise ConfigError(
-            f"{target!r}: expected sip:user@host[:port]; a bare number needs --trunk with a domain"
+            f"{target!r}: expected sip:user@host[:port] or a number; a name needs --trunk with a domain"
         )
     return f"sip:{target}@{trunk.domain}"
 
@@ -91,8 +107,14 @@ def _digits(text: str) -> str:
 
 
 def _show(entry: Mapping[str, Any]) -> None:
-    if entry["event"] == "state":
-        typer.echo(f"{entry['state']} {entry['code'] or ''}".rstrip(), err=True)
+    match entry["event"]:
+        case "state":
+            typer.echo(f"{entry['state']} {entry['code'] or ''}".rstrip(), err=True)
+        case "attempt":
+            typer.echo(f"trying {entry['trunk']} at {entry['target']}", err=True)
+        case "attempt_over":
+            code = f", SIP {entry['code']}" if entry["code"] else ""
+            typer.echo(f"{entry['reason']}{code} after {entry['ms']} ms: {entry['decision']}", err=True)
 
 
 def _print(result: CallResult) -> None:

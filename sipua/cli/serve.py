@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 from sipua import app
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.log import configure_logging
-from sipua.trunk import load_trunks
+from sipua.trunk_files import TrunkFiles
 
 
 def serve(conf: Conf = None, json: Json = False) -> None:
-    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready."""
+    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read the trunk files again."""
     del json  # the ready line is JSON in any case
     settings = settings_of(conf)
-    trunks = load_trunks(conf_dir(conf))
+    files = TrunkFiles(conf_dir(conf))
     identity = app.Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
@@ -26,4 +28,8 @@ def serve(conf: Conf = None, json: Json = False) -> None:
         gc.freeze()
         print_json(line)
 
-    run(lambda stop: app.serve(settings, trunks, identity, stop=stop, ready=ready))
+    async def work(stop: asyncio.Event) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, files.asked.set)
+        await app.serve(settings, files, identity, stop=stop, ready=ready)
+
+    run(work)

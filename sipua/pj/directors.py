@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol
 from uuid import UUID
 
@@ -19,6 +19,7 @@ import pjsua2 as pj
 from sipua.sdp import SdpError, accept, parse_audio, shape_local
 from sipua.sip_events import (
     LegChanged,
+    LegProgress,
     LegState,
     MediaChanged,
     MediaDescription,
@@ -75,6 +76,16 @@ def wire_text(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
+def _response_to_invite(event: Any) -> tuple[int, Mapping[str, tuple[str, ...]]] | None:
+    """Code and headers of the response to an INVITE of ours that a SipEvent is about; None if it is about another."""
+    state = event.body.tsxState
+    if event.type != pj.PJSIP_EVENT_TSX_STATE or state.type != pj.PJSIP_EVENT_RX_MSG:
+        return None
+    if state.tsx.role != pj.PJSIP_ROLE_UAC or state.tsx.method != "INVITE":
+        return None
+    return state.tsx.statusCode, parse_message(wire_text(state.src.rdata.wholeMsg)).headers
+
+
 class CallOwner(Protocol):
     """What a Call director may do to its registry (the thread's own object, never the Call)."""
 
@@ -108,9 +119,23 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         if state is None:
             return
         if not self.muted:
-            self._post(LegChanged(self.key, state, info.lastStatusCode, info.lastReason, time.monotonic()))
+            code, headers = info.lastStatusCode, None
+            response = _response_to_invite(prm.e)
+            if response is not None:
+                received, headers = response
+                code = received if 300 <= received < 400 else code  # pjsip ends a redirected INVITE with 487
+            self._post(LegChanged(self.key, state, code, info.lastReason, time.monotonic(), headers))
         if state is LegState.DISCONNECTED:
             self._gone(self.key)
+
+    @guarded
+    def onCallTsxState(self, prm: Any) -> None:  # noqa: N802
+        """Provisional responses, which onCallState does not tell all of: a 100 changes no state."""
+        event = prm.e.body.tsxState
+        is_ours = event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "INVITE"
+        if is_ours and event.type == pj.PJSIP_EVENT_RX_MSG and 100 <= event.tsx.statusCode < 200:
+            body = event.src.rdata.wholeMsg.partition("\r\n\r\n")[2]
+            self._post(LegProgress(self.key, event.tsx.statusCode, bool(body.strip())))
 
     @guarded
     def onCallRxOffer(self, prm: Any) -> None:  # noqa: N802

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pjsua2 as pj
@@ -25,6 +26,7 @@ from sipua.errors import LocalError, SipuaError
 from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address
 from sipua.pj.library import WANTED_CALLS, silence_console
 from sipua.sip_events import (
+    Credential,
     EndpointFailed,
     IncomingCall,
     LegChanged,
@@ -88,6 +90,8 @@ class SipEndpoint:
         self._broken: list[tuple[UUID, int]] = []
         self._endpoint: EndpointDirector | None = None
         self._account: AccountDirector | None = None
+        self._accounts: dict[Credential, AccountDirector] = {}  # pjsua matches credentials by realm alone
+        self._account_uri = ""
 
     # ---- asyncio side -------------------------------------------------------------------------------------
 
@@ -148,17 +152,32 @@ class SipEndpoint:
         await self.submit(command)
 
     async def invite(
-        self, uri: str, plan: SdpPlan, key: UUID, headers: Sequence[tuple[str, str]] = ()
+        self,
+        uri: str,
+        plan: SdpPlan,
+        key: UUID,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        route: str = "",
+        from_uri: str = "",
+        credential: Credential | None = None,
     ) -> None:
-        """Sends an INVITE; progress arrives as LegChanged events for ``key``."""
+        """Sends an INVITE; progress arrives as LegProgress and LegChanged events for ``key``.
+
+        ``route`` (``sip:192.0.2.1:5060;transport=udp``) is where it goes, whatever host the Request-URI names;
+        ``from_uri`` is written into From, in place of the endpoint's own.
+        """
+        # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
+        target = f"{uri}?Route={quote(f'<{route};lr;hide>', safe='')}" if route else uri
 
         def command() -> None:
-            assert self._account is not None
-            call = CallDirector(self._account, pj.PJSUA_INVALID_ID, key, self)
+            call = CallDirector(self._account_with(credential), pj.PJSUA_INVALID_ID, key, self)
             call.plan = plan
             self._calls[key] = call
+            op = _op(0, "", headers)
+            op.txOption.localUri = from_uri
             try:
-                call.makeCall(uri, _op(0, "", headers))
+                call.makeCall(target, op)
             except BaseException:
                 self._removed.append(key)
                 raise
@@ -290,15 +309,33 @@ class SipEndpoint:
             name = codec.codecId.split("/")[0].upper()
             rank = config.codecs.index(name) if name in config.codecs else -1
             endpoint.codecSetPriority(codec.codecId, 0 if rank < 0 else 255 - rank)
-        self._account = AccountDirector(self._on_invite)
+        self._account_uri = f"sip:{config.contact_user}@{address[0]}:{address[1]}"
+        self._account = self._create_account(None)
+        return address
+
+    def _create_account(self, credential: Credential | None) -> AccountDirector:
         account = pj.AccountConfig()
-        account.idUri = f"sip:{config.contact_user}@{address[0]}:{address[1]}"
+        account.idUri = self._account_uri
         account.natConfig.sipOutboundUse = 0  # no ";ob" in the Contact: nothing is registered
         account.mediaConfig.useLoopMedTp = True  # third-party media: no RTP socket of pjsua's
         account.mediaConfig.enableLoopback = False
         account.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
-        self._account.create(account)
-        return address
+        if credential is not None:
+            account.sipConfig.authCreds.append(
+                pj.AuthCredInfo("digest", credential.realm, credential.user, 0, credential.password)
+            )
+        director = AccountDirector(self._on_invite)
+        director.create(account)
+        return director
+
+    def _account_with(self, credential: Credential | None) -> AccountDirector:
+        """The account whose calls authenticate so; it is made at the first of them."""
+        if credential is None:
+            assert self._account is not None
+            return self._account
+        if credential not in self._accounts:
+            self._accounts[credential] = self._create_account(credential)
+        return self._accounts[credential]
 
     def _serve(self) -> None:
         assert self._endpoint is not None
@@ -349,6 +386,8 @@ class SipEndpoint:
             self.post(LegChanged(key, LegState.DISCONNECTED, 503, "endpoint stopped", time.monotonic()))
         self._calls.clear()
         try:
+            while self._accounts:  # never by a name: it would outlive the library
+                self._accounts.popitem()[1].shutdown()
             if self._account is not None:
                 self._account.shutdown()
                 self._account = None

@@ -52,13 +52,14 @@ class LegRules:
     progress_timeout_s: float = (
         15.0  # 100, then nothing; mobile networks take up to ten seconds to find a callee
     )
+    ring_timeout_s: float = 60.0  # from the first 18x
 
 
 @dataclass(frozen=True, slots=True)
 class CallRules:
     """Of one call. ``max_attempts`` 1 is no fail-over (``sipua drill --mutate no-failover``)."""
 
-    ring_timeout_s: float = 60.0  # from the first 18x of a leg
+    ring_timeout_s: float | None = None  # else each trunk's own
     total_timeout_s: float = 120.0  # until the answer, all targets together
     max_attempts: int = 6
     max_redirects: int = 2
@@ -128,7 +129,8 @@ class Attempt:
         """When this leg has been silent for too long."""
         rules = self._leg_rules[leg.target.trunk]
         if leg.rang_at is not None:
-            return leg.rang_at + self._rules.ring_timeout_s
+            asked = self._rules.ring_timeout_s
+            return leg.rang_at + (rules.ring_timeout_s if asked is None else asked)
         heard = self.phase is Phase.PROCEEDING
         return leg.since + (rules.progress_timeout_s if heard else rules.first_response_timeout_s)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 
-from tests.peers.agent import STRANGER, Agent
+from tests.peers.agent import STRANGER, Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
 from tests.peers.processes import run, until
 
 pytestmark = pytest.mark.peer
+
+SLOTS = 4  # of PyPI's wheel
 
 
 def test_a_stranger(agent: Agent, sipp: StartSipp) -> None:
@@ -82,3 +85,30 @@ def test_four_calls_at_once_and_a_fifth(agent: Agent, sipp: StartSipp) -> None:
         assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
         assert phone.is_hearing_sound()
         assert call["metadata"]["rtp"]["lost"] == 0
+
+
+def test_slots_are_given_back(agent: Agent, sipp: StartSipp) -> None:
+    """Refusals and calls that ended hold none: more in a row than there are at once."""
+    for _ in range(SLOTS + 1):
+        assert sipp(agent.sip, "refused", source="127.0.0.4", formats="0").wait().received("488")
+        assert sipp(agent.sip, "call", duration_ms=10).wait().received("200")
+
+
+def test_no_channel_is_left(emulator: Emulator, sipp: StartSipp, start_agent: Callable[..., Agent]) -> None:
+    agent = start_agent(emulator.base_url, trunks={"narrow": '["127.0.0.1/32"]\nmax_channels = 1'})
+    first = sipp(agent.sip, "call", duration_ms=1500)
+    until(first.got("200"), "answered")
+    (refusal,) = sipp(agent.sip, "refused").wait().received("503")
+    assert refusal.header("retry-after") == "5"
+    first.wait()
+    agent.idle()
+    assert sipp(agent.sip, "call", duration_ms=100).wait().received("200")
+
+
+def test_a_number_that_is_not_ours(
+    emulator: Emulator, sipp: StartSipp, start_agent: Callable[..., Agent]
+) -> None:
+    agent = start_agent(emulator.base_url, trunks={"ours": '["127.0.0.1/32"]\ndid_ranges = ["+12025550100"]'})
+    caller = sipp(agent.sip, "refused").wait()
+    assert caller.received("404")
+    assert agent.closed_call(caller.call_id)["metadata"]["sip_code"] == 404

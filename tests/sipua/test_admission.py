@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 from rtp.ports import PortAllocator
 from sipua.admission import Admission, Grant
+from sipua.occupancy import Occupancy
 from sipua.sip_events import Refusal
 from sipua.sip_message import SipMessage
 from sipua.trunk import Trunk
@@ -20,9 +21,9 @@ TRUNK = Trunk.model_validate(
 SOURCE = ("192.0.2.1", 5060)
 
 
-def invite(*media: str, address: str = "192.0.2.1") -> SipMessage:
+def invite(*media: str, address: str = "192.0.2.1", uri: str = "sip:a@b") -> SipMessage:
     body = "\r\n".join(["v=0", f"c=IN IP4 {address}", *media]) + "\r\n" if media else ""
-    return SipMessage("INVITE sip:a@b SIP/2.0", {}, body)
+    return SipMessage(f"INVITE {uri} SIP/2.0", {}, body)
 
 
 BOTH = invite("m=audio 4000 RTP/AVP 0 8 101", "a=rtpmap:101 telephone-event/8000")
@@ -39,8 +40,12 @@ def admitted(admission: Admission, message: SipMessage) -> Iterator[Grant]:
             sock.close()
 
 
-def admission(ports: PortAllocator | None = None) -> Admission:
-    return Admission([TRUNK], ports or PortAllocator(0, 0), "127.0.0.1")
+def admission(ports: PortAllocator | None = None, *, limit: int = 16, **values: object) -> Admission:
+    """Of a process whose pjsua takes ``limit`` calls, with TRUNK and these values."""
+    occupancy = Occupancy(lambda: 0.0)
+    occupancy.open(limit)
+    trunk = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | values)
+    return Admission([trunk], ports or PortAllocator(0, 0), "127.0.0.1", occupancy)
 
 
 def one_pair() -> PortAllocator:
@@ -118,3 +123,92 @@ def test_a_draining_process_takes_no_calls() -> None:
     assert (refusal.code, refusal.reason) == (503, "draining")
     assert "Retry-After" in dict(refusal.headers)
     assert decide(("198.51.100.1", 1), BOTH) == Refusal(403, "source is on no trunk's ACL", None)
+
+
+def test_one_slot_below_the_limit_a_call_is_asked_to_come_later() -> None:
+    decide = admission(limit=8)
+    with ExitStack() as stack:
+        first, *_ = [stack.enter_context(admitted(decide, BOTH)) for _ in range(7)]
+        refusal = decide(SOURCE, BOTH)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, dict(refusal.headers)) == (503, {"Retry-After": "5"})
+        assert refusal.reason == "7 of 8 call slots are in use, one is kept"
+        for _ in range(2):  # the second time nothing is freed
+            decide.occupancy.release(first.token)
+        with admitted(decide, BOTH):
+            assert isinstance(decide(SOURCE, BOTH), Refusal)
+
+
+def test_of_the_wheels_four_slots_none_is_kept() -> None:
+    decide = admission(limit=4)
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(admitted(decide, BOTH))
+
+
+def test_nobody_is_let_in_before_pjsua_has_named_its_limit() -> None:
+    refusal = admission(limit=0)(SOURCE, BOTH)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == 503
+
+
+def test_a_trunk_has_no_more_calls_than_channels() -> None:
+    decide = admission(max_channels=1)
+    with admitted(decide, BOTH) as first:
+        refusal = decide(SOURCE, BOTH)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.reason) == (503, "trunk a: all 1 channels are in use")
+        assert decide.occupancy.slots.in_use(0.0) == 1
+        decide.occupancy.release(first.token)
+    with admitted(decide, BOTH):
+        assert decide.occupancy.calls_up("a") == 1
+
+
+def test_a_refusal_for_want_of_a_port_gives_slot_and_channel_back() -> None:
+    decide = admission(one_pair(), max_channels=2)
+    with admitted(decide, BOTH):
+        assert isinstance(decide(SOURCE, BOTH), Refusal)
+        assert (decide.occupancy.slots.in_use(0.0), decide.occupancy.calls_up("a")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("user", "is_ours"),
+    [
+        ("+250788123456", True),
+        ("250788123456", True),
+        ("0788123456", True),
+        ("00250788123456", True),
+        ("%2B250788123456;npdi=yes", True),
+        ("+250788123457", False),
+        ("agent", False),
+        ("", False),
+    ],
+)
+def test_only_our_numbers_ring_where_there_are_ranges(user: str, is_ours: bool) -> None:
+    decide = admission(did_ranges=["+250788123456"])
+    message = invite("m=audio 4000 RTP/AVP 0", uri=f"sip:{user}@192.0.2.9:5060;user=phone")
+    if is_ours:
+        with admitted(decide, message):
+            return
+    refusal = decide(SOURCE, message)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.trunk) == (404, "a")
+
+
+def test_the_local_port_decides_between_trunks_of_one_network() -> None:
+    decide = admission()
+    here = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | {"name": "here", "bind_port": 5060})
+    there = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | {"name": "there", "bind_port": 5070})
+    decide.replace([TRUNK, there, here])
+    for port, expected in ((5060, "here"), (5070, "there"), (5080, "a")):
+        decide.local_port = port
+        with admitted(decide, BOTH) as grant:
+            assert grant.trunk.name == expected
+
+
+def test_other_trunk_files_count_from_the_next_invite_on() -> None:
+    decide = admission()
+    with admitted(decide, BOTH) as grant:
+        decide.replace([])
+        assert decide(SOURCE, BOTH) == Refusal(403, "source is on no trunk's ACL", None)
+        assert grant.trunk == TRUNK

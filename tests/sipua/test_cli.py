@@ -131,7 +131,18 @@ def test_help_names_every_command(sipua: Shell) -> None:
     done = sipua("--help")
     assert done.returncode == 0
     words = done.stdout.decode().split()
-    for command in ("serve", "demo", "init", "call", "migrate", "doctor", "emulate", "bench", "version"):
+    for command in (
+        "serve",
+        "demo",
+        "init",
+        "call",
+        "migrate",
+        "doctor",
+        "trunk",
+        "emulate",
+        "bench",
+        "version",
+    ):
         assert command in words
 
 
@@ -179,8 +190,13 @@ def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> Non
     found = checks(document)
     assert {name: each["status"] for name, each in found.items() if name != "pjsua2"} == {
         "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
-        "voice service": "fail",
+        "voice service": "fail", "trunk loopback": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
+        "trunk twilio": "ok", "trunk twilio-sip-domain": "ok",
     }  # fmt: skip
+    assert found["trunk mtn"]["detail"].startswith(
+        "disabled, static, both: to be provisioned: domain (ask MTN), "
+    )
+    assert found["trunk loopback"]["detail"] == "enabled, static, both"
     assert "127.0.0.1:9" in found["voice service"]["detail"]
     assert "sk-geheim" not in str(document)
 
@@ -193,6 +209,28 @@ def test_doctor_names_a_database_that_is_down_and_a_missing_key(sipua: Shell) ->
     assert (found["database"]["status"], found["voice service"]["status"]) == ("fail", "fail")
     assert "OPENAI_API_KEY" in found["voice service"]["todo"]
     assert "geheim" not in str(document)
+
+
+# ---- trunk -----------------------------------------------------------------------------------------------
+
+
+def test_trunk_setup_tells_the_live_settings(sipua: Shell) -> None:
+    shutil.copytree(shipped_conf(), sipua.conf)
+    document = sipua.json("trunk", "setup", "twilio", SIPUA_SIP__BIND="8.8.4.4", SIPUA_SIP__PORT="5070")
+    assert (document["trunk"], document["enabled"]) == ("twilio", False)
+    assert all(list(step) == ["where", "values", "note"] for step in document["steps"])
+    assert document["steps"][0]["values"][0] == "sip:8.8.4.4:5070;transport=udp"
+    done = sipua("trunk", "setup", "mtn")
+    assert done.returncode == 0
+    assert b"Ask mtn\n    domain: " in done.stdout
+
+
+def test_a_trunk_that_is_not_there_is_named_with_those_that_are(sipua: Shell) -> None:
+    shutil.copytree(shipped_conf(), sipua.conf)
+    done = sipua("trunk", "setup", "nobody")
+    assert (done.returncode, done.stdout) == (CONFIG_EXIT, b"")
+    assert b"'nobody'" in done.stderr
+    assert b"allowed: loopback, mtn, " in done.stderr
 
 
 # ---- migrate and the emulator ----------------------------------------------------------------------------

@@ -280,7 +280,8 @@ def _keys(tree: dict[str, object], table: str = "") -> list[tuple[str, str]]:
 
 
 def test_the_shipped_trunks_load() -> None:
-    (loopback,) = load_trunks(shipped_conf())
+    loopback, *others = load_trunks(shipped_conf())
+    assert not any(trunk.enabled for trunk in others)
     assert (loopback.name, loopback.admits("127.0.0.1"), loopback.admits("10.0.0.1")) == ("loopback", 8, -1)
 
 

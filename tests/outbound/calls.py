@@ -1,0 +1,57 @@
+"""Several calls of one process, one after the other: ``python -m tests.outbound.calls CONF NUMBER COUNT``.
+
+One line of JSON per call. A process of its own, since pjsua2 allows one endpoint in each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from rtp.ports import PortAllocator
+from sipua.outbound import Dialler, Winner
+from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.library import max_calls
+from sipua.resolve import resolve_trunks
+from sipua.sip_events import Refusal, SipEvent
+from sipua.trunk import load_trunks
+from sipua.trunks.attempt import CallRules
+
+
+async def main(conf: Path, number: str, count: int) -> None:
+    trunks = load_trunks(conf)
+    addresses, _ = await resolve_trunks(trunks)
+    dialler: Dialler
+
+    def deliver(event: SipEvent) -> None:
+        dialler.deliver(event)
+
+    config = EndpointConfig(bind="127.0.0.1", port=0, codecs=("PCMU",))
+    endpoint = SipEndpoint(config, lambda source, message: Refusal(480, "", None), deliver)
+    await endpoint.start()
+    dialler = Dialler(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
+    for _ in range(count):
+        route = dialler.route(number)
+        call = dialler.call(endpoint, route, CallRules())
+        outcome = await call.dial()
+        if isinstance(outcome, Winner):
+            await endpoint.hang_up(outcome.key)
+            for each in outcome.sockets:
+                each.close()
+        call.close()
+        print(
+            json.dumps(
+                {
+                    "attempts": [each.as_dict() for each in call.attempts],
+                    "rejected": [each.reason for each in route.rejected],
+                }
+            )
+        )
+        await asyncio.sleep(0.3)  # the BYE goes out
+    await endpoint.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
