@@ -33,8 +33,8 @@ from sipua.http import bind_tcp, build_app, running
 from sipua.ledger import Ledger
 from sipua.metrics import Metrics
 from sipua.occupancy import Occupancy
+from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
-from sipua.pj.library import max_calls
 from sipua.ports import Moment
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection

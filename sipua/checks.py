@@ -14,7 +14,7 @@ import storage.errors as store
 from sipua import app
 from sipua.control import NoAgent, ask
 from sipua.errors import ConfigError, LocalError, RealtimeError, SipuaError
-from sipua.pj.library import LibraryFacts, probe_library
+from sipua.pj.build import LibraryFacts, probe_library
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings, load_settings, read_secret

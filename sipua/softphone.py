@@ -31,8 +31,8 @@ from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
 from sipua.outbound import AttemptMade, Dialler
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
+from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
-from sipua.pj.library import max_calls
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,

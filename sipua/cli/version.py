@@ -8,7 +8,7 @@ import typer
 
 from sipua import __version__
 from sipua.cli.command import Json, print_json
-from sipua.pj.library import probe_library
+from sipua.pj.build import probe_library
 
 
 def version(json: Json = False) -> None:

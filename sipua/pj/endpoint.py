@@ -23,8 +23,8 @@ from uuid import UUID, uuid4
 import pjsua2 as pj
 
 from sipua.errors import LocalError, SipuaError
+from sipua.pj.build import WANTED_CALLS, silence_console
 from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address
-from sipua.pj.library import WANTED_CALLS, silence_console
 from sipua.sip_events import (
     Credential,
     EndpointFailed,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rtp.ports import PortAllocator
 from sipua.outbound import Dialler, Winner
+from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
-from sipua.pj.library import max_calls
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.trunk import load_trunks

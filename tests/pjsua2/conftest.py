@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 MARKER = Path(sys.prefix) / ".pjsua2"  # what `make pjsua2` leaves: the name of the wheel that it installed
 PROBE = """
 import dataclasses, json
-from sipua.pj.library import c_library, probe_library
+from sipua.pj.build import c_library, probe_library
 facts = probe_library()
 ioqueue = c_library().pj_ioqueue_name
 import ctypes
@@ -43,7 +43,7 @@ def run_python(code: str, *arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def facts() -> dict[str, Any]:
-    """What sipua.pj.library says about the library that this environment loads."""
+    """What sipua.pj.build says about the library that this environment loads."""
     found: dict[str, Any] = json.loads(run_python(PROBE))
     return found
 

@@ -67,7 +67,7 @@ def test_an_abandoned_invite_keeps_its_slot() -> None:
 import asyncio, socket
 from uuid import uuid4
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
-from sipua.pj.library import slots_taken
+from sipua.pj.build import slots_taken
 from sipua.sip_events import LegChanged, LegState, SdpPlan
 async def main():
     ended = asyncio.Event()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sipua.checks import _trunk as check_of
-from sipua.pj.library import LibraryFacts
+from sipua.pj.build import LibraryFacts
 from sipua.resources import shipped_conf
 from sipua.settings import Settings, read_secret
 from sipua.trunk import Trunk, load_trunks

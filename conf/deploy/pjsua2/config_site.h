@@ -1,5 +1,5 @@
 /* Compile-time limits of our pjsua2. Every file of pjproject includes this; what is not said here is its default.
-   sipua.pj.library reads back what the built library really has, and tests/pjsua2 compares the two. */
+   sipua.pj.build reads back what the built library really has, and tests/pjsua2 compares the two. */
 
 #define PJSUA_MAX_CALLS             1024
 #define PJSUA_MAX_ACC               512     /* credentials are matched by realm: one account per number of a trunk */
