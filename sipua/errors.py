@@ -39,17 +39,6 @@ class RemoteError(SipuaError):
     reason = "remote"
 
 
-class SipRejected(RemoteError):
-    """A SIP request got a final answer of 300 or more; ``code`` and ``phrase`` as received."""
-
-    reason = "sip_rejected"
-
-    def __init__(self, code: int, phrase: str) -> None:
-        super().__init__(f"SIP {code} {phrase}")
-        self.code = code
-        self.phrase = phrase
-
-
 class MediaTimeout(RemoteError):
     """No RTP for longer than the trunk's ``rtp_timeout_s`` while the call was not on hold."""
 

@@ -184,20 +184,6 @@ class SipEndpoint:
 
         await self.submit(command)
 
-    async def reoffer(self, key: UUID, *, hold: bool) -> None:
-        """re-INVITE: puts the peer on hold (sendonly) or takes it back (sendrecv)."""
-
-        def command() -> None:
-            call = self._call(key)
-            if hold:
-                call.setHold(_op(0))
-            else:
-                op = _op(0)
-                op.opt.flag = pj.PJSUA_CALL_UNHOLD
-                call.reinvite(op)
-
-        await self.submit(command)
-
     # ---- pjsua2 thread --------------------------------------------------------------------------------------
 
     def post(self, event: SipEvent) -> None:
