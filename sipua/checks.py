@@ -25,6 +25,9 @@ from storage.dsn import redact
 from storage.migrate import check as check_schema
 
 
+NAMED = 3  # of what a database lacks; the rest is counted
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One line of the report; ``todo`` is empty when nothing is to be done."""
@@ -168,12 +171,9 @@ async def _database(settings: Settings) -> Check:
             "database", "fail", str(error), "check DATABASE_URL; unset it to use the embedded PostgreSQL"
         )
     if missing:
-        return Check(
-            "database",
-            "warn",
-            f"{redact(dsn)}: {len(missing)} things missing",
-            "run `sipua migrate` (serve does it too)",
-        )
+        more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        todo = "run `sipua migrate` (serve does it too); `sipua migrate --check` lists all that is left"
+        return Check("database", "warn", f"{redact(dsn)}: {'; '.join(missing[:NAMED])}{more}", todo)
     return Check("database", "ok", f"{redact(dsn)}: reachable, schema complete")
 
 
