@@ -24,7 +24,6 @@ from sipua.trunk_rules import not_yet, secret_references
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 
-
 NAMED = 3  # of what a database lacks; the rest is counted
 
 
