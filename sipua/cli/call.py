@@ -11,6 +11,7 @@ import typer
 
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
+from sipua.sip_message import parse_uri
 from sipua.softphone import CallOptions, CallResult, place_call
 from sipua.trunk import Trunk, load_trunks
 
@@ -51,6 +52,13 @@ def call(
 ) -> None:
     """Place a call from this machine with an endpoint of its own; exit 0 if it was answered."""
     settings_of(conf)
+    for name, seconds in (
+        ("duration", duration),
+        ("until-quiet", until_quiet),
+        ("ring-timeout", ring_timeout),
+    ):
+        if seconds is not None and seconds <= 0:
+            raise ConfigError(f"--{name} {seconds:g}: expected more than 0 seconds")
     chosen = _trunk(conf, trunk)
     is_number = NUMBER.fullmatch(target) is not None
     options = CallOptions(
@@ -90,7 +98,12 @@ def _trunk(conf: Path | None, name: str | None) -> Trunk | None:
 
 
 def _uri(target: str, trunk: Trunk | None) -> str:
-    if target.startswith(("sip:", "sips:")):
+    if target.startswith("sips:"):
+        raise ConfigError(f"{target!r}: TLS is not in this version; allowed is sip:user@host[:port]")
+    if target.startswith("sip:"):
+        uri = parse_uri(target)
+        if uri is None or not uri.host or uri.port > 65535:
+            raise ConfigError(f"{target!r}: expected sip:user@host[:port] with a port of 1..65535")
         return target
     if trunk is None or not trunk.domain:
         raise ConfigError(

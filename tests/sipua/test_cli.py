@@ -96,6 +96,9 @@ CONFIG_FAULTS = [
     pytest.param(["call", "sip:a@127.0.0.1", "--trunk", "x"], {}, "--trunk x: no such trunk .*loopback", id="trunk"),
     pytest.param(["call", "0788"], {}, "'0788': expected sip:user@host", id="number without a trunk"),
     pytest.param(["call", "sip:a@127.0.0.1", "--dtmf", "12x"], {}, "--dtmf '12x': 'X' is no key", id="key"),
+    pytest.param(["call", "sips:a@127.0.0.1"], {}, "TLS is not in this version", id="sips"),
+    pytest.param(["call", "sip:a@127.0.0.1:99999"], {}, "with a port of 1..65535", id="SIP port"),
+    pytest.param(["call", "sip:a@127.0.0.1", "--duration", "-1"], {}, "--duration -1: expected more", id="time"),
     pytest.param(["emulate", "realtime", "--fault", "sing"], {}, "sing", id="fault"),
     pytest.param(["emulate", "realtime", "--port", "70000"], {}, "--port 70000: allowed", id="port"),
 ]  # fmt: skip
