@@ -61,6 +61,15 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class SrtpKeys:
+    """What SDES (RFC 4568) agreed on: the suite, and master key and salt (30 bytes) of each direction."""
+
+    suite: str
+    local: bytes = field(repr=False)
+    remote: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class MediaDescription:
     """What was negotiated. ``telephone_event_*`` are -1 without RFC 4733. ``direction`` is ours (RFC 3264)."""
 
@@ -72,6 +81,7 @@ class MediaDescription:
     remote_rtp: tuple[str, int]
     remote_rtcp: tuple[str, int]
     direction: str
+    srtp: SrtpKeys | None = None  # None: plain RTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,36 @@ class MediaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistrationAnswered:
+    """The final response to a REGISTER of the account; ``headers`` None and ``phrase`` why if there was none."""
+
+    account: str
+    code: int
+    phrase: str
+    headers: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionsAnswered:
+    """The final response to an OPTIONS; ``headers`` None and ``phrase`` why if there was none."""
+
+    token: UUID
+    code: int
+    phrase: str
+    headers: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """A REFER of ours: the code of its answer, then those that its NOTIFYs report."""
+
+    key: UUID
+    code: int
+    phrase: str
+    is_final: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointFailed:
     """The pjsua2 thread has died; nothing more will come from it."""
 
@@ -141,4 +181,14 @@ class EndpointFailed:
 
 
 LegEvent = LegChanged | MediaChanged
-SipEvent = IncomingCall | RejectedCall | LegChanged | LegProgress | MediaChanged | EndpointFailed
+SipEvent = (
+    IncomingCall
+    | RejectedCall
+    | LegChanged
+    | LegProgress
+    | MediaChanged
+    | RegistrationAnswered
+    | OptionsAnswered
+    | TransferProgress
+    | EndpointFailed
+)
