@@ -61,7 +61,8 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
-    "sipua.sip_events", "sipua.sip_account", "sipua.ports", "sipua.audio", "sipua.realtime.protocol", "sipua.realtime.parse",
+    "sipua.sip_events", "sipua.sip_account", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
+    "sipua.realtime.parse",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
     "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
