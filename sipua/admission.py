@@ -30,7 +30,7 @@ RETRY_AFTER_S = 5  # how long a full or draining process asks the trunk to leave
 class Grant:
     """What an admitted call got: its trunk, codec, bound sockets. ``offer`` is None for a late offer.
 
-    ``token`` goes back to ``Occupancy.release`` once the leg is gone.
+    ``token`` goes back to ``Occupancy.leave`` once the leg is gone.
     """
 
     trunk: Trunk
@@ -83,13 +83,13 @@ class Admission:
                 return Refusal(
                     488, str(error), trunk.name, (("Warning", f"399 sipua {_quoted(str(error))}"),)
                 )
-        token = self.occupancy.take(trunk.name, limits_of(trunk))
+        token = self.occupancy.admit(trunk.name, limits_of(trunk))
         if isinstance(token, str):
             return _busy(trunk, token)
         try:
             sockets = self._ports.open_pair(self._bind)
         except RtpError as error:  # none free, or the bind address is not (any more) this machine's
-            self.occupancy.release(token)
+            self.occupancy.leave(token)
             return _busy(trunk, str(error))
         address, port = sockets[0].getsockname()[:2]
         if address in ("0.0.0.0", "::"):
@@ -99,6 +99,7 @@ class Admission:
                 for each in sockets:
                     each.close()
                 self._ports.release(port)
+                self.occupancy.leave(token)
                 return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
         plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
         return Grant(trunk, codec, plan, offer, sockets, token)

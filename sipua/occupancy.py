@@ -1,7 +1,7 @@
 """Which calls hold a slot of pjsua's and a channel of their trunk: the two counting cores behind one lock.
 
-Asked on the pjsua2 thread while an INVITE is being looked at, told on the loop when a leg is gone. Until ``open`` has
-named pjsua's limit nothing is let in.
+Inbound calls are asked for on the pjsua2 thread while an INVITE is being looked at and leave on the loop when the leg
+is gone; outbound ones are counted on the loop. Until ``open`` has named pjsua's limit nothing is let in or out.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ KEEPS_ONE_FROM = 8  # slots: below, one that is kept for saying 503 would be a q
 
 
 class Occupancy:
-    """For one process. ``take`` names what is full, or gives the token that ``release`` wants back."""
+    """For one process; ``sipua.trunks.capacity.Capacity`` for the calls that we begin."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self.capacity = LocalCapacity()
-        self.slots = Slots(0)
+        self._capacity = LocalCapacity()
+        self._slots = Slots(0)
         self._trunks: dict[UUID, str] = {}
         self._lock = threading.Lock()
         self._now = now
@@ -30,31 +30,70 @@ class Occupancy:
     def open(self, limit: int) -> None:
         """pjsua is up and takes so many calls. Of a few (PyPI's four) none is kept: its own 486 refuses the next."""
         with self._lock:
-            self.slots.limit = limit + 1 if 0 < limit < KEEPS_ONE_FROM else limit
+            self._slots.limit = limit + 1 if 0 < limit < KEEPS_ONE_FROM else limit
 
-    def take(self, trunk: str, limits: Limits) -> UUID | str:
-        """A slot and a channel for an inbound call, or why there is none. ``cps`` is for calls that we begin."""
+    def calls_up(self, trunk: str) -> int:
+        """Calls of a trunk, both directions."""
+        with self._lock:
+            return self._capacity.calls_up(trunk)
+
+    def slots_in_use(self) -> int:
+        """Living legs and abandoned ones."""
+        with self._lock:
+            return self._slots.in_use(self._now())
+
+    # ---- calls that come in ------------------------------------------------------------------------------
+
+    def admit(self, trunk: str, limits: Limits) -> UUID | str:
+        """A slot and a channel, as the token that ``leave`` wants back; or what is full."""
         token = uuid4()
         with self._lock:
             now = self._now()
-            why = self.capacity.why_full(trunk, Limits(limits.max_channels), now)
+            # its cps is for calls that we begin
+            why = self._capacity.why_full(trunk, Limits(limits.max_channels), now)
             if why:
                 return f"trunk {trunk}: {why}"
-            if not self.slots.take(str(token), now):
-                return f"{self.slots.in_use(now)} of {self.slots.limit} call slots are in use, one is kept"
-            self.capacity.occupy(trunk, str(token))
+            if not self._slots.take(str(token), now):
+                return f"{self._slots.in_use(now)} of {self._slots.limit} call slots are in use, one is kept"
+            self._capacity.occupy(trunk, str(token))
             self._trunks[token] = trunk
         return token
 
-    def release(self, token: UUID) -> None:
+    def leave(self, token: UUID) -> None:
         """The leg is gone; once is enough, more is no error."""
         with self._lock:
             trunk = self._trunks.pop(token, None)
             if trunk is not None:
-                self.capacity.release(trunk, str(token))
-                self.slots.disconnected(str(token))
+                self._capacity.release(trunk, str(token))
+                self._slots.disconnected(str(token))
 
-    def calls_up(self, trunk: str) -> int:
-        """Inbound calls of a trunk."""
+    # ---- channels of calls that go out -------------------------------------------------------------------
+
+    def why_full(self, trunk: str, limits: Limits, now: float) -> str:
         with self._lock:
-            return self.capacity.calls_up(trunk)
+            return self._capacity.why_full(trunk, limits, now)
+
+    def take(self, trunk: str, limits: Limits, call: str, now: float) -> str:
+        with self._lock:
+            return self._capacity.take(trunk, limits, call, now)
+
+    def release(self, trunk: str, call: str) -> None:
+        with self._lock:
+            self._capacity.release(trunk, call)
+
+    # ---- slots of their legs -----------------------------------------------------------------------------
+
+    def take_slot(self, leg: str, now: float) -> bool:
+        """False if none is left."""
+        with self._lock:
+            return self._slots.take(leg, now)
+
+    def abandoned(self, leg: str, now: float, *, was_heard: bool) -> None:
+        """We gave up an INVITE; its slot is free when its transaction has ended."""
+        with self._lock:
+            self._slots.abandoned(leg, now, was_heard=was_heard)
+
+    def disconnected(self, leg: str) -> None:
+        """pjsua says that the leg is gone."""
+        with self._lock:
+            self._slots.disconnected(leg)

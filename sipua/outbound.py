@@ -1,10 +1,8 @@
-"""Outbound calls with fail-over: the cores of ``sipua.trunks`` put to work on a SIP endpoint.
+"""One outbound call with fail-over: it feeds what the SIP thread tells about its legs to the machine in
+``trunks.attempt`` and performs what that returns, until one leg is answered or none will be.
 
-``Dialler`` is what the calls of one process share: which targets are healthy, how many calls a trunk has, how many
-slots of pjsua are taken. ``OutboundCall`` is one call: it feeds what the SIP thread tells about its legs to the machine
-in ``trunks.attempt`` and performs what that returns, until one leg is answered or none will be. Each leg has a key,
-RTP sockets and an SDP of its own, so that what a loser still sends reaches nobody. A leg that was given up may answer
-nevertheless; pjsip ACKs and BYEs it by itself.
+Each leg has a key, RTP sockets and an SDP of its own, so that what a loser still sends reaches nobody. A leg that was
+given up may answer nevertheless; pjsip ACKs and BYEs it by itself. What the calls of a process share is in ``dialler``.
 """
 
 from __future__ import annotations
@@ -12,26 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from pydantic import SecretStr
-
 from rtp.errors import RtpError
-from rtp.ports import PortAllocator
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
 from sipua.outcome import Ending
 from sipua.ports import OutboundSip
 from sipua.resolve import Resolver, UnresolvedName, parse_place
-from sipua.settings import read_secret
 from sipua.sip_events import (
-    Credential,
     EndpointFailed,
     LegChanged,
     LegProgress,
@@ -42,8 +34,8 @@ from sipua.sip_events import (
 )
 from sipua.sip_message import parse_uri
 from sipua.trunk import Trunk
-from sipua.trunk_rules import health_rules_of, leg_rules_of, limits_of, route_of
-from sipua.trunks.attempt import Attempt, CallRules
+from sipua.trunk_rules import limits_of
+from sipua.trunks.attempt import Attempt, CallRules, LegRules
 from sipua.trunks.attempt_events import (
     AckBye,
     Action,
@@ -62,20 +54,34 @@ from sipua.trunks.attempt_events import (
     Started,
     Timer,
 )
-from sipua.trunks.capacity import Capacity, LocalCapacity
-from sipua.trunks.health import Health
 from sipua.trunks.policy import Fault, Verdict
-from sipua.trunks.routing import Address, HealthPort, Route, Router, Target
-from sipua.trunks.slots import Slots
+from sipua.trunks.routing import Address, Route, Target
+
+if TYPE_CHECKING:
+    from sipua.dialler import Dialler
 
 log = logging.getLogger(__name__)
 
 Sockets = tuple[socket.socket, socket.socket]
-Progress = Callable[[Mapping[str, Any]], None]
 
 # pjsip ends an INVITE that got no response with codes of its own
 _FAULTS = {408: Fault.NO_RESPONSE, 502: Fault.DNS, 503: Fault.TRANSPORT}
 _SINCE_ANSWER = (LegState.CONNECTING, LegState.CONFIRMED, LegState.DISCONNECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """An INVITE goes out."""
+
+    trunk: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """A leg rings; ``has_media``: with early media."""
+
+    has_media: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,10 @@ class AttemptMade:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+OutboundProgress = Trying | Rings | AttemptMade
+Tell = Callable[[OutboundProgress], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Winner:
     """The leg that was answered; its sockets are the caller's to close now."""
@@ -100,96 +110,6 @@ class Winner:
     key: UUID
     trunk: str
     sockets: Sockets
-
-
-def _secrets_of(trunk: Trunk) -> dict[tuple[str, str], SecretStr]:
-    """Its passwords by (trunk, caller id), "" for that of every caller id. ConfigError if one is not there."""
-    found = {}
-    if trunk.auth_user:
-        found[trunk.name, ""] = read_secret(
-            f"trunk {trunk.name}: password", trunk.password_env, trunk.password_file
-        )
-    for each in trunk.per_number_credentials:
-        found[trunk.name, each.number] = read_secret(
-            f"trunk {trunk.name}: per_number_credentials", each.password_env, each.password_file
-        )
-    return found
-
-
-def router_of(
-    trunks: Sequence[Trunk],
-    addresses: Mapping[str, tuple[Address, ...]],
-    health: HealthPort,
-    capacity: Capacity,
-) -> Router:
-    """The trunks of the files as routing sees them."""
-    return Router(tuple(route_of(each) for each in trunks), addresses, health, capacity)
-
-
-class Dialler:
-    """The outbound side of one process. ``limit`` is pjsua's number of call slots."""
-
-    def __init__(
-        self,
-        trunks: Sequence[Trunk],
-        addresses: Mapping[str, tuple[Address, ...]],
-        *,
-        limit: int,
-        ports: PortAllocator,
-        rng: random.Random | None = None,
-    ) -> None:
-        self.rng = rng or random.Random()
-        self.trunks = {each.name: each for each in trunks}
-        self.slots = Slots(limit)
-        self.capacity = LocalCapacity()
-        self.health = Health(self.rng)
-        self.ports = ports
-        self._legs: dict[UUID, OutboundCall] = {}
-        self._secrets = {
-            key: secret
-            for each in trunks
-            if each.name in addresses
-            for key, secret in _secrets_of(each).items()
-        }
-        now = time.monotonic()
-        for name, places in addresses.items():
-            labels = tuple(each.label for each in places)
-            self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
-        self._router = router_of(trunks, addresses, self.health, self.capacity)
-
-    def credential_of(self, trunk: Trunk, target: Target) -> Credential | None:
-        """What a call on this target authenticates with."""
-        secret = self._secrets.get((trunk.name, target.dialled.from_e164)) or self._secrets.get(
-            (trunk.name, "")
-        )
-        if secret is None:
-            return None
-        return Credential(trunk.realm or "*", target.dialled.auth_user, secret.get_secret_value())
-
-    def route(self, to: str, caller: str = "", only: str = "") -> Route:
-        """Where a call to this number would go now."""
-        return self._router.route(to, caller, time.monotonic(), self.rng, only=only)
-
-    def call(
-        self, sip: OutboundSip, route: Route, rules: CallRules, progress: Progress = lambda entry: None
-    ) -> OutboundCall:
-        """A call that is ready to be dialled."""
-        return OutboundCall(self, sip, route, rules, progress)
-
-    def owns(self, key: UUID, call: OutboundCall) -> None:
-        self._legs[key] = call
-
-    def deliver(self, event: SipEvent) -> None:
-        """Every event of the endpoint goes through here to the call whose leg it is about."""
-        if isinstance(event, EndpointFailed):
-            for call in dict.fromkeys(self._legs.values()):
-                call.deliver(event)
-        elif isinstance(event, LegChanged | LegProgress | MediaChanged):
-            owner = self._legs.get(event.key)
-            if owner is not None:
-                owner.deliver(event)
-            if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
-                self._legs.pop(event.key, None)
 
 
 @dataclass(slots=True)
@@ -210,15 +130,20 @@ class OutboundCall:
     """One call. ``dial`` once; ``events`` then tells the story of the winning leg; ``close`` in any case."""
 
     def __init__(
-        self, dialler: Dialler, sip: OutboundSip, route: Route, rules: CallRules, progress: Progress
+        self,
+        dialler: Dialler,
+        sip: OutboundSip,
+        route: Route,
+        legs: Mapping[str, LegRules],
+        rules: CallRules,
+        tell: Tell,
     ) -> None:
         self._dialler = dialler
+        self._trunks = dialler.trunks  # those of now: the files may be read again meanwhile
         self._sip = sip
-        self._progress = progress
+        self._tell = tell
         self._id = uuid4().hex
-        self._attempt = Attempt(
-            route.targets, {name: leg_rules_of(each) for name, each in dialler.trunks.items()}, rules
-        )
+        self._attempt = Attempt(route.targets, legs, rules)
         self._inbox: asyncio.Queue[tuple[float, Event] | LocalError] = asyncio.Queue()  # a handful per leg
         self._legs: list[_Leg] = []
         self._ending: Ending | None = None
@@ -254,8 +179,8 @@ class OutboundCall:
         """Gives back sockets and channels. Slots of abandoned legs are given back by time."""
         for leg in self._legs:
             self._close_sockets(leg)
-        for name in self._dialler.trunks:
-            self._dialler.capacity.release(name, self._id)
+        for name in self._trunks:
+            self._dialler.occupancy.release(name, self._id)
 
     # ---- from the SIP side -------------------------------------------------------------------------------
 
@@ -285,7 +210,7 @@ class OutboundCall:
         elif event.state is LegState.DISCONNECTED:
             # of a cancelled leg pjsua says so at once, but keeps its slot until the peer or Timer B has ended it
             if not leg.is_cancelled:
-                self._dialler.slots.disconnected(leg.name)
+                self._dialler.occupancy.disconnected(leg.name)
             if not leg.is_over:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
@@ -317,17 +242,17 @@ class OutboundCall:
             case Cancel(number, was_heard):
                 leg = self._legs[number]
                 leg.is_cancelled = True
-                self._dialler.slots.abandoned(leg.name, now, was_heard=was_heard)
+                self._dialler.occupancy.abandoned(leg.name, now, was_heard=was_heard)
                 self._close_sockets(leg)
                 await self._sip.hang_up(leg.key)
             case AckBye(number):
                 log.info("call=%s < late answer of an abandoned leg", self._legs[number].key)
                 await self._sip.hang_up(self._legs[number].key)
-            case Ringing(number):
+            case Ringing(number, has_media):
                 leg = self._legs[number]
                 if not leg.is_redirected:
                     self._dialler.health.progressed(leg.target.key, now, leg.name)
-                self._progress({"event": "state", "state": "early", "code": 180})
+                self._tell(Rings(has_media))
             case Record():
                 self._record(action, now)
             case Finish(ending, number):
@@ -342,17 +267,17 @@ class OutboundCall:
         shared, number = self._dialler, action.leg
         leg = _Leg(f"{self._id}/{number}", uuid4(), action.target, is_redirected=bool(action.redirected_to))
         self._legs.append(leg)
-        if not shared.slots.take(leg.name, now):
+        if not shared.occupancy.take_slot(leg.name, now):
             return NoSlot(number)
         why_not = await self._send(leg, action, now)
         if why_not is not None:
-            shared.slots.disconnected(leg.name)
+            shared.occupancy.disconnected(leg.name)
             self._close_sockets(leg)
         return why_not
 
     async def _send(self, leg: _Leg, action: Invite, now: float) -> Event | None:
         shared, target = self._dialler, leg.target
-        trunk = shared.trunks[target.trunk]
+        trunk = self._trunks[target.trunk]
         try:
             uri, place = await self._aim(action, trunk)
         except UnresolvedName as error:
@@ -363,7 +288,7 @@ class OutboundCall:
             leg.sockets = shared.ports.open_pair(local)
         except (RtpError, OSError) as error:
             return NotSent(action.leg, f"no media port towards {place.address}: {error}")
-        why = shared.capacity.take(trunk.name, limits_of(trunk), self._id, now)
+        why = shared.occupancy.take(trunk.name, limits_of(trunk), self._id, now)
         if not why and not leg.is_redirected:
             why = shared.health.begin(target.key, now, leg.name)
         if why:
@@ -371,10 +296,10 @@ class OutboundCall:
         plan = SdpPlan(local, leg.sockets[0].getsockname()[1], trunk.codecs)
         from_uri = f"sip:{target.dialled.from_user}@{trunk.domain or place.host}"
         shared.owns(leg.key, self)
-        self._progress({"event": "attempt", "trunk": trunk.name, "target": place.label})
+        self._tell(Trying(trunk.name, place.label))
         try:
             await self._sip.invite(
-                uri, plan, leg.key, route=_uri_of(place), from_uri=from_uri,
+                uri, plan, leg.key, route=place.uri, from_uri=from_uri,
                 # not to where a redirect leads: whoever answers there has no claim to it
                 credential=None if leg.is_redirected else shared.credential_of(trunk, target),
             )  # fmt: skip
@@ -406,7 +331,7 @@ class OutboundCall:
             decision.verdict.value,
         )  # fmt: skip
         self.attempts.append(made)
-        self._progress({"event": "attempt_over", **made.as_dict()})
+        self._tell(made)
 
     def _close_sockets(self, leg: _Leg) -> None:
         if leg.sockets is None:
@@ -423,8 +348,3 @@ def _final(number: int, event: LegChanged) -> Event:
     if event.headers is None and event.code in _FAULTS:
         return Failed(number, _FAULTS[event.code])
     return Final(number, event.code if event.code >= 300 else 500, event.headers)
-
-
-def _uri_of(place: Address) -> str:
-    host = f"[{place.address}]" if ":" in place.address else place.address
-    return f"sip:{host}:{place.port};transport={place.transport}"

@@ -1,19 +1,16 @@
 """A softphone for test calls: places one call with an endpoint of its own, plays, listens, records, hangs up.
 
-It shares nothing with an agent but the wire. ``Script`` is the caller's behaviour as a core without I/O: when to
-speak, when to press keys, when to hang up, from what has been heard so far.
+It shares nothing with an agent but the wire. What the caller does and when is in ``phone_script``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,11 +23,12 @@ from rtp.g711 import Pcm
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from rtp.wav import WavWriter, read_wav
-from sipua.admission import local_address_towards
+from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
-from sipua.outbound import AttemptMade, Dialler
+from sipua.outbound import AttemptMade, OutboundProgress, Rings, Trying
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
+from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.resolve import resolve_trunks
@@ -43,114 +41,18 @@ from sipua.sip_events import (
     SdpPlan,
     SipEvent,
 )
-from sipua.sip_message import parse_uri
-from sipua.trunk import Trunk
+from sipua.source_address import bind_address, source_address
 from sipua.trunks.attempt import CallRules
 from sipua.trunks.routing import Address
 
 log = logging.getLogger(__name__)
 
 STEP_S = 0.02
-LOUD_RMS = 100.0  # of 32768: -50 dBFS, well above G.711's idle noise and below any speech
-GREETING_PAUSE_S = 0.7  # quiet for so long after somebody spoke: their sentence is over
-GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
 FAR_END_HUNG_UP = Ending(Status.COMPLETED, "far_end_hangup", sip_code=200)
 BYE_WAIT_S = 3.0
 RING_TIMEOUT_S = 60.0
 
 Progress = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """What the caller does. ``until_quiet_s``: hang up when the answer to what was played is over.
-
-    ``uri`` is a number if there are ``trunks`` to route it, on the trunk ``only`` if that is named.
-    """
-
-    uri: str
-    trunks: tuple[Trunk, ...] = ()
-    only: str = ""
-    caller: str = ""
-    codecs: tuple[str, ...] = ("PCMU", "PCMA")
-    play: Path | None = None
-    record: Path | None = None
-    dtmf: str = ""
-    duration_s: float | None = None
-    after_greeting: bool = False
-    until_quiet_s: float | None = None
-    ring_timeout_s: float | None = None  # None: the trunk's, or RING_TIMEOUT_S
-
-
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """How it went; times in milliseconds or seconds as named, None where it never came to that."""
-
-    status: str
-    sip_code: int
-    reason: str
-    setup_ms: float | None
-    codec: str | None
-    duration_seconds: float
-    rtp: Mapping[str, float]
-    recording: str | None
-    first_audio_ms: float | None
-    reply_ms: float | None  # of sound heard after what was played
-    attempts: Sequence[Mapping[str, Any]]  # of a routed number
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-class Script:
-    """The caller's behaviour. ``step`` says what to do now: "speak", "dial", "hang_up" or nothing."""
-
-    def __init__(self, options: CallOptions, *, play_s: float, answered_at: float) -> None:
-        self._options = options
-        self._play_s = play_s
-        self._answered_at = answered_at
-        self._spoke_at: float | None = None
-        self._dialled = not options.dtmf
-        self._loud_at: float | None = None
-        self._loud_after_speech_at: float | None = None
-        self.first_loud_at: float | None = None
-        self.reply_ms = 0.0
-
-    def heard(self, rms: float, now: float, length_ms: float) -> None:
-        """One frame from the far end."""
-        if rms < LOUD_RMS:
-            return
-        self._loud_at = now
-        if self.first_loud_at is None:
-            self.first_loud_at = now
-        if self._spoke_at is not None and now > self._spoke_at + self._play_s:
-            self._loud_after_speech_at = now
-            self.reply_ms += length_ms
-
-    def step(self, now: float) -> str | None:
-        """What is due."""
-        options = self._options
-        if options.duration_s is not None and now - self._answered_at >= options.duration_s:
-            return "hang_up"
-        if not self._may_speak(now):
-            return None
-        if not self._dialled:
-            self._dialled = True
-            return "dial"
-        if self._spoke_at is None:
-            self._spoke_at = now
-            return "speak"
-        quiet = options.until_quiet_s
-        if quiet is not None and self._loud_after_speech_at is not None:
-            return "hang_up" if now - self._loud_after_speech_at >= quiet else None
-        return None
-
-    def _may_speak(self, now: float) -> bool:
-        if not self._options.after_greeting or self._spoke_at is not None:
-            return True
-        if self._loud_at is None:
-            return now - self._answered_at >= GREETING_WAIT_S
-        return now - self._loud_at >= GREETING_PAUSE_S
 
 
 async def place_call(options: CallOptions, stop: asyncio.Event, progress: Progress) -> CallResult:
@@ -203,7 +105,7 @@ class _Softphone:
     async def run(self) -> CallResult:
         options = self._options
         addresses = await _addresses(options) if options.trunks else {}
-        address = _bind_address(addresses) if options.trunks else await _source_address(options.uri)
+        address = bind_address(addresses) if options.trunks else await source_address(options.uri)
         codecs = tuple(dict.fromkeys(codec for trunk in options.trunks for codec in trunk.codecs))
         endpoint = SipEndpoint(
             EndpointConfig(bind=address, port=0, codecs=codecs or options.codecs, contact_user="softphone"),
@@ -218,8 +120,17 @@ class _Softphone:
             stack.callback(self._close_media)
             if not options.trunks:
                 return await self._call(endpoint, address)
-            self._dialler = Dialler(options.trunks, addresses, limit=max_calls(), ports=self._ports)
+            self._dialler = Dialler.alone(options.trunks, addresses, limit=max_calls(), ports=self._ports)
             return await self._call_by_number(endpoint, self._dialler, stack)
+
+    def _dialling(self, progress: OutboundProgress) -> None:
+        match progress:
+            case Trying(trunk, target):
+                self._progress({"event": "attempt", "trunk": trunk, "target": target})
+            case Rings():
+                self._progress({"event": "state", "state": "early", "code": 180})
+            case AttemptMade():
+                self._progress({"event": "attempt_over", **progress.as_dict()})
 
     def _on_sip_event(self, event: SipEvent) -> None:
         if self._dialler is not None:
@@ -251,7 +162,7 @@ class _Softphone:
                 + "; ".join(f"{each.trunk}: {each.reason}" for each in route.rejected)
             )
         rules = CallRules(ring_timeout_s=options.ring_timeout_s)
-        call = dialler.call(endpoint, route, rules, self._progress)
+        call = dialler.call(endpoint, route, rules, self._dialling)
         stack.callback(call.close)
         self._attempts = call.attempts
         invited_at = time.monotonic()
@@ -430,34 +341,3 @@ async def _addresses(options: CallOptions) -> Mapping[str, tuple[Address, ...]]:
     for name, fault in faults.items():
         log.warning("trunk %s: %s", name, fault)
     return addresses
-
-
-def _bind_address(addresses: Mapping[str, tuple[Address, ...]]) -> str:
-    """The local address that leads to all of them; all of ours if there is no such one."""
-    local = set()
-    for each in (address for group in addresses.values() for address in group):
-        try:
-            local.add(local_address_towards(each.address))
-        except OSError:
-            continue  # its attempt will say so
-    return local.pop() if len(local) == 1 else "0.0.0.0"
-
-
-async def _source_address(uri: str) -> str:
-    """The local address that the target is reached from."""
-    target = parse_uri(uri)
-    if target is None or not target.host:
-        raise LocalError(f"{uri!r} is not a SIP URI; expected sip:user@host[:port]")
-    host = target.host.strip("[]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, 5060, type=socket.SOCK_DGRAM)
-        except socket.gaierror as error:
-            raise LocalError(f"{uri}: the host {host} cannot be resolved: {error.strerror}") from None
-        host = str(found[0][4][0])
-    try:
-        return local_address_towards(host)
-    except OSError as error:
-        raise LocalError(f"{uri}: no route to {host}: {error.strerror}") from None

@@ -117,7 +117,7 @@ class Switchboard:
     def _vacate(self, key: UUID) -> None:
         token = self._tokens.pop(key, None)
         if token is not None:
-            self._admission.occupancy.release(token)
+            self._admission.occupancy.leave(token)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

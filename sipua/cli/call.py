@@ -11,8 +11,9 @@ import typer
 
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
+from sipua.phone_script import CallOptions, CallResult
 from sipua.sip_message import parse_uri
-from sipua.softphone import CallOptions, CallResult, place_call
+from sipua.softphone import place_call
 from sipua.trunk import Trunk, load_trunks
 
 WavFile = Path | None

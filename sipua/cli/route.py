@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
-from sipua.outbound import router_of
+from sipua.dialler import router_of
 from sipua.resolve import resolve_trunks
 from sipua.trunk import load_trunks
 from sipua.trunks.capacity import LocalCapacity

@@ -29,9 +29,6 @@ class Capacity(Protocol):
     def take(self, trunk: str, limits: Limits, call: str, now: float) -> str:
         """A channel and a token for this call, unless it has them already."""
 
-    def occupy(self, trunk: str, call: str) -> None:
-        """An inbound call is on the trunk: it is counted, and refused elsewhere."""
-
     def release(self, trunk: str, call: str) -> None:
         """The call has left the trunk; unknown ones are ignored."""
 
@@ -65,6 +62,7 @@ class LocalCapacity:
         return why
 
     def occupy(self, trunk: str, call: str) -> None:
+        """A call is on the trunk, whatever the limits: an inbound one, which is refused elsewhere."""
         self._calls.setdefault(trunk, set()).add(call)
 
     def release(self, trunk: str, call: str) -> None:

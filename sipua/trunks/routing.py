@@ -61,8 +61,16 @@ class Address:
     @property
     def label(self) -> str:
         """The address part of a health key: ``192.0.2.1:5060;udp``."""
-        ip = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{ip}:{self.port};{self.transport}"
+        return f"{self._literal}:{self.port};{self.transport}"
+
+    @property
+    def uri(self) -> str:
+        """Where a request goes, whatever host its Request-URI names."""
+        return f"sip:{self._literal}:{self.port};transport={self.transport}"
+
+    @property
+    def _literal(self) -> str:
+        return f"[{self.address}]" if ":" in self.address else self.address
 
 
 @dataclass(frozen=True, slots=True)

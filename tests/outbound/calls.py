@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from rtp.ports import PortAllocator
-from sipua.outbound import Dialler, Winner
+from sipua.dialler import Dialler
+from sipua.outbound import Winner
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
 from sipua.resolve import resolve_trunks
@@ -31,7 +32,7 @@ async def main(conf: Path, number: str, count: int) -> None:
     config = EndpointConfig(bind="127.0.0.1", port=0, codecs=("PCMU",))
     endpoint = SipEndpoint(config, lambda source, message: Refusal(480, "", None), deliver)
     await endpoint.start()
-    dialler = Dialler(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
+    dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
     for _ in range(count):
         route = dialler.route(number)
         call = dialler.call(endpoint, route, CallRules())

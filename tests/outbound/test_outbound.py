@@ -12,8 +12,9 @@ from uuid import UUID
 import pytest
 
 from rtp.ports import PortAllocator
+from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
-from sipua.outbound import Dialler, OutboundCall, Winner
+from sipua.outbound import OutboundCall, Winner
 from sipua.outcome import Ending
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Credential, EndpointFailed, LegChanged, LegProgress, LegState, SdpPlan
@@ -96,7 +97,7 @@ async def office(
     addresses, faults = await resolve_trunks(trunks)
     assert faults == {}
     sip, ports = Carriers(answers), PortAllocator(0, 0)
-    sip.dialler = Dialler(trunks, addresses, limit=limit, ports=ports)
+    sip.dialler = Dialler.alone(trunks, addresses, limit=limit, ports=ports)
     return Office(sip.dialler, sip, ports)
 
 
@@ -117,7 +118,7 @@ async def test_the_winner_keeps_its_sockets_and_its_story(tmp_path: Path) -> Non
     outcome, call = await place.dial()
     assert isinstance(outcome, Winner)
     assert reasons(call) == ["primary:service_unavailable", "secondary:answered"]
-    assert place.dialler.capacity.calls_up("secondary") == 1
+    assert place.dialler.occupancy.calls_up("secondary") == 1
     states = []
     while not call.events.empty():
         event = call.events.get_nowait()
@@ -127,7 +128,7 @@ async def test_the_winner_keeps_its_sockets_and_its_story(tmp_path: Path) -> Non
     assert place.ports.in_use == 1
     close(outcome)
     call.close()
-    assert place.dialler.capacity.calls_up("secondary") == 0
+    assert place.dialler.occupancy.calls_up("secondary") == 0
 
 
 async def test_nothing_is_left_of_a_call_that_failed(tmp_path: Path) -> None:
@@ -138,12 +139,12 @@ async def test_nothing_is_left_of_a_call_that_failed(tmp_path: Path) -> None:
     assert (outcome.reason, reasons(call)) == ("busy", ["primary:no_response", "secondary:busy"])
     assert len(place.sip.hung_up) == 1
     assert place.ports.in_use == 0
-    assert place.dialler.capacity.calls_up("secondary") == 0
-    assert place.dialler.slots.in_use(time.monotonic()) == 1  # the unheard INVITE, until Timer B
+    assert place.dialler.occupancy.calls_up("secondary") == 0
+    assert place.dialler.occupancy.slots_in_use() == 1  # the unheard INVITE, until Timer B
 
 
 async def test_no_slot_is_left(tmp_path: Path) -> None:
-    place = await office(tmp_path, {5100: [], 5101: [OK]}, limit=2)
+    place = await office(tmp_path, {5100: [], 5101: [OK]}, limit=1)
     outcome, call = await place.dial()
     call.close()
     assert isinstance(outcome, Ending)

@@ -134,7 +134,7 @@ def test_one_slot_below_the_limit_a_call_is_asked_to_come_later() -> None:
         assert (refusal.code, dict(refusal.headers)) == (503, {"Retry-After": "5"})
         assert refusal.reason == "7 of 8 call slots are in use, one is kept"
         for _ in range(2):  # the second time nothing is freed
-            decide.occupancy.release(first.token)
+            decide.occupancy.leave(first.token)
         with admitted(decide, BOTH):
             assert isinstance(decide(SOURCE, BOTH), Refusal)
 
@@ -158,8 +158,8 @@ def test_a_trunk_has_no_more_calls_than_channels() -> None:
         refusal = decide(SOURCE, BOTH)
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.reason) == (503, "trunk a: all 1 channels are in use")
-        assert decide.occupancy.slots.in_use(0.0) == 1
-        decide.occupancy.release(first.token)
+        assert decide.occupancy.slots_in_use() == 1
+        decide.occupancy.leave(first.token)
     with admitted(decide, BOTH):
         assert decide.occupancy.calls_up("a") == 1
 
@@ -168,7 +168,7 @@ def test_a_refusal_for_want_of_a_port_gives_slot_and_channel_back() -> None:
     decide = admission(one_pair(), max_channels=2)
     with admitted(decide, BOTH):
         assert isinstance(decide(SOURCE, BOTH), Refusal)
-        assert (decide.occupancy.slots.in_use(0.0), decide.occupancy.calls_up("a")) == (1, 1)
+        assert (decide.occupancy.slots_in_use(), decide.occupancy.calls_up("a")) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sipua.softphone import GREETING_PAUSE_S, GREETING_WAIT_S, LOUD_RMS, CallOptions, Script
+from sipua.phone_script import GREETING_PAUSE_S, GREETING_WAIT_S, LOUD_RMS, CallOptions, Script
 
 FRAME_S = 0.02
 

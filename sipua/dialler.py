@@ -1,0 +1,146 @@
+"""What the outbound calls of one process share: where the trunks are, which targets are healthy, how many calls a trunk
+has, how many slots of pjsua are taken, and whose leg an event of the SIP thread is about.
+
+``replace`` gives it other trunks or addresses at any time; calls that are being dialled keep those they began with.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from rtp.ports import PortAllocator
+from sipua.occupancy import Occupancy
+from sipua.outbound import OutboundCall, Tell
+from sipua.ports import OutboundSip
+from sipua.settings import read_secret
+from sipua.sip_events import (
+    Credential,
+    EndpointFailed,
+    LegChanged,
+    LegProgress,
+    LegState,
+    MediaChanged,
+    SipEvent,
+)
+from sipua.trunk import Trunk
+from sipua.trunk_rules import health_rules_of, leg_rules_of, route_of
+from sipua.trunks.attempt import CallRules
+from sipua.trunks.capacity import Capacity
+from sipua.trunks.health import Health
+from sipua.trunks.routing import Address, HealthPort, Route, Router, Target
+
+
+def _secrets_of(trunk: Trunk) -> dict[tuple[str, str], SecretStr]:
+    """Its passwords by (trunk, caller id), "" for that of every caller id. ConfigError if one is not there."""
+    found = {}
+    if trunk.auth_user:
+        found[trunk.name, ""] = read_secret(
+            f"trunk {trunk.name}: password", trunk.password_env, trunk.password_file
+        )
+    for each in trunk.per_number_credentials:
+        found[trunk.name, each.number] = read_secret(
+            f"trunk {trunk.name}: per_number_credentials", each.password_env, each.password_file
+        )
+    return found
+
+
+def router_of(
+    trunks: Sequence[Trunk],
+    addresses: Mapping[str, tuple[Address, ...]],
+    health: HealthPort,
+    capacity: Capacity,
+) -> Router:
+    """The trunks of the files as routing sees them."""
+    return Router(tuple(route_of(each) for each in trunks), addresses, health, capacity)
+
+
+class Dialler:
+    """The outbound side of one process."""
+
+    def __init__(
+        self, health: Health, occupancy: Occupancy, ports: PortAllocator, rng: random.Random
+    ) -> None:
+        self.health = health
+        self.occupancy = occupancy
+        self.ports = ports
+        self.rng = rng
+        self.trunks: Mapping[str, Trunk] = {}
+        self._secrets: Mapping[tuple[str, str], SecretStr] = {}
+        self._router = router_of((), {}, health, occupancy)
+        self._legs: dict[UUID, OutboundCall] = {}
+
+    @classmethod
+    def alone(
+        cls,
+        trunks: Sequence[Trunk],
+        addresses: Mapping[str, tuple[Address, ...]],
+        *,
+        limit: int,
+        ports: PortAllocator,
+    ) -> Dialler:
+        """One that shares nothing with inbound calls. ``limit`` is pjsua's number of call slots."""
+        rng, occupancy = random.Random(), Occupancy()
+        occupancy.open(limit)
+        dialler = cls(Health(rng), occupancy, ports, rng)
+        dialler.replace(trunks, addresses)
+        return dialler
+
+    def replace(self, trunks: Sequence[Trunk], addresses: Mapping[str, tuple[Address, ...]]) -> None:
+        """Other trunks, or other addresses of them, from the next call on; what is known of the others stays.
+
+        ConfigError if a password is not there; then nothing has changed.
+        """
+        self._secrets = {
+            key: secret
+            for each in trunks
+            if each.name in addresses
+            for key, secret in _secrets_of(each).items()
+        }
+        for name in set(self.trunks) - set(addresses):
+            self.health.forget(name)
+        self.trunks = {each.name: each for each in trunks}
+        now = time.monotonic()
+        for name, places in addresses.items():
+            labels = tuple(each.label for each in places)
+            self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
+        self._router = router_of(trunks, addresses, self.health, self.occupancy)
+
+    def credential_of(self, trunk: Trunk, target: Target) -> Credential | None:
+        """What a call on this target authenticates with."""
+        secret = self._secrets.get((trunk.name, target.dialled.from_e164)) or self._secrets.get(
+            (trunk.name, "")
+        )
+        if secret is None:
+            return None
+        return Credential(trunk.realm or "*", target.dialled.auth_user, secret.get_secret_value())
+
+    def route(self, to: str, caller: str = "", only: str = "") -> Route:
+        """Where a call to this number would go now."""
+        return self._router.route(to, caller, time.monotonic(), self.rng, only=only)
+
+    def call(
+        self, sip: OutboundSip, route: Route, rules: CallRules, tell: Tell = lambda progress: None
+    ) -> OutboundCall:
+        """A call that is ready to be dialled."""
+        legs = {name: leg_rules_of(each) for name, each in self.trunks.items()}
+        return OutboundCall(self, sip, route, legs, rules, tell)
+
+    def owns(self, key: UUID, call: OutboundCall) -> None:
+        self._legs[key] = call
+
+    def deliver(self, event: SipEvent) -> None:
+        """Every event of the endpoint goes through here to the call whose leg it is about."""
+        if isinstance(event, EndpointFailed):
+            for call in dict.fromkeys(self._legs.values()):
+                call.deliver(event)
+        elif isinstance(event, LegChanged | LegProgress | MediaChanged):
+            owner = self._legs.get(event.key)
+            if owner is not None:
+                owner.deliver(event)
+            if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
+                self._legs.pop(event.key, None)
