@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from .codec import Codec
 
 Address = tuple[str, int]
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]  # ours, RFC 3264 §5.1
+
+
+class SrtpKeys(Protocol):
+    """SDES keys (RFC 4568): the suite, and of each direction master key and salt, 30 bytes."""
+
+    @property
+    def suite(self) -> str: ...
+    @property
+    def local(self) -> bytes: ...
+    @property
+    def remote(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +39,7 @@ class StreamConfig:
     direction: Direction = "sendrecv"
     rx_payload_type: int | None = None
     rx_telephone_event_pt: int | None = None
+    srtp: SrtpKeys | None = None  # None: plain RTP
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,17 @@ class RtpSender:
     def __init__(
         self, ssrc: int, *, send_silence: bool, sequence_number: int | None, timestamp: int | None
     ) -> None:
-        """Sequence and timestamp begin at random unless given (RFC 3550 §5.1)."""
+        """Sequence and timestamp begin at random unless given (RFC 3550 §5.1).
+
+        The sequence in its lower half: whoever misses the packets around a wrap at the very beginning would take
+        SRTP's rollover counter for 0 for ever (RFC 3711 §3.3.1).
+        """
         self.send_silence = send_silence
         self.packets = 0
         self.octets = 0  # of payload
         self.timestamp = secrets.randbits(32) if timestamp is None else timestamp
         self._ssrc = ssrc
-        self._sequence_number = secrets.randbits(16) if sequence_number is None else sequence_number
+        self._sequence_number = secrets.randbits(15) if sequence_number is None else sequence_number
         self._marker = True
         self._first_tick: float | None = None
         self._ticks = 0  # since the first one

@@ -1,9 +1,9 @@
 """One media leg: every decision about a call's RTP, without I/O and without a clock.
 
 Bytes and ``now`` go in, events and bytes come out; ``transport.MediaTransport`` has the sockets,
-``pacer.Pacer`` the clock. A datagram's way in: version and length → payload type → source lock → statistics →
-reorder → conceal → ``AudioFrame`` in the application's codec. What is turned away on this way is counted by
-kind in ``dropped`` and is never an exception. A tick's way out is in ``sender``.
+``pacer.Pacer`` the clock. A datagram's way in: SRTP if it was negotiated → version and length → payload type →
+source lock → statistics → reorder → conceal → ``AudioFrame`` in the application's codec. What is turned away on
+this way is counted by kind in ``dropped`` and is never an exception. A tick's way out is in ``sender``.
 
 Two codecs: ``codec`` is the wire's and may change with a re-INVITE; ``app_codec`` is the voice session's and
 stays what it was first. G.711's laws are converted by table on arrival and at departure.
@@ -34,6 +34,7 @@ from .reorder import Frame, Gap, ReorderBuffer
 from .rtcp import RtcpSession
 from .sender import RtpSender
 from .source import SourceLock, Verdict
+from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
 
 MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
@@ -72,6 +73,7 @@ class RtpStream:
         self._source = SourceLock()
         self._rtcp_source: Address | None = None
         self._remote_ssrc: int | None = None
+        self._srtp: SrtpContext | None = None
         self._sender = RtpSender(
             self.ssrc, send_silence=send_silence, sequence_number=sequence_number, timestamp=timestamp
         )
@@ -97,6 +99,7 @@ class RtpStream:
         if self.app_codec is None:
             self._adopt(config.codec)
         self._config = config
+        self._srtp = renewed(self._srtp, config.srtp)
         self._accepted = _accepted(config)
         if before is not None:  # RFC 3264 §8.3.2: the old format is still under way
             self._accepted = _accepted(before) | self._accepted
@@ -164,7 +167,7 @@ class RtpStream:
         if is_rtcp(data):
             return self.receive_rtcp(data, addr, now) if self.is_rtcp_muxed else self._drop("rtcp_not_muxed")
         try:
-            packet = parse_rtp(data)
+            packet = parse_rtp(data if self._srtp is None else self._srtp.unprotect_rtp(data))
         except PacketError as exc:
             return self._drop(exc.kind)
         config = self._config
@@ -252,7 +255,7 @@ class RtpStream:
         if destination is None or addr[0] != destination[0] or self._rtcp_source not in (None, addr):
             return self._drop("rtcp_wrong_source")
         try:
-            packets = parse_rtcp(data)
+            packets = parse_rtcp(data if self._srtp is None else self._srtp.unprotect_rtcp(data))
         except PacketError as exc:
             return self._drop(exc.kind)
         if not self.is_rtcp_muxed:
@@ -297,13 +300,14 @@ class RtpStream:
 
     def next_packet(self, now: float) -> bytes | None:
         """The RTP packet of this tick, or None. Call once per 20 ms with the tick's scheduled time."""
-        return self._sender.next_packet(now)
+        packet = self._sender.next_packet(now)
+        return packet if packet is None or self._srtp is None else self._srtp.protect_rtp(packet)
 
     def next_rtcp(self, now: float) -> bytes | None:
         """SR or RR with SDES when one is due (about every 5 s), else None."""
         if self._config is None or not self._rtcp.is_due(now):
             return None
-        return self._rtcp.report(
+        report = self._rtcp.report(
             now,
             rtp_timestamp=self._sender.timestamp,
             packets=self._sender.packets,
@@ -311,10 +315,14 @@ class RtpStream:
             remote_ssrc=self._remote_ssrc,
             statistics=self.statistics,
         )
+        return report if self._srtp is None else self._srtp.protect_rtcp(report)
 
     def bye(self) -> bytes | None:
         """The RTCP BYE compound to send last; None if the stream never had a peer."""
-        return None if self._config is None else self._rtcp.goodbye()
+        if self._config is None:
+            return None
+        farewell = self._rtcp.goodbye()
+        return farewell if self._srtp is None else self._srtp.protect_rtcp(farewell)
 
     def snapshot(self) -> StreamStatistics:
         """All figures at once, for reports."""

@@ -73,6 +73,7 @@ class MediaLeg:
                 direction=DIRECTIONS[media.direction],
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
+                srtp=media.srtp,
             )
         elif self._configured is not None:
             self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])

@@ -21,6 +21,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "websockets": ("sipua.realtime",),
     "aiortc": ("rtp",),
     "av": ("rtp",),
+    "pylibsrtp": ("rtp.srtp",),
+    "cryptography": (),  # the tests' own SRTP and certificates
     "dns": ("sipua.resolve",),
     "psycopg": ("storage",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
@@ -44,7 +46,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 # Packages that may import nothing beyond this (and the standard library).
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "rtp": ("rtp", "numpy", "aiortc", "av"),
+    "rtp": ("rtp", "numpy", "aiortc", "av", "pylibsrtp"),
     "storage": ("storage", "psycopg"),
     "sipua.pj": (
         "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sip_events", "sipua.sip_account", "sipua.sip_message",
@@ -66,6 +68,7 @@ CORES = (
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
     "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
+    "rtp.srtp",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the
