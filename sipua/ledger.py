@@ -7,16 +7,18 @@ and logs. Nothing here blocks: the writer's queue is bounded and its overflow is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from sipua.feed import Feed
 from sipua.outcome import Ending, Status
-from sipua.ports import CallOpening, Moment, SessionOpening
+from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.sip_message import mask_number
 from sipua.transcript import Segment
 from storage.facts import (
+    CallAttempt,
+    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -64,7 +66,7 @@ class Ledger:
             {
                 "event": "call",
                 "call": str(opening.id),
-                "state": "incoming",
+                "state": "incoming" if opening.direction == "inbound" else "outgoing",
                 "from": mask_number(opening.from_number),
                 "to": mask_number(opening.to_number),
                 "trunk": opening.trunk,
@@ -101,11 +103,43 @@ class Record:
         self._put = ledger.put
         self._feed = feed
         self._session: UUID | None = None
+        self._attempts = 0
         self._ended = False
 
     @property
     def id(self) -> UUID:
         return self._opening.id
+
+    def attempt(self, at: Moment, made: AttemptMade) -> None:
+        """One INVITE of an outbound call, at its end."""
+        self._attempts += 1
+        self._put(
+            CallAttempt(
+                id=uuid4(),
+                call_id=self.id,
+                ordinal=self._attempts,
+                trunk=made.trunk,
+                target=made.target,
+                code=made.code or None,
+                reason=made.reason,
+                ms=made.ms,
+                decision=made.decision,
+                started_at=at.wall - timedelta(milliseconds=made.ms),
+            )
+        )
+        self._publish("attempt", **made.as_dict())
+
+    def carried(self, *, trunk: str, provider: str, sip_call_id: str, carrier_sid: str | None = None) -> None:
+        """The trunk whose leg was answered, or the last one tried."""
+        self._put(
+            CallCarried(
+                call_id=self.id,
+                trunk=trunk,
+                provider=provider,
+                sip_session_id=sip_call_id,
+                **_carrier_ids(provider, carrier_sid or sip_call_id),
+            )
+        )
 
     def ringing(self, at: Moment) -> None:
         self._put(
@@ -213,15 +247,12 @@ def _started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> G
 
 
 def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> CallCreated:
-    # rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none
-    sid = opening.carrier_sid or opening.sip_call_id
     return CallCreated(
         id=opening.id,
         direction=opening.direction,
         from_e164=opening.from_number,
         to_e164=opening.to_number,
-        twilio_call_sid=sid if opening.provider == "twilio" else None,
-        mtn_call_sid=sid if opening.provider == "mtn" else None,
+        **_carrier_ids(opening.provider, opening.carrier_sid or opening.sip_call_id),
         sip_session_id=opening.sip_call_id,
         provider=opening.provider,
         trunk=opening.trunk,
@@ -236,6 +267,14 @@ def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> C
             "source": opening.source,
         },
     )
+
+
+def _carrier_ids(provider: str, sid: str) -> dict[str, Any]:
+    """Rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none."""
+    return {
+        "twilio_call_sid": sid if provider == "twilio" else None,
+        "mtn_call_sid": sid if provider == "mtn" else None,
+    }
 
 
 def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening) -> SessionOpened:

@@ -14,14 +14,14 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from rtp.errors import RtpError
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
 from sipua.outcome import Ending
-from sipua.ports import OutboundSip
+from sipua.ports import AttemptMade, OutboundSip
 from sipua.resolve import Resolver, UnresolvedName, parse_place
 from sipua.sip_events import (
     EndpointFailed,
@@ -82,21 +82,6 @@ class Rings:
     """A leg rings; ``has_media``: with early media."""
 
     has_media: bool
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptMade:
-    """One attempt, as ``sipua call`` shows it. ``code`` 0: no final response."""
-
-    trunk: str
-    target: str
-    code: int
-    reason: str
-    ms: int
-    decision: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 OutboundProgress = Trying | Rings | AttemptMade

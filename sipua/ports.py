@@ -11,6 +11,8 @@ from uuid import UUID
 from sipua.outcome import Ending
 from sipua.sip_events import Credential, SdpPlan
 from sipua.transcript import Segment
+from sipua.trunks.registration import Changed
+from sipua.trunks.watch import HealthChange, HealthView
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,11 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallOpening:
-    """What is known of a call at its INVITE."""
+    """What is known of a call at its INVITE.
+
+    Of an outbound call that is not routed yet ``sip_call_id``, ``provider``, ``trunk`` and ``source`` are "": what
+    carries it is said by ``CallRecord.carried``.
+    """
 
     id: UUID
     direction: Literal["inbound", "outbound"]
@@ -55,11 +61,49 @@ class SessionOpening:
     echoed: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class AttemptMade:
+    """One INVITE of an outbound call, when it is over. ``code`` 0: no final response."""
+
+    trunk: str
+    target: str
+    code: int
+    reason: str
+    ms: int
+    decision: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class DrillResult:
+    """How one drill went. A time that did not come to pass is None; ``details`` holds the timeline, of JSON types."""
+
+    drill: str
+    held: bool
+    detect_ms: float | None
+    attempted: int
+    lost: int
+    extra_pdd_ms: float | None
+    attempts_per_call: float | None
+    recover_ms: float | None
+    mutate: str  # "" = nothing was switched off
+    live: bool
+    started_at: datetime
+    ended_at: datetime
+    details: Mapping[str, Any]
+
+
 class CallRecord(Protocol):
     """One call's way into the ledger. None of it blocks or fails: the writer owns the trouble."""
 
     @property
     def id(self) -> UUID: ...
+    def attempt(self, at: Moment, made: AttemptMade) -> None: ...
+    def carried(
+        self, *, trunk: str, provider: str, sip_call_id: str, carrier_sid: str | None = None
+    ) -> None: ...
     def ringing(self, at: Moment) -> None: ...
     def answered(self, at: Moment, codec: str) -> None: ...
     def session_opened(self, at: Moment, session: SessionOpening) -> None: ...
@@ -79,6 +123,15 @@ class Ledger(Protocol):
 
     def open(self, opening: CallOpening, at: Moment) -> CallRecord: ...
     def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None: ...
+
+
+class TrunkLedger(Protocol):
+    """Where the state of trunks goes, and its history. None of it blocks or fails."""
+
+    def watching(self, trunk: str, addresses: Sequence[str]) -> None: ...
+    def health_changed(self, change: HealthChange, at: Moment) -> None: ...
+    def health_seen(self, views: Sequence[HealthView], at: Moment) -> None: ...
+    def registration_changed(self, trunk: str, account: str, change: Changed, at: Moment) -> None: ...
 
 
 class SipLegs(Protocol):

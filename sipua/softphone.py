@@ -26,11 +26,12 @@ from rtp.wav import WavWriter, read_wav
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
-from sipua.outbound import AttemptMade, OutboundProgress, Rings, Trying
+from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.ports import AttemptMade
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,

@@ -8,9 +8,21 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
 
-from storage.dsn import check_dsn, connected, redact
+from storage.dsn import connected
 
-__all__ = ["call_rows", "check_dsn", "close_orphans", "open_calls", "ping", "redact"]
+__all__ = [
+    *(
+        "call_rows",
+        "check_dsn",
+        "close_orphans",
+        "drill_runs",
+        "open_calls",
+        "ping",
+        "redact",
+        "trunk_changes",
+    ),
+    "trunk_states",
+]
 
 LOST = "process_lost"  # voice_calls.outcome of a call whose process died
 
@@ -19,10 +31,24 @@ _CALL_ROWS = {
     "openai_sessions": "SELECT * FROM public.openai_sessions WHERE call_id = %s ORDER BY started_at, id",
     "transcripts": "SELECT * FROM public.transcripts WHERE call_id = %s ORDER BY t, sequence, id",
     "voice_events": "SELECT * FROM public.voice_events WHERE call_id = %s ORDER BY t, created_at, id",
+    "call_attempts": "SELECT * FROM sipua.call_attempts WHERE call_id = %s ORDER BY ordinal",
 }
 _OPEN_CALLS = """
 SELECT id, direction, status, started_at, trunk, sip_session_id, metadata FROM public.voice_calls
 WHERE ended_at IS NULL ORDER BY started_at, id
+"""
+_TRUNK_STATES = """
+SELECT s.*, p.ended_at IS NULL AS is_live
+FROM sipua.trunk_states s LEFT JOIN sipua.processes p USING (instance)
+ORDER BY s.node, s.worker, s.trunk, s.target, s.what
+"""
+_TRUNK_CHANGES = """
+SELECT * FROM sipua.trunk_changes WHERE %(trunk)s::text IS NULL OR trunk = %(trunk)s
+ORDER BY at DESC, id LIMIT %(limit)s
+"""
+_DRILL_RUNS = """
+SELECT * FROM sipua.drill_runs WHERE %(drill)s::text IS NULL OR drill = %(drill)s
+ORDER BY started_at DESC, id LIMIT %(limit)s
 """
 # A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for, from
 # the answer on.
@@ -76,6 +102,26 @@ async def open_calls(dsn: str) -> list[dict[str, Any]]:
     """Calls without an end: id, direction, status, started_at, trunk, sip_session_id, metadata."""
     async with connected(dsn, "sipua", dict_row) as connection:
         return await (await connection.execute(_OPEN_CALLS)).fetchall()
+
+
+async def trunk_states(dsn: str) -> list[dict[str, Any]]:
+    """How trunks and targets stand, as each process saw them last; ``is_live`` unless that one has ended."""
+    async with connected(dsn, "sipua", dict_row) as connection:
+        return await (await connection.execute(_TRUNK_STATES)).fetchall()
+
+
+async def trunk_changes(dsn: str, *, trunk: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """The history of all trunks or one, the newest change first."""
+    async with connected(dsn, "sipua", dict_row) as connection:
+        values = {"trunk": trunk, "limit": limit}
+        return await (await connection.execute(_TRUNK_CHANGES, values)).fetchall()
+
+
+async def drill_runs(dsn: str, *, drill: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """The results of all drills or one, the newest first: to be compared over time."""
+    async with connected(dsn, "sipua", dict_row) as connection:
+        values = {"drill": drill, "limit": limit}
+        return await (await connection.execute(_DRILL_RUNS, values)).fetchall()
 
 
 async def close_orphans(

@@ -52,6 +52,21 @@ TABLES: dict[str, tuple[str, ...]] = {
     ),
     "public.voice_memories": ("id", "msisdn", "country", "prefs", "last_seen_at", "created_at", "updated_at"),
     "sipua.processes": ("instance", "node", "worker", "pid", "version", "started_at", "seen_at", "ended_at"),
+    "sipua.call_attempts": (
+        *("id", "call_id", "ordinal", "trunk", "target", "code", "reason", "ms", "decision", "started_at"),
+    ),
+    "sipua.trunk_states": (
+        *("node", "worker", "trunk", "target", "what", "state", "why", "changed_at", "seen_at", "latency_ms"),
+        "instance",
+    ),
+    "sipua.trunk_changes": (
+        *("id", "at", "node", "worker", "instance", "trunk", "target", "what", "before", "after", "why"),
+    ),
+    "sipua.drill_runs": (
+        *("id", "run_id", "drill", "held", "detect_ms", "attempted", "lost", "extra_pdd_ms"),
+        *("attempts_per_call", "recover_ms", "mutate", "live", "version", "node", "started_at", "ended_at"),
+        "details",
+    ),
 }
 SHARED = tuple(name.removeprefix("public.") for name in TABLES if name.startswith("public."))
 

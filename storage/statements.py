@@ -1,9 +1,9 @@
 """Facts into SQL: one statement per table and batch, each fed by one JSON array, all idempotent.
 
 A batch is at most: processes, calls in, sessions in, transcripts in, events in, calls changed, sessions ended, calls
-ended, calls changed after their end, processes ended. Several changes of one call are folded into one row first (an
-UPDATE … FROM applies only one of several matches); folding and the guards in the SQL follow the same rule
-(``STATUS_RANK``), so how facts fall into batches does not show in the rows.
+ended, calls changed after their end, what trunks did (``trunk_statements``), processes ended. Several changes of one
+call are folded into one row first (an UPDATE … FROM applies only one of several matches); folding and the guards in
+the SQL follow the same rule (``STATUS_RANK``), so how facts fall into batches does not show in the rows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
-from storage import clean
+from storage import clean, trunk_statements
 from storage.facts import (
     FINAL_RANK,
     STATUS_RANK,
+    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -26,7 +27,9 @@ from storage.facts import (
     ProcessStarted,
     SessionEnded,
     SessionOpened,
+    TargetsWatched,
     Transcript,
+    TrunkState,
 )
 
 Row = dict[str, Any]
@@ -40,6 +43,7 @@ _KEYS = frozenset(
         "openai_call_id",
         "from_e164",
         "country",
+        "target",
     )
 )
 _LATE = "CallChanged after the end"
@@ -65,18 +69,28 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     changes: list[CallChanged] = []
     late: list[CallChanged] = []  # after the end: what is known then is kept, the status is not touched
     ended: set[UUID] = set()
+    carried: dict[UUID, CallCarried] = {}
+    states: list[TrunkState | TargetsWatched] = []
     for fact in facts:
         match fact:
             case CallChanged():
                 (late if fact.call_id in ended else changes).append(fact)
+            case CallCarried():
+                carried[fact.call_id] = fact  # the last word
+            case TrunkState():
+                states.append(fact)
             case Transcript() if clean.text(fact.content) is None:
                 continue  # nothing was said
             case _:
                 rows[type(fact).__name__].append(_row(fact))
                 if isinstance(fact, CallEnded):
                     ended.add(fact.call_id)
+                elif isinstance(fact, TargetsWatched):
+                    states.append(fact)
     rows[CallChanged.__name__] = [_row(change) for change in fold(changes)]
     rows[_LATE] = [_row(change) for change in fold(late)]
+    rows[CallCarried.__name__] = [_row(fact) for fact in carried.values()]
+    rows[TrunkState.__name__] = [_row(state) for state in trunk_statements.fold(states)]
     rows[CallEnded.__name__] = _first_by(rows[CallEnded.__name__], "call_id")
     rows[SessionEnded.__name__] = _first_by(rows[SessionEnded.__name__], "id")
     return [Statement(name, _SQL[name], found) for name, found in rows.items() if found]
@@ -121,7 +135,7 @@ def _first_by(rows: list[Row], key: str) -> list[Row]:
 
 def _row(fact: Fact) -> Row:
     row = {f.name: _value(getattr(fact, f.name)) for f in fields(fact)}
-    for name in ("metadata", "payload"):
+    for name in ("metadata", "payload", "details"):
         if name in row and not isinstance(row[name], dict):
             row[name] = {}
     for name in _KEYS & row.keys():
@@ -248,12 +262,17 @@ FROM r WHERE c.id = r.call_id AND c.ended_at IS NULL
 )
 SELECT 1 FROM r JOIN public.voice_calls AS c ON c.id = r.call_id
 """
+# A new process knows nothing of its trunks yet; what its predecessor knew is no longer so.
 _PROCESS_STARTED = """
+WITH started AS (
 INSERT INTO sipua.processes (instance, node, worker, started_at, seen_at, pid, version)
 SELECT instance, coalesce(node, ''), worker, started_at, started_at, pid, version
 FROM jsonb_to_recordset(%s::jsonb) AS r (
   instance uuid, node text, worker integer, started_at timestamptz, pid integer, version text)
-ON CONFLICT (instance) DO NOTHING
+ON CONFLICT (instance) DO NOTHING RETURNING instance, node, worker
+)
+DELETE FROM sipua.trunk_states AS s USING started AS p
+WHERE s.node = p.node AND s.worker = p.worker AND s.instance <> p.instance
 """
 _PROCESS_ENDED = """
 UPDATE sipua.processes AS p SET ended_at = r.ended_at, seen_at = r.ended_at
@@ -271,5 +290,6 @@ _SQL = {
     SessionEnded.__name__: _SESSION_ENDED,
     CallEnded.__name__: _CALL_ENDED,
     _LATE: _CALL_CHANGED,
+    **trunk_statements.SQL,
     ProcessEnded.__name__: _PROCESS_ENDED,
 }

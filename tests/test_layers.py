@@ -35,7 +35,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli",),
     "storage": (
-        "storage", "sipua.app", "sipua.ledger", "sipua.demo", "sipua.checks", "sipua.bench", "sipua.cli",
+        "storage", "sipua.app", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo", "sipua.checks", "sipua.bench",
+        "sipua.cli",
     ),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.app": ("sipua.cli", "sipua.checks", "sipua.bench"),

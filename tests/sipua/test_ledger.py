@@ -10,13 +10,15 @@ from uuid import UUID
 import pytest
 
 from sipua.feed import Feed
-from sipua.ledger import EVENT_TYPES, Ledger
+from sipua.ledger import EVENT_TYPES, Ledger, Record
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code
-from sipua.ports import CallOpening, Moment, SessionOpening
+from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.realtime import events as ev
 from sipua.transcript import Segment
 from storage import facts
 from storage.facts import (
+    CallAttempt,
+    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -182,6 +184,44 @@ def test_a_call_without_an_answer_lasted_nothing(book: Book) -> None:
     book.groups.clear()
     record.ended(at(30), Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487), {})
     assert only(CallEnded, book.take()).duration_seconds == 0
+
+
+def outbound(book: Book) -> Record:
+    """An outbound call that no trunk carries yet."""
+    opening = replace(
+        OPENING, direction="outbound", provider="", trunk="", source="", sip_call_id="", country=None
+    )
+    record = book.ledger.open(opening, at(0))
+    created = only(CallCreated, book.take())
+    assert (created.direction, created.twilio_call_sid, created.mtn_call_sid) == ("outbound", None, None)
+    return record
+
+
+def test_the_attempts_of_an_outbound_call_are_counted(book: Book) -> None:
+    record = outbound(book)
+    record.attempt(at(3), AttemptMade("mtn", "192.0.2.1:5060;udp", 0, "no_response", 3000, "next"))
+    first = only(CallAttempt, book.take())
+    assert (first.call_id, first.ordinal, first.code, first.started_at) == (CALL, 1, None, at(0).wall)
+    record.attempt(at(3.5), AttemptMade("twilio", "192.0.2.2:5060;udp", 200, "answered", 400, "answered"))
+    second = only(CallAttempt, book.take())
+    assert (second.ordinal, second.code, second.decision, second.ms) == (2, 200, "answered", 400)
+
+
+@pytest.mark.parametrize(
+    ("provider", "carrier_sid", "twilio", "mtn"),
+    [
+        ("twilio", "CA1", "CA1", None),
+        ("twilio", None, "abc", None),
+        ("mtn", None, None, "abc"),
+        ("x", "y", None, None),
+    ],
+)
+def test_the_trunk_that_carries_an_outbound_call_gives_its_ids(
+    book: Book, provider: str, carrier_sid: str | None, twilio: str | None, mtn: str | None
+) -> None:
+    record = outbound(book)
+    record.carried(trunk="t", provider=provider, sip_call_id="abc", carrier_sid=carrier_sid)
+    assert book.take() == [CallCarried(CALL, "t", provider, "abc", twilio, mtn)]
 
 
 # ---- the session -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from storage.errors import BadDsn, DatabaseUnreachable, MigrationError
-from storage.migrate import check, load, migrate
+from storage.migrate import check, load, migrate, migrations_dir
 from storage.sqlsplit import split
 from tests.postgres import scratch_dir
 from tests.storage import shapes
@@ -60,10 +60,12 @@ async def test_empty_database_twice(empty_database: str) -> None:
 
 
 async def test_history_is_as_supabase_keeps_it(database: str) -> None:
-    (row,) = rows(database, "SELECT version, name, statements FROM supabase_migrations.schema_migrations")
-    (migration,) = load()[:1]
-    assert (row["version"], row["name"]) == (migration.version, migration.name)
-    assert row["statements"][0].startswith("DO $$")
+    found = rows(
+        database,
+        "SELECT version, name, statements FROM supabase_migrations.schema_migrations ORDER BY version",
+    )
+    assert [(row["version"], row["name"]) for row in found] == [(m.version, m.name) for m in load()]
+    assert found[0]["statements"][0].startswith("DO $$")
 
 
 @pytest.mark.parametrize("shape", ["v1", "v2", "october"])
@@ -139,6 +141,42 @@ async def test_nobody_forges_a_consent(empty_database: str, role: str, shape: st
         run(empty_database, forge)
     assert f"role {role} has privileges on public.call_consents" in await check(empty_database)
     run(empty_database, f"SET ROLE service_role; {forge.split(';')[1]}")
+
+
+OURS = ("call_attempts", "trunk_states", "trunk_changes", "drill_runs")
+
+
+async def test_a_database_of_the_first_release_gets_the_rows_of_trunks(
+    empty_database: str, tmp_path: Path
+) -> None:
+    first = load()[0]
+    (tmp_path / first.file).write_bytes((migrations_dir() / first.file).read_bytes())
+    await migrate(empty_database, folder=tmp_path)
+    run(empty_database, "INSERT INTO voice_calls (direction) VALUES ('outbound')")
+    lacking = await check(empty_database)
+    assert "migration 20261122150000_trunks.sql" in lacking
+    assert {f"table sipua.{name}" for name in OURS} <= set(lacking)
+    report = await migrate(empty_database)
+    assert report.already == (first.file,)
+    assert await check(empty_database) == []
+    assert len(rows(empty_database, "SELECT 1 FROM voice_calls")) == 1
+
+
+@pytest.mark.parametrize("table", OURS)
+async def test_only_the_service_reads_what_trunks_do(database: str, table: str) -> None:
+    for role in ("anon", "authenticated"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            run(database, f"SET ROLE {role}; SELECT 1 FROM sipua.{table}")
+    run(database, f"SET ROLE service_role; SELECT 1 FROM sipua.{table}")
+
+
+@pytest.mark.parametrize("file", [migration.file for migration in load()])
+async def test_every_file_may_run_again(database: str, file: str) -> None:
+    """As other tools do that keep no history of ours."""
+    before = catalogue(database)
+    run(database, (migrations_dir() / file).read_text())
+    assert catalogue(database) == before
+    assert await check(database) == []
 
 
 async def test_a_policy_for_everyone_is_found(empty_database: str) -> None:
