@@ -7,17 +7,21 @@ which is why the ports are taken here and not in the call's coroutine.
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from rtp.errors import RtpError
 from rtp.ports import PortAllocator
+from sipua.digest import REALM, Digest, Proof, Request
 from sipua.occupancy import Occupancy
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
-from sipua.sip_events import Refusal, SdpPlan
+from sipua.settings import read_secret
+from sipua.sip_events import Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
 from sipua.trunk_rules import limits_of, route_of
@@ -54,10 +58,17 @@ class Admission:
         self._bind = bind
         self._trunks: tuple[Trunk, ...] = ()
         self._routes: dict[str, TrunkRoute] = {}
+        self._digest = Digest(secrets.token_bytes(32))
+        self._callers: dict[str, Credential] = {}  # by trunk: whom its callers must prove to be
         self.replace(trunks)
 
     def replace(self, trunks: Sequence[Trunk]) -> None:
-        """Other trunk files from the next INVITE on; calls that are up keep theirs."""
+        """Other trunk files from the next INVITE on; calls that are up keep theirs.
+
+        ConfigError, and nothing is changed, if the password of a trunk's callers is not there.
+        """
+        callers = {each.name: _caller_of(each) for each in trunks if each.enabled and each.inbound_auth_user}
+        self._callers = self._callers | callers
         self._routes = self._routes | {trunk.name: route_of(trunk) for trunk in trunks}
         self._trunks = tuple(trunks)
 
@@ -71,6 +82,10 @@ class Admission:
             return Refusal(403, "source is on no trunk's ACL", None)
         if self.draining.is_set():
             return _busy(trunk, "draining")
+        if trunk.inbound_auth_user:
+            challenge = self._challenge(trunk, message)
+            if challenge is not None:
+                return challenge
         if not takes_did(self._routes[trunk.name], _dialled_user(message)):
             return Refusal(404, "the number is in none of the trunk's did_ranges", trunk.name)
         offer: AudioMedia | None = None
@@ -104,16 +119,39 @@ class Admission:
         plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
         return Grant(trunk, codec, plan, offer, sockets, token)
 
+    def _challenge(self, trunk: Trunk, message: SipMessage) -> Refusal | None:
+        """The 401 for a caller that has not proven to be the trunk's ``inbound_auth_user``; None if it has."""
+        now = time.monotonic()
+        credentials = message.headers.get("authorization", ())
+        request = Request(*_asked(message), credentials, trunk.inbound_algorithms)
+        proof = self._digest.judge(request, self._callers[trunk.name], now)
+        if proof is Proof.PROVEN:
+            return None
+        headers = self._digest.challenge(trunk.inbound_algorithms, now, stale=proof is Proof.STALE)
+        return Refusal(401, proof.value, trunk.name, headers)
+
 
 def _busy(trunk: Trunk, why: str) -> Refusal:
     """503 with a time: the trunk may come back, or send the call elsewhere."""
     return Refusal(503, why, trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
 
 
+def _caller_of(trunk: Trunk) -> Credential:
+    password = read_secret(
+        f"trunk {trunk.name}: inbound_password", trunk.inbound_password_env, trunk.inbound_password_file
+    )
+    return Credential(REALM, trunk.inbound_auth_user, password.get_secret_value())
+
+
+def _asked(message: SipMessage) -> tuple[str, str]:
+    """Method and Request-URI."""
+    parts = message.start_line.split(" ")
+    return (parts[0], parts[1]) if len(parts) == 3 else ("", "")
+
+
 def _dialled_user(message: SipMessage) -> str:
     """User part of the Request-URI."""
-    parts = message.start_line.split(" ")
-    uri = parse_uri(parts[1]) if len(parts) == 3 else None
+    uri = parse_uri(_asked(message)[1])
     return uri.user if uri is not None else ""
 
 

@@ -104,7 +104,8 @@ def _trunk(trunk: Trunk, facts: LibraryFacts) -> Check:
         return Check(name, "ok", f"{what}: to be provisioned: {marks}", f"sipua trunk setup {trunk.name}")
     secrets = _missing_secrets(trunk)
     if secrets:
-        return Check(name, "warn", f"{what}: {'; '.join(secrets)}", "set it, or correct the key")
+        state: Literal["ok", "warn"] = "warn" if trunk.enabled else "ok"
+        return Check(name, state, f"{what}: {'; '.join(secrets)}", "set it, or correct the key")
     missing = not_yet(trunk)
     return Check(name, "ok", "; ".join([what, *missing]))
 

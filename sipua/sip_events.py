@@ -43,7 +43,7 @@ class SdpPlan:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What an outbound INVITE answers a digest challenge with; realm "*" is any."""
+    """What answers a digest challenge, ours or a caller's; realm "*" is any."""
 
     realm: str
     user: str

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from sipua.admission import Admission
 from sipua.call import CallServices, InboundCall
+from sipua.digest import Proof
 from sipua.locale import country_of, locale_of
 from sipua.outcome import ending_of_code
 from sipua.ports import CallOpening, Ledger
@@ -137,6 +138,8 @@ class Switchboard:
         assert self.services is not None
         trunk = self._admission.trunk_of(event.source[0])
         self.services.metrics.rejected.labels(str(event.code), "us" if event.by_us else "pjsua").inc()
+        if event.code == 401 and event.reason == Proof.NOT_TRIED.value:
+            return  # the first half of every call with digest
         unsaid = self._refusals.unsaid((event.source[0], event.code), time.monotonic())
         if unsaid is not None:
             log.warning(
@@ -146,8 +149,8 @@ class Switchboard:
                 event.reason,
                 f" ({unsaid} like it were not logged)" if unsaid else "",
             )
-        if trunk is None:
-            return  # a stranger leaves a count and a log line, no row
+        if trunk is None or event.code == 401:
+            return  # a stranger, or who does not prove to be anybody else, leaves a count and a log line, no row
         opening = opening_of(uuid4(), event.message, event.source, trunk)
         self._ledger.refused(opening, self.services.clock.now(), ending_of_code(event.code, event.reason))
 

@@ -28,6 +28,7 @@ from pydantic import (
 
 from rtp.codec import CODECS
 from sipua import trunk_rules
+from sipua.digest import Algorithm
 from sipua.errors import ConfigError
 from sipua.settings import describe, read_toml
 from sipua.trunks.numbers import Format, NumberSet
@@ -168,11 +169,16 @@ class Trunk(Part):
     inbound_acl: tuple[IPvAnyNetwork, ...] = ()
     """Networks (CIDR) that may call in; the most precise one of all trunks decides, a stranger is answered 403."""
     inbound_auth_user: AuthUser = ""
-    """Digest user that a caller must prove to be."""
+    """Digest user that a caller from inbound_acl must prove to be; empty = the network is enough."""
     inbound_password_env: str = ""
     """Environment name that holds that user's password."""
     inbound_password_file: str = ""
     """File that holds that user's password."""
+    inbound_algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1, max_length=2)] = (
+        "SHA-256",
+        "MD5",
+    )
+    """Digests that a caller is offered, the preferred first; baresip 1.0 and sipp take ["MD5"] only."""
     did_ranges: tuple[str, ...] = ()
     """Numbers that ring here (+250788123456, +25078812*, +250…00-+250…99); empty = all that the trunk delivers."""
     max_channels: int = Field(default=0, ge=0, le=100_000)

@@ -43,11 +43,11 @@ class TrunkFiles:
             try:
                 trunks = await asyncio.to_thread(load_trunks, self._conf_dir)
                 check_fit(trunks, port)
+                apply(trunks)
             except ConfigError as error:
                 self._error = str(error)
                 log.error("trunk files were not read again, the old ones stay: %s", error)
                 continue
-            apply(trunks)
             self.trunks, self._read_at, self._error = trunks, datetime.now(UTC), ""
             log.info("trunk files read again; enabled: %s", ", ".join(self.status()["enabled"]))
 

@@ -26,9 +26,6 @@ NOT_YET: dict[str, str] = {
     "registrar_uri": "registration",
     "aor_user": "registration",
     "contact_user": "a Contact per trunk",
-    "inbound_auth_user": "digest of callers",
-    "inbound_password_env": "digest of callers",
-    "inbound_password_file": "digest of callers",
     "transport": "TCP and TLS",
     "bind": "a signalling address per trunk",
     "rtp_bind": "a media address per trunk",
@@ -209,13 +206,14 @@ _ROWS: tuple[tuple[Callable[[Any], bool], tuple[str, ...], str], ...] = (
         "calls could go nowhere; set domain",
     ),
     (
-        lambda t: (
-            t.direction == "inbound"
-            and t.kind == "static"
-            and not (t.inbound_acl or t.inbound_auth_user)
-        ),
+        lambda t: t.direction == "inbound" and t.kind == "static" and not t.inbound_acl,
         ("direction", "inbound_acl"),
         "nobody could call; name networks in inbound_acl",
+    ),
+    (
+        lambda t: bool(t.inbound_auth_user) and (t.direction == "outbound" or not t.inbound_acl),
+        ("inbound_auth_user", "inbound_acl", "direction"),
+        "digest is asked of those on inbound_acl, nobody else may call; name networks, 0.0.0.0/0 is anywhere",
     ),
     (
         lambda t: bool(t.auth_user and t.per_number_credentials),

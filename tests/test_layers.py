@@ -64,7 +64,7 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
-    "sipua.sip_events", "sipua.sip_account", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
+    "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",

@@ -35,13 +35,30 @@ def silence(seconds: float) -> Pcm:
     return np.zeros(round(seconds * RATE), np.int16)
 
 
-def talk(folder: Path, target: str, sound: Pcm, codec: str) -> Pcm:
-    """Calls ``target``, plays ``sound`` and hangs up when that is over; returns what it recorded."""
+def talk(folder: Path, target: str, sound: Pcm, codec: str, login: str = "") -> Pcm:
+    """Calls ``target``, plays ``sound`` and hangs up when that is over; returns what it recorded.
+
+    ``login`` (``;auth_user=…;auth_pass=…``) is what it answers a challenge with.
+    """
+    story = _call(folder, target, sound, codec, login, "terminated (duration")
+    recordings = list(folder.glob("dump-*-dec.wav"))
+    assert len(recordings) == 1, story
+    return read_wav(recordings[0])
+
+
+def be_refused(folder: Path, target: str, login: str) -> str:
+    """Calls ``target``, which must end the call before it is answered; returns what baresip says of it."""
+    return _call(folder, target, silence(1.0), "PCMU", login, "session closed")
+
+
+def _call(folder: Path, target: str, sound: Pcm, codec: str, login: str, end: str) -> str:
+    """A call of baresip's until its log says ``end``; returns the log."""
     folder.mkdir()
     with WavWriter(folder / "microphone.wav", RATE) as writer:
         writer.write(sound)
     (folder / "config").write_text(CONFIG.format(sound=folder / "microphone.wav", folder=folder))
-    (folder / "accounts").write_text(f"<sip:+250788999888@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1\n")
+    account = f"<sip:+250788999888@127.0.0.1>;regint=0;audio_codecs={codec}/8000/1{login}"
+    (folder / "accounts").write_text(f"{account}\n")
     (folder / "contacts").touch()
     log = folder / "baresip.log"
     with log.open("wb") as output:
@@ -51,12 +68,10 @@ def talk(folder: Path, target: str, sound: Pcm, codec: str) -> Pcm:
         )  # fmt: skip
     try:
         give_up = time.monotonic() + sound.size / RATE + 10
-        while b"terminated (duration" not in log.read_bytes():  # it stays for the next call
-            assert time.monotonic() < give_up, log.read_text(errors="replace")
+        while end not in (story := log.read_text(errors="replace")):  # it stays for the next call
+            assert time.monotonic() < give_up, story
             time.sleep(0.1)
     finally:
         process.terminate()
         process.wait(10)
-    recordings = list(folder.glob("dump-*-dec.wav"))
-    assert len(recordings) == 1, log.read_text(errors="replace")
-    return read_wav(recordings[0])
+    return story

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rtp.ports import PortAllocator
 from sipua.admission import Admission, Grant
+from sipua.errors import ConfigError
 from sipua.occupancy import Occupancy
 from sipua.sip_events import Refusal
 from sipua.sip_message import SipMessage
@@ -204,6 +207,25 @@ def test_the_local_port_decides_between_trunks_of_one_network() -> None:
         decide.local_port = port
         with admitted(decide, BOTH) as grant:
             assert grant.trunk.name == expected
+
+
+def test_who_must_prove_who_it_is_is_asked_before_its_number_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("sesame")
+    secret: dict[str, Any] = {"inbound_auth_user": "phone", "inbound_password_file": str(tmp_path / "password")}
+    decide = admission(one_pair(), did_ranges=["+250788123456"], **secret)
+    refusal = decide(SOURCE, BOTH)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, [name for name, _ in refusal.headers]) == (401, ["WWW-Authenticate"] * 2)
+    assert decide.occupancy.calls_up("a") == 0
+
+
+def test_trunks_whose_password_is_not_there_replace_nothing(tmp_path: Path) -> None:
+    decide = admission()
+    secret = {"inbound_auth_user": "phone", "inbound_password_file": str(tmp_path / "nothing")}
+    with pytest.raises(ConfigError, match="trunk a: inbound_password: the file that it names cannot be read"):
+        decide.replace([Trunk.model_validate(TRUNK.model_dump(by_alias=True) | secret)])
+    with admitted(decide, BOTH) as grant:
+        assert grant.trunk == TRUNK
 
 
 def test_other_trunk_files_count_from_the_next_invite_on() -> None:

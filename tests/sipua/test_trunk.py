@@ -162,6 +162,13 @@ CONTRADICTIONS = [
     ("password_env = 'GEHEIM'", "password_env: a password without auth_user"),
     ("auth_user = 'u'\npassword_env = 'GEHEIM'\npassword_file = '/GEHEIM'", "in one of them, not in both"),
     ("inbound_auth_user = 'u'", "inbound_auth_user = 'u': without a password"),
+    ("inbound_auth_user = 'u'\ninbound_password_file = '/GEHEIM'", "digest is asked of those on inbound_acl"),
+    (
+        "inbound_auth_user = 'u'\ninbound_password_file = '/GEHEIM'\ninbound_acl = ['::/0']\ndirection = 'outbound'"
+        "\ndomain = 'a.example'",
+        "digest is asked of those on inbound_acl",
+    ),
+    ("inbound_algorithms = []", "inbound_algorithms = []: Tuple should have at least 1 item"),
     ("failover_codes = [486]", "failover_codes = [486], final_codes = []: 486: speaks of the callee"),
     ("failover_codes = [480]\nfinal_codes = [480]", "480: in failover_codes and in final_codes"),
     ("options_interval_s = 3", "options_interval must be longer than options_timeout"),
@@ -212,7 +219,6 @@ ASKED_FOR = {
     "session_timer": "session_timer = 'required'",
     "refer": "refer = true",
     "options_interval_s": "options_interval_s = 60",
-    "inbound_auth_user": "inbound_auth_user = 'u'\ninbound_password_file = '/GEHEIM'",
     "public_ip": "public_ip = 'auto'",
     "user_agent": "user_agent = 'x'",
     "dtmf": "dtmf = 'info'",
