@@ -211,7 +211,10 @@ def test_the_local_port_decides_between_trunks_of_one_network() -> None:
 
 def test_who_must_prove_who_it_is_is_asked_before_its_number_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("sesame")
-    secret: dict[str, Any] = {"inbound_auth_user": "phone", "inbound_password_file": str(tmp_path / "password")}
+    secret: dict[str, Any] = {
+        "inbound_auth_user": "phone",
+        "inbound_password_file": str(tmp_path / "password"),
+    }
     decide = admission(one_pair(), did_ranges=["+250788123456"], **secret)
     refusal = decide(SOURCE, BOTH)
     assert isinstance(refusal, Refusal)
