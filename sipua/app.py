@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from rtp.ports import PortAllocator
 from sipua import __version__
 from sipua.admission import Admission
 from sipua.call import CallServices
+from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.errors import ConfigError, LocalError, SipuaError, StoreError
 from sipua.feed import Feed
@@ -35,7 +35,6 @@ from sipua.metrics import Metrics
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import EndpointConfig, SipEndpoint
-from sipua.ports import Moment
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.realtime.endpoint import is_in_the_clear
@@ -65,13 +64,6 @@ class Identity:
 
     def as_dict(self) -> dict[str, Any]:
         return {"node": self.node, "worker": self.worker, "instance": str(self.instance)}
-
-
-class SystemClock:
-    """The real clocks."""
-
-    def now(self) -> Moment:
-        return Moment(time.monotonic(), datetime.now(UTC))
 
 
 @asynccontextmanager

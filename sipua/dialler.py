@@ -7,16 +7,16 @@ has, how many slots of pjsua are taken, and whose leg an event of the SIP thread
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from pydantic import SecretStr
 
 from rtp.ports import PortAllocator
+from sipua.clock import SystemClock
 from sipua.occupancy import Occupancy
 from sipua.outbound import OutboundCall, Tell
-from sipua.ports import OutboundSip
+from sipua.ports import Clock, OutboundSip
 from sipua.settings import read_secret
 from sipua.sip_events import (
     Credential,
@@ -63,12 +63,13 @@ class Dialler:
     """The outbound side of one process."""
 
     def __init__(
-        self, health: Health, occupancy: Occupancy, ports: PortAllocator, rng: random.Random
+        self, health: Health, occupancy: Occupancy, ports: PortAllocator, rng: random.Random, clock: Clock
     ) -> None:
         self.health = health
         self.occupancy = occupancy
         self.ports = ports
         self.rng = rng
+        self._clock = clock
         self.trunks: Mapping[str, Trunk] = {}
         self._secrets: Mapping[tuple[str, str], SecretStr] = {}
         self._router = router_of((), {}, health, occupancy)
@@ -86,7 +87,7 @@ class Dialler:
         """One that shares nothing with inbound calls. ``limit`` is pjsua's number of call slots."""
         rng, occupancy = random.Random(), Occupancy()
         occupancy.open(limit)
-        dialler = cls(Health(rng), occupancy, ports, rng)
+        dialler = cls(Health(rng), occupancy, ports, rng, SystemClock())
         dialler.replace(trunks, addresses)
         return dialler
 
@@ -104,7 +105,7 @@ class Dialler:
         for name in set(self.trunks) - set(addresses):
             self.health.forget(name)
         self.trunks = {each.name: each for each in trunks}
-        now = time.monotonic()
+        now = self._clock.now().monotonic
         for name, places in addresses.items():
             labels = tuple(each.label for each in places)
             self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
@@ -121,7 +122,7 @@ class Dialler:
 
     def route(self, to: str, caller: str = "", only: str = "") -> Route:
         """Where a call to this number would go now."""
-        return self._router.route(to, caller, time.monotonic(), self.rng, only=only)
+        return self._router.route(to, caller, self._clock.now().monotonic, self.rng, only=only)
 
     def call(
         self, sip: OutboundSip, route: Route, rules: CallRules, tell: Tell = lambda progress: None

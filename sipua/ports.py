@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -21,6 +21,10 @@ class Moment:
 
     monotonic: float
     wall: datetime
+
+    def at(self, monotonic: float) -> Moment:
+        """Another moment, on both clocks, as these read now."""
+        return Moment(monotonic, self.wall + timedelta(seconds=monotonic - self.monotonic))
 
 
 class Clock(Protocol):

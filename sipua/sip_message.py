@@ -7,6 +7,7 @@ pjsua2 parses and validates the message before we see it; what is left for us is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ _URI = re.compile(
     r"(?P<scheme>sips?|tel):(?:(?P<user>[^@>\s]*)@)?(?P<host>\[[^\]]+\]|[^;:>?@\s]*)(?::(?P<port>\d{1,5}))?",
     re.I,
 )
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)(?![^<]*>)')  # outside quotes and angle brackets
 _PHONE = re.compile(r"\+?[0-9]{5,15}")  # E.164 has at most 15 digits; shorter ones are services, not callers
 
 
@@ -81,6 +83,11 @@ def parse_uri(value: str) -> SipUri | None:
     if scheme == "tel":
         return SipUri(scheme, match["user"] or match["host"], "", 0)
     return SipUri(scheme, (match["user"] or "").partition(":")[0], match["host"], int(match["port"] or 0))
+
+
+def header_items(values: Sequence[str]) -> list[str]:
+    """The items of a header that may be repeated or hold a list (RFC 3261 section 7.3.1)."""
+    return [part.strip() for value in values for part in _COMMA.split(value) if part.strip()]
 
 
 def phone_number(user: str) -> str | None:

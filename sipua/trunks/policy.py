@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from sipua.sip_message import parse_uri
+from sipua.sip_message import header_items, parse_uri
 
 RETRY_AFTER_CAP_S = 3600.0
 _RETRY_AFTER = re.compile(
     r"\s*([0-9]+)\s*(?:[;(].*)?", re.S
 )  # RFC 3261 section 20.33: delta-seconds, comment, params
 _Q = re.compile(r";\s*q\s*=\s*(1(?:\.0*)?|0(?:\.[0-9]*)?)\s*(?:;|$)", re.I)
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)(?![^<]*>)')  # outside quotes and angle brackets
 
 
 class Verdict(StrEnum):
@@ -217,7 +216,7 @@ def retry_after(values: tuple[str, ...], cap_s: float) -> float | None:
 def redirect_uris(contacts: tuple[str, ...]) -> tuple[str, ...]:
     """The sip: and sips: URIs of a 3xx, best q first (RFC 3261 sections 8.1.3.4 and 20.10)."""
     found: list[tuple[float, str]] = []
-    for value in (part.strip() for each in contacts for part in _COMMA.split(each)):
+    for value in header_items(contacts):
         uri = parse_uri(value)
         if uri is None or uri.scheme == "tel" or not uri.host:
             continue

@@ -93,6 +93,17 @@ class Changed:
 Action = Send | Alert | Changed
 
 
+@dataclass(frozen=True, slots=True)
+class RegistrationView:
+    """For ``sipua trunks``. ``expires_in_s`` is None where no binding is known; ``next_in_s``: until the next step."""
+
+    phase: Phase
+    why: str
+    expires_in_s: float | None
+    next_in_s: float | None
+    failures: int
+
+
 class Registration:
     """One account's binding."""
 
@@ -115,6 +126,12 @@ class Registration:
     def is_registered(self, now: float) -> bool:
         """Whether the registrar holds a binding of ours, as far as we know."""
         return now < self._bound_until
+
+    def view(self, now: float) -> RegistrationView:
+        """How it stands."""
+        expires_in_s = self._bound_until - now if self.is_registered(now) else None
+        next_in_s = None if self.next_at is None else max(0.0, self._act_at - now)
+        return RegistrationView(self.phase, self._why, expires_in_s, next_in_s, self.failures)
 
     # ---- events: each returns what to do -----------------------------------------------------------------
 
