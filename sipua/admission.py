@@ -19,12 +19,13 @@ from rtp.errors import RtpError
 from rtp.ports import PortAllocator
 from sipua.digest import REALM, Digest, Proof, Request
 from sipua.occupancy import Occupancy
+from sipua.sdes import choose
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
 from sipua.settings import read_secret
 from sipua.sip_events import Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
-from sipua.trunk_rules import limits_of, route_of
+from sipua.trunk_rules import limits_of, route_of, srtp_of
 from sipua.trunks.routing import TrunkRoute, takes_did
 
 RETRY_AFTER_S = 5  # how long a full or draining process asks the trunk to leave it alone
@@ -94,6 +95,7 @@ class Admission:
             try:
                 offer = parse_audio(message.body)
                 codec = accept(offer, trunk.codecs).name
+                choose(offer, srtp_of(trunk))
             except SdpError as error:
                 return Refusal(
                     488, str(error), trunk.name, (("Warning", f"399 sipua {_quoted(str(error))}"),)
@@ -116,7 +118,7 @@ class Admission:
                 self._ports.release(port)
                 self.occupancy.leave(token)
                 return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
-        plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec)
+        plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec, srtp=srtp_of(trunk))
         return Grant(trunk, codec, plan, offer, sockets, token)
 
     def _challenge(self, trunk: Trunk, message: SipMessage) -> Refusal | None:

@@ -34,7 +34,7 @@ from sipua.sip_events import (
 )
 from sipua.sip_message import parse_uri
 from sipua.trunk import Trunk
-from sipua.trunk_rules import limits_of
+from sipua.trunk_rules import limits_of, srtp_of
 from sipua.trunks.attempt import Attempt, CallRules, LegRules
 from sipua.trunks.attempt_events import (
     AckBye,
@@ -278,7 +278,7 @@ class OutboundCall:
             why = shared.health.begin(target.key, now, leg.name)
         if why:
             return NotSent(action.leg, why)
-        plan = SdpPlan(local, leg.sockets[0].getsockname()[1], trunk.codecs)
+        plan = SdpPlan(local, leg.sockets[0].getsockname()[1], trunk.codecs, srtp=srtp_of(trunk))
         from_uri = f"sip:{target.dialled.from_user}@{trunk.domain or place.host}"
         shared.owns(leg.key, self)
         self._tell(Trying(trunk.name, place.label))

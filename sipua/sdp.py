@@ -21,7 +21,7 @@ _CGNAT = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
 TELEPHONE_EVENT_PT = 101  # dynamic by RFC 4733, but gateways exist that know it by this number only
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,32}")  # RFC 8866 section 9
-_PJSUA_ONLY = ("a=rtcp:", "a=ssrc:", "a=X-nat", "a=rtcp-mux", "b=TIAS:", "b=AS:")
+_PJSUA_ONLY = ("a=crypto:", "a=rtcp:", "a=ssrc:", "a=X-nat", "a=rtcp-mux", "b=TIAS:", "b=AS:")
 
 
 class SdpError(RemoteError):
@@ -50,7 +50,10 @@ class PayloadFormat:
 
 @dataclass(frozen=True, slots=True)
 class AudioMedia:
-    """The first usable ``m=audio`` line: where the peer wants RTP, which formats in which order, ptime in ms."""
+    """The first usable ``m=audio`` line: where the peer wants RTP, which formats in which order, ptime in ms.
+
+    ``cryptos`` are the values of its ``a=crypto`` lines, for ``sipua.sdes``.
+    """
 
     address: str
     port: int
@@ -58,6 +61,7 @@ class AudioMedia:
     direction: str
     ptime_ms: int | None
     profile: str
+    cryptos: tuple[str, ...] = ()
 
     def named(self, name: str) -> PayloadFormat | None:
         return next((f for f in self.formats if f.name == name.upper()), None)
@@ -83,6 +87,7 @@ def parse_audio(text: str) -> AudioMedia:
     session: dict[str, str] = {}
     media: dict[str, str] = {}
     maps: dict[int, tuple[str, int]] = {}
+    cryptos: list[str] = []
     m_line: list[str] | None = None
     target: dict[str, str] | None = session  # of the lines that follow; None: a stream that is not for us
     for raw in text.replace("\r", "").split("\n"):
@@ -105,9 +110,11 @@ def parse_audio(text: str) -> AudioMedia:
                 target["direction"] = name
             elif name == "ptime":
                 target["ptime"] = arg
+            elif name == "crypto" and target is media:  # RFC 4568 section 4: of a stream only
+                cryptos.append(arg)
     if m_line is None:
         raise SdpError("the SDP has no m=audio line with a port")
-    return _build(m_line, {**session, **media}, maps)
+    return _build(m_line, {**session, **media}, maps, cryptos)
 
 
 def _read_rtpmap(arg: str, maps: dict[int, tuple[str, int]]) -> None:
@@ -123,7 +130,12 @@ def _is_number(text: str) -> bool:
     return len(text) <= 9 and text.isascii() and text.isdigit()
 
 
-def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[str, int]]) -> AudioMedia:
+def _build(
+    m_line: list[str],
+    attributes: dict[str, str],
+    maps: dict[int, tuple[str, int]],
+    cryptos: Sequence[str],
+) -> AudioMedia:
     port_text = m_line[1].partition("/")[0]
     if not _is_number(port_text) or int(port_text) > 65535:
         raise SdpError(f"m=audio: port {m_line[1]!r} is not 1..65535")
@@ -146,6 +158,7 @@ def _build(m_line: list[str], attributes: dict[str, str], maps: dict[int, tuple[
         direction=attributes.get("direction", "sendrecv"),
         ptime_ms=int(ptime) if _is_number(ptime) and 10 <= int(ptime) <= 60 else None,
         profile=m_line[2],
+        cryptos=tuple(cryptos),
     )
 
 
@@ -172,8 +185,16 @@ def accept(media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = No
     return chosen
 
 
-def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], ptime_ms: int = 20) -> str:
-    """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order) and telephone-event.
+def shape_local(
+    text: str,
+    *,
+    address: str,
+    port: int,
+    codecs: Sequence[str],
+    cryptos: Sequence[str] = (),
+    ptime_ms: int = 20,
+) -> str:
+    """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order), telephone-event, ``cryptos``.
 
     Lines that describe pjsua's own (absent) socket are dropped, and its telephone-event type becomes the usual one.
     Raises SdpError if none of ``codecs`` is there.
@@ -186,13 +207,14 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
     event = ours.named("TELEPHONE-EVENT")
     pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event else [])
     family = "IP6" if ":" in address else "IP4"
+    last = [*(f"a=crypto:{each}" for each in cryptos), f"a=ptime:{ptime_ms}"]
     shaped: list[str] = []
     section = "session"  # then "audio" below the stream that is ours, "other" below those that pjsua refused
     is_shaped = False
     for line in lines:
         if line.startswith("m="):
             if section == "audio":
-                shaped.append(f"a=ptime:{ptime_ms}")
+                shaped += last
             is_ours = not is_shaped and line.startswith("m=audio ") and line.split()[1] != "0"
             section = "audio" if is_ours else "other"
             is_shaped = is_shaped or is_ours
@@ -215,7 +237,7 @@ def shape_local(text: str, *, address: str, port: int, codecs: Sequence[str], pt
         else:
             shaped.append(line)
     if section == "audio":
-        shaped.append(f"a=ptime:{ptime_ms}")
+        shaped += last
     return "\r\n".join(shaped) + "\r\n"
 
 

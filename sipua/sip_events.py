@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from sipua.sip_message import SipMessage
@@ -29,6 +29,17 @@ class LegState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class SrtpPolicy:
+    """What a trunk wants of SDES-SRTP; ``suites`` by preference."""
+
+    use: Literal["off", "optional", "mandatory"] = "off"
+    suites: tuple[str, ...] = ()
+
+
+PLAIN_RTP = SrtpPolicy()
+
+
+@dataclass(frozen=True, slots=True)
 class SdpPlan:
     """How our SDP must look: where our RTP socket is and which codecs may stay, by preference.
 
@@ -39,6 +50,7 @@ class SdpPlan:
     port: int
     codecs: tuple[str, ...]
     chosen: str | None = None
+    srtp: SrtpPolicy = PLAIN_RTP
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sipua.sip_events import SrtpPolicy
 from sipua.trunks.attempt import LegRules
 from sipua.trunks.capacity import Limits
 from sipua.trunks.numbers import NumberPlan, NumberSet
@@ -105,6 +106,11 @@ def number_plan_of(trunk: Trunk) -> NumberPlan:
 def limits_of(trunk: Trunk) -> Limits:
     """What it carries at once."""
     return Limits(trunk.max_channels, trunk.cps)
+
+
+def srtp_of(trunk: Trunk) -> SrtpPolicy:
+    """What its media must be protected with."""
+    return SrtpPolicy(trunk.srtp, trunk.srtp_suites)
 
 
 def route_of(trunk: Trunk) -> TrunkRoute:

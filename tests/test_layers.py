@@ -50,8 +50,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rtp": ("rtp", "numpy", "aiortc", "av", "pylibsrtp"),
     "storage": ("storage", "psycopg"),
     "sipua.pj": (
-        "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sip_events", "sipua.sip_account", "sipua.sip_message",
-        "sipua.admission", "pjsua2",
+        "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sdes", "sipua.sip_events", "sipua.sip_account",
+        "sipua.sip_message", "sipua.admission", "pjsua2",
     ),
     "sipua.realtime.emulator": (
         "sipua.realtime.emulator", "sipua.errors", "rtp", "numpy", "orjson", "pybase64", "pydantic", "starlette",
@@ -65,7 +65,7 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 CORES = (
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
-    "sipua.realtime.parse",
+    "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
     "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",

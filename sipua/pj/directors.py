@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pjsua2 as pj
 
+from sipua.sdes import Sdes, choose
 from sipua.sdp import SdpError, accept, parse_audio, shape_local
 from sipua.sip_events import (
     LegChanged,
@@ -86,6 +87,22 @@ def _response_to_invite(event: Any) -> tuple[int, Mapping[str, tuple[str, ...]]]
     return state.tsx.statusCode, parse_message(wire_text(state.src.rdata.wholeMsg)).headers
 
 
+def _answer_body(event: Any) -> str:
+    """The SDP of a message that may answer an offer of ours: a response to a request of ours, or an ACK or PRACK."""
+    if event.type == pj.PJSIP_EVENT_RX_MSG:
+        message = parse_message(wire_text(event.body.rxMsg.rdata.wholeMsg))
+        is_answer = message.start_line.startswith("ACK ")
+    elif event.type == pj.PJSIP_EVENT_TSX_STATE and event.body.tsxState.type == pj.PJSIP_EVENT_RX_MSG:
+        tsx = event.body.tsxState.tsx
+        message = parse_message(wire_text(event.body.tsxState.src.rdata.wholeMsg))
+        is_answer = tsx.role == pj.PJSIP_ROLE_UAC and tsx.statusCode < 300
+        is_answer = is_answer or (tsx.role == pj.PJSIP_ROLE_UAS and tsx.method == "PRACK")
+    else:
+        return ""
+    kind = message.header("content-type") or ""
+    return message.body if is_answer and kind.partition(";")[0].strip().lower() == "application/sdp" else ""
+
+
 class CallOwner(Protocol):
     """What a Call director may do to its registry (the thread's own object, never the Call)."""
 
@@ -95,7 +112,11 @@ class CallOwner(Protocol):
 
 
 class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
-    """One INVITE session. ``plan`` must be set before the first answer or makeCall creates the local SDP."""
+    """One INVITE session. ``plan`` must be set before the first answer or makeCall creates the local SDP.
+
+    pjsua2 shows the SDP of an answer to our offer as part of its message only: of a response to INVITE or an ACK with
+    the state that it brings, of others with the transaction, and that after onCallMediaState, whose news then waits.
+    """
 
     def __init__(self, account: pj.Account, call_id: int, key: UUID, owner: CallOwner) -> None:
         super().__init__(account, call_id)
@@ -105,6 +126,9 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self.hung_up = False
         self.owes_final = False  # inbound, and no final response has been given
         self.muted = False  # refused before anybody heard of it: no events
+        self._sdes: Sdes | None = None  # from the first SDP of ours on
+        self._media_due = False  # MediaChanged, once the answer to our offer has been seen
+        self._told: MediaDescription | None = None  # of this round of offer and answer
         self._post = owner.post
         self._gone = owner.gone
         self._broken = owner.broken
@@ -118,6 +142,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         state = _STATES.get(info.state)
         if state is None:
             return
+        self._see_answer(prm.e)
         if not self.muted:
             code, headers = info.lastStatusCode, None
             response = _response_to_invite(prm.e)
@@ -131,6 +156,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
     @guarded
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802
         """Provisional responses, which onCallState does not tell all of: a 100 changes no state."""
+        self._see_answer(prm.e)
         event = prm.e.body.tsxState
         is_ours = event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "INVITE"
         if is_ours and event.type == pj.PJSIP_EVENT_RX_MSG and 100 <= event.tsx.statusCode < 200:
@@ -142,7 +168,9 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         """A re-INVITE or UPDATE: what cannot be accepted gets 488 and the call goes on as it was (RFC 3261 14.1)."""
         assert self.plan is not None
         try:
-            accept(parse_audio(prm.offer.wholeSdp), self.plan.codecs)
+            offer = parse_audio(prm.offer.wholeSdp)
+            accept(offer, self.plan.codecs)
+            choose(offer, self.plan.srtp)
         except SdpError as error:
             log.warning("call=%s < re-INVITE refused with 488: %s", self.key, error)
             prm.statusCode = 488
@@ -155,12 +183,24 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             raise SdpError("SDP was created before there was a plan for it")
         codecs: tuple[str, ...] = self.plan.codecs
         in_use = self.codec_in_use or self.plan.chosen
+        if self._sdes is None:
+            self._sdes = Sdes(self.plan.srtp)
+        self._media_due, self._told = False, None
+        local = parse_audio(prm.sdp.wholeSdp)
         if prm.remSdp.wholeSdp:
-            codecs = (accept(parse_audio(prm.remSdp.wholeSdp), codecs, prefer=in_use).name,)
-        elif in_use is not None:
-            codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
+            offer = parse_audio(prm.remSdp.wholeSdp)
+            codecs = (accept(offer, codecs, prefer=in_use).name,)
+            cryptos = self._sdes.answer(local, offer)
+        else:
+            if in_use is not None:
+                codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
+            cryptos = self._sdes.offer(local)
         prm.sdp.wholeSdp = shape_local(
-            prm.sdp.wholeSdp, address=self.plan.address, port=self.plan.port, codecs=codecs
+            prm.sdp.wholeSdp,
+            address=self.plan.address,
+            port=self.plan.port,
+            codecs=codecs,
+            cryptos=cryptos,
         )
 
     @guarded
@@ -180,7 +220,30 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         media = self._describe()
         if media is not None and media.codec:
             self.codec_in_use = media.codec
+        if self._sdes is not None and self._sdes.is_waiting and media is not None:
+            self._media_due = True
+        else:
+            self._tell(media)
+
+    def _tell(self, media: MediaDescription | None) -> None:
+        self._media_due, self._told = False, media
         self._post(MediaChanged(self.key, media))
+
+    def _see_answer(self, event: Any) -> None:
+        """An SDP that may be the answer to our offer: its keys, before or after pjsua has told of the media."""
+        if self._sdes is None or not self._sdes.may_be_answered:
+            return
+        body = _answer_body(event)
+        if not body:
+            return
+        try:
+            self._sdes.accept(parse_audio(body))
+        except SdpError as error:
+            log.warning("call=%s < the answer cannot be taken, the call ends: %s", self.key, error)
+            self.broken(488)
+            return
+        if self._media_due or (self._told is not None and self._told.srtp != self._sdes.keys):
+            self._tell(self._describe())
 
     def _describe(self) -> MediaDescription | None:
         info = self.getInfo()
@@ -200,6 +263,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             remote_rtp=split_address(stream.remoteRtpAddress),
             remote_rtcp=split_address(stream.remoteRtcpAddress),
             direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
+            srtp=None if self._sdes is None else self._sdes.keys,
         )
 
 

@@ -84,8 +84,10 @@ def test_a_late_offer_gets_the_trunks_first_codec() -> None:
         (invite("m=audio 4000 RTP/AVP 0", address="a.example"), SOURCE, 488, "a.example cannot receive RTP"),
         (invite("m=video 4000 RTP/AVP 31"), SOURCE, 488, "no m=audio"),
         (invite("m=audio x RTP/AVP 0"), SOURCE, 488, "port 'x'"),
+        (invite("m=audio 4000 RTP/SAVP 0"), SOURCE, 488, "profile RTP/SAVP, but srtp = off"),
+        (invite("m=audio 4000 UDP/TLS/RTP/SAVPF 0"), SOURCE, 488, "profile UDP/TLS/RTP/SAVPF: allowed RTP/AVP,"),
     ],
-    ids=["stranger", "codec", "no format", "multicast", "name", "video", "malformed"],
+    ids=["stranger", "codec", "no format", "multicast", "name", "video", "malformed", "secure", "DTLS"],
 )
 def test_a_refusal_says_why(message: SipMessage, source: tuple[str, int], code: int, said: str) -> None:
     decide = admission(one_pair())
