@@ -17,7 +17,7 @@ from typing import Protocol
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, SipuaError
 from sipua.fleet_view import PingView, TargetView, TrunkView
-from sipua.ports import Clock, Moment
+from sipua.ports import Clock, Moment, TrunkLedger
 from sipua.prober import Ask, OptionsPort, Pinger, Prober
 from sipua.registrar import Registered, RegisterPort, Registrar
 from sipua.resolve import resolve_trunks
@@ -28,7 +28,7 @@ from sipua.trunk_rules import registration_rules_of
 from sipua.trunks.answers import Contact
 from sipua.trunks.registration import Alert, Changed, Phase, RegistrationRules
 from sipua.trunks.routing import Address
-from sipua.trunks.watch import HealthChange, Key
+from sipua.trunks.watch import Key
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ RESOLVE_EVERY_S = 60.0  # a name that moves is found within this; carriers' reco
 FIRST_LOOK_S = 2.0  # how long a start waits for DNS; what has not answered by then is asked on
 UNREGISTER_S = 3.0  # how long the end of the process waits for registrars
 HISTORY_EVERY_S = 0.5  # how often changes of health become rows
+SEEN_EVERY_S = 30.0  # how often states that do not change are written, with the latency of the last OPTIONS
 NOT_YET_REGISTERED = "no answer of the registrar yet"
 
 Addresses = Mapping[str, tuple[Address, ...]]
@@ -46,13 +47,6 @@ class FleetSip(RegisterPort, OptionsPort, Protocol):
     """``sipua.pj.endpoint.SipEndpoint``, as far as the trunks need it."""
 
     async def set_accounts(self, accounts: Sequence[Account]) -> None: ...
-
-
-class TrunkHistory(Protocol):
-    """Where changes become rows; none of it blocks."""
-
-    def health_changed(self, change: HealthChange, at: Moment) -> None: ...
-    def registration_changed(self, account: str, trunk: str, step: Changed, at: Moment) -> None: ...
 
 
 class Alarm(Protocol):
@@ -67,7 +61,7 @@ class Surroundings:
 
     clock: Clock
     rng: random.Random
-    history: TrunkHistory
+    ledger: TrunkLedger
     alarm: Alarm
     accounts_of: Callable[[Sequence[Trunk]], Sequence[Account]]
     resolve: Resolve = resolve_trunks
@@ -132,8 +126,11 @@ class Fleet:
             self._register({name: each for name, each in old.items() if name not in self._registrars})
             raise
         known = _same_places(self.trunks, trunks, self._addresses)
+        gone = {each.name for each in self.trunks} - {each.name for each in trunks}
         self.trunks, self._accounts = tuple(trunks), accounts
         self._moved(known)
+        for name in gone:
+            self._around.ledger.watching(name, ())
         for trunk in self.trunks:
             if trunk.kind == "static":
                 self._health.registration(trunk.name, self._now().monotonic, "")
@@ -179,7 +176,7 @@ class Fleet:
             self._unbound.pop(name, None)
 
     def _registration_changed(self, who: Registered, step: Changed, at: Moment) -> None:
-        self._around.history.registration_changed(who.account, who.trunk, step, at)
+        self._around.ledger.registration_changed(who.trunk, who.account, step, at)
         trying = step.after is Phase.REGISTERING  # says no more than what kept us unbound before
         if not (trying and step.why_not and self._unbound.get(who.account)):
             self._bound(who, step.why_not)
@@ -227,8 +224,12 @@ class Fleet:
 
     def _moved(self, addresses: Addresses) -> None:
         """Other targets, from the next call and the next OPTIONS on."""
+        self._drain_history()  # of what may be forgotten now
         self._addresses = addresses
         self.dialler.replace(self.trunks, addresses)
+        for name, places in addresses.items():
+            if places:
+                self._around.ledger.watching(name, [each.label for each in places])
         for name, why_not in self._unbound.items():  # of a trunk that was not known before
             self._bound(self._registrars[name][0].who, why_not)
         if self._prober is not None:
@@ -289,15 +290,20 @@ class Fleet:
     # ---- history -----------------------------------------------------------------------------------------
 
     async def _write_history(self) -> None:
+        seen_at = float("-inf")
         while True:
-            await asyncio.sleep(HISTORY_EVERY_S)
             self._drain_history()
+            now = self._now()
+            if now.monotonic >= seen_at + SEEN_EVERY_S:
+                seen_at = now.monotonic
+                self._around.ledger.health_seen(self._health.views(seen_at), now)
+            await asyncio.sleep(HISTORY_EVERY_S)
 
     def _drain_history(self) -> None:
         now = self._now()
         for change in self._health.history.drain():
             if change.what != "registration":  # its steps are rows already
-                self._around.history.health_changed(change, now.at(change.at))
+                self._around.ledger.health_changed(change, now)
 
     def _now(self) -> Moment:
         return self._around.clock.now()

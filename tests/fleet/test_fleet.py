@@ -23,7 +23,7 @@ from sipua.trunk import Trunk
 from sipua.trunks.health import Health
 from sipua.trunks.registration import Changed
 from sipua.trunks.routing import Address
-from sipua.trunks.watch import HealthChange
+from sipua.trunks.watch import HealthChange, HealthView
 from tests.fleet.virtual import VirtualClock, run
 
 NUMBER = "0788123456"
@@ -42,12 +42,7 @@ def trunk(name: str, **keys: Any) -> Trunk:
 
 
 def registering(name: str, **keys: Any) -> Trunk:
-    own: dict[str, Any] = {
-        "kind": "register",
-        "registrar_uri": "sip:192.0.2.1",
-        "auth_user": name,
-        "password_env": "X",
-    }
+    own = {"kind": "register", "registrar_uri": "sip:192.0.2.1", "aor_user": name}
     return trunk(name, **(own | keys))
 
 
@@ -57,7 +52,7 @@ def accounts_of(trunks: Sequence[Trunk]) -> tuple[Account, ...]:
             each.name,
             each.name,
             LISTENER,
-            f"sip:{each.auth_user}@{each.domain}",
+            f"sip:{each.aor_user}@{each.domain}",
             "us",
             registrar=each.registrar_uri,
         )
@@ -102,13 +97,21 @@ class Rows:
     health: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     alerts: list[tuple[str, str]] = field(default_factory=list)
+    watched: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    seen: int = 0
 
     def health_changed(self, change: HealthChange, at: Moment) -> None:
-        assert at.monotonic == change.at
+        assert at.monotonic >= change.at
         self.health.append(f"{change.key.trunk} {change.key.address} {change.what} {change.after}")
 
-    def registration_changed(self, account: str, trunk: str, step: Changed, at: Moment) -> None:
-        self.steps.append(f"{account} {step.after.value}")
+    def registration_changed(self, trunk: str, account: str, change: Changed, at: Moment) -> None:
+        self.steps.append(f"{account} {change.after.value}")
+
+    def watching(self, trunk: str, addresses: Sequence[str]) -> None:
+        self.watched[trunk] = tuple(addresses)
+
+    def health_seen(self, views: Sequence[HealthView], at: Moment) -> None:
+        self.seen += len(views)
 
     def alarm(self, trunk: str, reason: str) -> None:
         self.alerts.append((trunk, reason))
@@ -235,7 +238,9 @@ def test_other_files_touch_only_what_is_other() -> None:
         assert [each.trunk.name for each in world.fleet.views()] == ["changed", "new", "same"]
         assert len(targets(world)) == 3
 
-    lived([registering("same"), registering("changed"), registering("gone")], story)
+    rows = lived([registering("same"), registering("changed"), registering("gone")], story).rows
+    address = ("192.0.2.1:5060;udp",)
+    assert rows.watched == {"same": address, "changed": address, "new": address, "gone": ()}
 
 
 def test_a_trunk_that_registers_no_more_needs_no_binding() -> None:
@@ -316,6 +321,7 @@ def test_a_target_that_is_down_and_what_is_shown_of_it() -> None:
         assert shown["changed_at"] is not None
 
     world = lived([trunk("a")], story)
+    assert world.rows.seen >= 8
     assert world.rows.health == ["a 192.0.2.1:5060;udp probe up", "a 192.0.2.1:5060;udp probe down"]
 
 
