@@ -85,7 +85,12 @@ def test_a_late_offer_gets_the_trunks_first_codec() -> None:
         (invite("m=video 4000 RTP/AVP 31"), SOURCE, 488, "no m=audio"),
         (invite("m=audio x RTP/AVP 0"), SOURCE, 488, "port 'x'"),
         (invite("m=audio 4000 RTP/SAVP 0"), SOURCE, 488, "profile RTP/SAVP, but srtp = off"),
-        (invite("m=audio 4000 UDP/TLS/RTP/SAVPF 0"), SOURCE, 488, "profile UDP/TLS/RTP/SAVPF: allowed RTP/AVP,"),
+        (
+            invite("m=audio 4000 UDP/TLS/RTP/SAVPF 0"),
+            SOURCE,
+            488,
+            "profile UDP/TLS/RTP/SAVPF: allowed RTP/AVP,",
+        ),
     ],
     ids=["stranger", "codec", "no format", "multicast", "name", "video", "malformed", "secure", "DTLS"],
 )
