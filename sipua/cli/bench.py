@@ -12,6 +12,7 @@ from rich.table import Table
 from rtp.codec import CODECS
 from sipua.bench.figures import machine_line
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
+from sipua.bench.srtp import rows, run_srtp
 from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
 from sipua.log import configure_logging
@@ -58,6 +59,27 @@ def path(
         print_json(document)
     else:
         show(document)
+
+
+@app.command("srtp")
+def srtp(
+    rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of 400 packets for each suite.")] = 20,
+    json: Json = False,
+) -> None:
+    """What SRTP costs: CPU time of a packet sent and received, plain RTP and each suite in turns."""
+    configure_logging("warning", "console")
+    document = run(lambda stop: run_srtp(rounds, stop))
+    if json:
+        print_json(document)
+        return
+    table = Table(box=None)
+    for column in ("", "µs per packet", "ratio", "% of a core per call"):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in rows(document):
+        table.add_row(*row)
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(machine_line(document["machine"]))
 
 
 def _options(seconds: float | None, samples: int | None, codec: str) -> PathOptions:
