@@ -22,7 +22,7 @@ from sipua.occupancy import Occupancy
 from sipua.sdes import choose
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
 from sipua.settings import read_secret
-from sipua.sip_events import Credential, Refusal, SdpPlan
+from sipua.sip_events import Arrival, Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
 from sipua.trunk_rules import limits_of, route_of, srtp_of
@@ -53,7 +53,6 @@ class Admission:
         self, trunks: Sequence[Trunk], ports: PortAllocator, bind: str, occupancy: Occupancy
     ) -> None:
         self.occupancy = occupancy
-        self.local_port = 0  # where SIP listens, once it does
         self.draining = threading.Event()
         self._ports = ports
         self._bind = bind
@@ -73,14 +72,24 @@ class Admission:
         self._routes = self._routes | {trunk.name: route_of(trunk) for trunk in trunks}
         self._trunks = tuple(trunks)
 
-    def trunk_of(self, address: str) -> Trunk | None:
-        """The trunk on whose ACL ``address`` is."""
-        return find_inbound(self._trunks, address, self.local_port)
+    def trunk_of(self, address: str, local_port: int = 0, transport: str = "") -> Trunk | None:
+        """The trunk on whose ACL ``address`` is, of those that take calls there."""
+        return find_inbound(self._trunks, address, local_port, transport)
 
-    def __call__(self, source: tuple[str, int], message: SipMessage) -> Grant | Refusal:
-        trunk = self.trunk_of(source[0])
+    def select(
+        self, source: tuple[str, int], local: tuple[str, int], transport: str, message: SipMessage
+    ) -> str | None:
+        """The account that pjsua is to take an INVITE with: the trunk's."""
+        trunk = self.trunk_of(source[0], local[1], transport)
+        return trunk.name if trunk is not None else None
+
+    def __call__(self, arrival: Arrival, message: SipMessage) -> Grant | Refusal:
+        source = arrival.source
+        trunk = self.trunk_of(source[0], arrival.local[1], arrival.transport)
         if trunk is None:
             return Refusal(403, "source is on no trunk's ACL", None)
+        if arrival.account != trunk.name:  # its SRTP and timers would not be those of the trunk
+            return _busy(trunk, "the trunk has no SIP account (yet)")
         if self.draining.is_set():
             return _busy(trunk, "draining")
         if trunk.inbound_auth_user:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua import __version__
+from sipua.accounts import accounts_of, own_listener, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.call import CallServices
 from sipua.clock import SystemClock
@@ -34,13 +35,15 @@ from sipua.ledger import Ledger
 from sipua.metrics import Metrics
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
-from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
+from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_fit
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
@@ -148,7 +151,9 @@ async def serve(
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
-    check_fit(files.trunks, settings.sip.port)
+    check_fit(files.trunks)
+    place = place_of(settings.sip)
+    accounts = accounts_of(files.trunks, place, secrets_of(files.trunks))
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
     if is_in_the_clear(settings.openai_base_url):
@@ -184,6 +189,7 @@ async def serve(
         ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
         admission = Admission(files.trunks, ports, settings.rtp_bind, Occupancy())
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, failed)
+        own = own_listener(accounts, place)
         endpoint = SipEndpoint(
             EndpointConfig(
                 bind=str(settings.sip.bind),
@@ -194,9 +200,12 @@ async def serve(
                 contact_user=settings.sip.contact_user,
                 log_file=str(settings.state_path / "pjsip.log") if settings.sip.log_level else "",
                 log_level=settings.sip.log_level,
+                public_address=own.public_address,
+                dscp=own.dscp,
             ),
             admission,
             switchboard.on_sip_event,
+            admission.select,
         )
         pacer = Pacer()
         pacer.start()
@@ -232,8 +241,7 @@ async def serve(
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
-        check_fit(files.trunks, sip_port)
-        admission.local_port = sip_port
+        await endpoint.set_accounts(accounts)
         admission.occupancy.open(max_calls())
         stack.push_async_callback(switchboard.end_all)
         stack.callback(admission.draining.set)
@@ -243,7 +251,16 @@ async def serve(
             "http": join_address(http_host, http_port),
             "database": redact(dsn),
         }
-        following = asyncio.create_task(files.follow(sip_port, admission.replace), name="trunk-files")
+
+        async def apply(trunks: Sequence[Trunk]) -> None:
+            await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
+            try:
+                admission.replace(trunks)
+            except SipuaError:
+                await endpoint.set_accounts(accounts_of(files.trunks, place, secrets_of(files.trunks)))
+                raise
+
+        following = asyncio.create_task(files.follow(apply), name="trunk-files")
         stack.callback(following.cancel)
         ready(line)
         await stop.wait()

@@ -58,7 +58,7 @@ async def run_checks(folder: Path) -> list[Check]:
     found = "read" if (folder / "sipua.toml").exists() else "no sipua.toml there: defaults"
     checks.append(Check("configuration", "ok", f"{folder}: {found}"))
     facts = probe_library()
-    checks.append(_trunks(trunks, folder, settings.sip.port))
+    checks.append(_trunks(trunks, folder))
     checks += [_trunk(trunk, facts) for trunk in trunks]
     checks.append(_library(facts))
     running, agent = await _agent(settings)
@@ -81,9 +81,9 @@ async def run_checks(folder: Path) -> list[Check]:
     return checks
 
 
-def _trunks(trunks: tuple[Trunk, ...], folder: Path, port: int) -> Check:
+def _trunks(trunks: tuple[Trunk, ...], folder: Path) -> Check:
     try:
-        check_fit(trunks, port)
+        check_fit(trunks)
     except ConfigError as error:
         return Check(
             "trunks", "fail", f"{folder}/trunks: {error}", "mend the file, or set enabled = true in one"

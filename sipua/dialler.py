@@ -10,16 +10,12 @@ import random
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from pydantic import SecretStr
-
 from rtp.ports import PortAllocator
 from sipua.clock import SystemClock
 from sipua.occupancy import Occupancy
 from sipua.outbound import OutboundCall, Tell
 from sipua.ports import Clock, OutboundSip
-from sipua.settings import read_secret
 from sipua.sip_events import (
-    Credential,
     EndpointFailed,
     LegChanged,
     LegProgress,
@@ -32,21 +28,7 @@ from sipua.trunk_rules import health_rules_of, leg_rules_of, route_of
 from sipua.trunks.attempt import CallRules
 from sipua.trunks.capacity import Capacity
 from sipua.trunks.health import Health
-from sipua.trunks.routing import Address, HealthPort, Route, Router, Target
-
-
-def _secrets_of(trunk: Trunk) -> dict[tuple[str, str], SecretStr]:
-    """Its passwords by (trunk, caller id), "" for that of every caller id. ConfigError if one is not there."""
-    found = {}
-    if trunk.auth_user:
-        found[trunk.name, ""] = read_secret(
-            f"trunk {trunk.name}: password", trunk.password_env, trunk.password_file
-        )
-    for each in trunk.per_number_credentials:
-        found[trunk.name, each.number] = read_secret(
-            f"trunk {trunk.name}: per_number_credentials", each.password_env, each.password_file
-        )
-    return found
+from sipua.trunks.routing import Address, HealthPort, Route, Router
 
 
 def router_of(
@@ -71,7 +53,6 @@ class Dialler:
         self.rng = rng
         self._clock = clock
         self.trunks: Mapping[str, Trunk] = {}
-        self._secrets: Mapping[tuple[str, str], SecretStr] = {}
         self._router = router_of((), {}, health, occupancy)
         self._legs: dict[UUID, OutboundCall] = {}
 
@@ -92,16 +73,7 @@ class Dialler:
         return dialler
 
     def replace(self, trunks: Sequence[Trunk], addresses: Mapping[str, tuple[Address, ...]]) -> None:
-        """Other trunks, or other addresses of them, from the next call on; what is known of the others stays.
-
-        ConfigError if a password is not there; then nothing has changed.
-        """
-        self._secrets = {
-            key: secret
-            for each in trunks
-            if each.name in addresses
-            for key, secret in _secrets_of(each).items()
-        }
+        """Other trunks, or other addresses of them, from the next call on; what is known of the others stays."""
         for name in set(self.trunks) - set(addresses):
             self.health.forget(name)
         self.trunks = {each.name: each for each in trunks}
@@ -110,15 +82,6 @@ class Dialler:
             labels = tuple(each.label for each in places)
             self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
         self._router = router_of(trunks, addresses, self.health, self.occupancy)
-
-    def credential_of(self, trunk: Trunk, target: Target) -> Credential | None:
-        """What a call on this target authenticates with."""
-        secret = self._secrets.get((trunk.name, target.dialled.from_e164)) or self._secrets.get(
-            (trunk.name, "")
-        )
-        if secret is None:
-            return None
-        return Credential(trunk.realm or "*", target.dialled.auth_user, secret.get_secret_value())
 
     def route(self, to: str, caller: str = "", only: str = "") -> Route:
         """Where a call to this number would go now."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from rtp.errors import RtpError
+from sipua.accounts import account_name
 from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
 from sipua.outcome import Ending
@@ -285,8 +286,9 @@ class OutboundCall:
         try:
             await self._sip.invite(
                 uri, plan, leg.key, route=place.uri, from_uri=from_uri,
-                # not to where a redirect leads: whoever answers there has no claim to it
-                credential=None if leg.is_redirected else shared.credential_of(trunk, target),
+                account=account_name(trunk, target.dialled.from_e164),
+                # not to where a redirect leads: whoever answers there has no claim to the credential
+                authenticated=not leg.is_redirected,
             )  # fmt: skip
         except SipuaError as error:
             log.warning("call=%s > INVITE was not sent: %s", leg.key, error)

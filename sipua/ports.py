@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from sipua.outcome import Ending
-from sipua.sip_events import Credential, SdpPlan
+from sipua.sip_events import SdpPlan
 from sipua.transcript import Segment
 from sipua.trunks.registration import Changed
 from sipua.trunks.watch import HealthChange, HealthView
@@ -159,6 +159,7 @@ class OutboundSip(Protocol):
         *,
         route: str = "",
         from_uri: str = "",
-        credential: Credential | None = None,
+        account: str = "",
+        authenticated: bool = True,
     ) -> None: ...
     async def hang_up(self, key: UUID) -> None: ...

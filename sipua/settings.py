@@ -55,6 +55,12 @@ class SipSettings(Section):
     """Address that SIP listens on; a public one is needed for a real trunk."""
     port: Port = 5060
     """UDP port; 0 = any free one, told in the ready line."""
+    tls_port: Port = 5061
+    """TCP port of the trunks with transport = tls; 0 = any free one."""
+    tls_certificate: str = ""
+    """Our certificate with its chain (PEM), for trunks that connect to us by TLS; empty = none can."""
+    tls_key: str = ""
+    """Its private key (PEM)."""
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
     """User part of our Contact."""
     log_level: int = Field(default=0, ge=0, le=5)

@@ -97,6 +97,19 @@ class MediaDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """How an INVITE reached us. ``local`` has port 0 where none of our listeners is meant: a connection that we opened.
+
+    ``account`` is the one that was chosen for it, "" if none was.
+    """
+
+    source: tuple[str, int]
+    local: tuple[str, int] = ("", 0)
+    transport: str = "udp"
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingCall:
     """An INVITE that was let in and answered 180. ``source`` is (address, port); ``grant`` holds its sockets."""
 

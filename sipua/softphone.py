@@ -23,6 +23,7 @@ from rtp.g711 import Pcm
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from rtp.wav import WavWriter, read_wav
+from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
@@ -30,7 +31,8 @@ from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls
-from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
 from sipua.ports import AttemptMade
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
@@ -110,7 +112,7 @@ class _Softphone:
         codecs = tuple(dict.fromkeys(codec for trunk in options.trunks for codec in trunk.codecs))
         endpoint = SipEndpoint(
             EndpointConfig(bind=address, port=0, codecs=codecs or options.codecs, contact_user="softphone"),
-            lambda source, message: Refusal(480, "a softphone takes no calls", None),
+            lambda arrival, message: Refusal(480, "a softphone takes no calls", None),
             self._on_sip_event,
         )
         async with AsyncExitStack() as stack:
@@ -121,6 +123,9 @@ class _Softphone:
             stack.callback(self._close_media)
             if not options.trunks:
                 return await self._call(endpoint, address)
+            trunks = [each for each in options.trunks if each.name in addresses]
+            place = Place(address, 0, "softphone", has_fixed_ports=False)
+            await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
             self._dialler = Dialler.alone(options.trunks, addresses, limit=max_calls(), ports=self._ports)
             return await self._call_by_number(endpoint, self._dialler, stack)
 

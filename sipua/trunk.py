@@ -323,12 +323,15 @@ class Trunk(Part):
             raise ValueError("a header is one line")
         return value
 
-    def admits(self, address: str, local_port: int = 0) -> int:
+    def admits(self, address: str, local_port: int = 0, transport: str = "") -> int:
         """Length of the longest ACL prefix that holds ``address``; -1 if none (or the trunk takes no calls there).
 
-        ``local_port`` is where the INVITE came in, 0 if that is not known.
+        ``local_port`` and ``transport`` are where the INVITE came in, 0 and "" if that is not known. A trunk with TLS
+        takes none in the clear, one without takes none by TLS.
         """
         if not self.enabled or self.direction == "outbound":
+            return -1
+        if transport and (transport == "tls") != (self.transport == "tls"):
             return -1
         if self.bind_port and local_port and self.bind_port != local_port:
             return -1
@@ -339,12 +342,14 @@ class Trunk(Part):
         return max((net.prefixlen for net in self.inbound_acl if ip in net), default=-1)
 
 
-def find_inbound(trunks: Sequence[Trunk], address: str, local_port: int = 0) -> Trunk | None:
+def find_inbound(
+    trunks: Sequence[Trunk], address: str, local_port: int = 0, transport: str = ""
+) -> Trunk | None:
     """The trunk whose ACL names the source most precisely; of equals the one bound to the port, then the first file."""
     best: Trunk | None = None
     rank = (-1, False)
     for trunk in trunks:
-        found = trunk.admits(address, local_port), bool(trunk.bind_port)
+        found = trunk.admits(address, local_port, transport), bool(trunk.bind_port)
         if found[0] >= 0 and found > rank:
             best, rank = trunk, found
     return best

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sipua.errors import ConfigError
+from sipua.errors import ConfigError, SipuaError
 from sipua.trunk import Trunk, load_trunks
 
 log = logging.getLogger(__name__)
 
-Apply = Callable[[Sequence[Trunk]], None]
+Apply = Callable[[Sequence[Trunk]], Awaitable[None]]
 
 
 class TrunkFiles:
@@ -35,16 +35,16 @@ class TrunkFiles:
         enabled = [trunk.name for trunk in self.trunks if trunk.enabled]
         return {"enabled": enabled, "read_at": self._read_at.isoformat(), "error": self._error}
 
-    async def follow(self, port: int, apply: Apply) -> None:
-        """Reads them whenever asked and hands what is good to ``apply``; until cancelled."""
+    async def follow(self, apply: Apply) -> None:
+        """Reads them whenever asked and hands what is good to ``apply``, which may refuse; until cancelled."""
         while True:
             await self.asked.wait()
             self.asked.clear()
             try:
                 trunks = await asyncio.to_thread(load_trunks, self._conf_dir)
-                check_fit(trunks, port)
-                apply(trunks)
-            except ConfigError as error:
+                check_fit(trunks)
+                await apply(trunks)
+            except SipuaError as error:
                 self._error = str(error)
                 log.error("trunk files were not read again, the old ones stay: %s", error)
                 continue
@@ -52,18 +52,9 @@ class TrunkFiles:
             log.info("trunk files read again; enabled: %s", ", ".join(self.status()["enabled"]))
 
 
-def check_fit(trunks: Sequence[Trunk], port: int) -> None:
-    """ConfigError unless a process that listens on ``port`` (0 if not known yet) can work with them."""
-    enabled = [trunk for trunk in trunks if trunk.enabled]
-    if not enabled:
+def check_fit(trunks: Sequence[Trunk]) -> None:
+    """ConfigError unless a process can work with them."""
+    if not any(trunk.enabled for trunk in trunks):
         raise ConfigError(
             "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
-        )
-    deaf = [
-        each for each in enabled if port and each.bind_port not in (0, port) and each.direction != "outbound"
-    ]
-    if deaf:
-        raise ConfigError(
-            f"trunk {deaf[0].name}: bind_port = {deaf[0].bind_port}: nothing listens there in this version; "
-            f"allowed: {port} (sip.port), or 0 for any"
         )

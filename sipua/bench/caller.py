@@ -20,7 +20,8 @@ from rtp.packet import build_rtp, is_rtcp, parse_rtp
 from rtp.ports import PortAllocator
 from sipua.bench.evaluate import Heard
 from sipua.errors import LocalError
-from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
 from sipua.sip_events import (
     EndpointFailed,
     LegChanged,
@@ -121,7 +122,7 @@ async def placed_call(uri: str, codec: Codec) -> AsyncIterator[BenchCall]:
     events: asyncio.Queue[SipEvent] = asyncio.Queue()  # a handful per call
     endpoint = SipEndpoint(
         EndpointConfig(bind=ADDRESS, port=0, codecs=(codec.name,), contact_user="bench"),
-        lambda source, message: Refusal(480, "a bench takes no calls", None),
+        lambda arrival, message: Refusal(480, "a bench takes no calls", None),
         events.put_nowait,
     )
     await endpoint.start()

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -23,10 +22,16 @@ from uuid import UUID, uuid4
 import pjsua2 as pj
 
 from sipua.errors import LocalError, SipuaError
-from sipua.pj.build import WANTED_CALLS, silence_console
-from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address
+from sipua.pj.accounts import Accounts
+from sipua.pj.arrival import Arrivals
+from sipua.pj.build import library_facts, max_accounts
+from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address, wire_text
+from sipua.pj.library import EndpointConfig, init_library, start_library
+from sipua.pj.listeners import Listeners
+from sipua.pj.parameters import operation
+from sipua.sip_account import Account, Listener
 from sipua.sip_events import (
-    Credential,
+    Arrival,
     EndpointFailed,
     IncomingCall,
     LegChanged,
@@ -50,31 +55,28 @@ STOP_TIMEOUT_S = 10.0
 OVER = "the SIP thread has ended"
 
 T = TypeVar("T")
-Admit = Callable[[tuple[str, int], SipMessage], "Grant | Refusal"]
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointConfig:
-    """Where to listen and what may be negotiated. Port 0 is any free one. ``log_file`` gets pjsip's own log."""
-
-    bind: str
-    port: int
-    codecs: tuple[str, ...]
-    contact_user: str = "sipua"
-    log_file: str = ""
-    log_level: int = 0
+Admit = Callable[[Arrival, SipMessage], "Grant | Refusal"]
+# source, local address (port 0 if it is none of our listeners'), transport, INVITE -> name of the account
+Select = Callable[[tuple[str, int], tuple[str, int], str, SipMessage], "str | None"]
 
 
 class SipEndpoint:
     """One pjsua2 endpoint per process.
 
-    ``admit`` decides about an INVITE on the pjsua2 thread (it must be quick and thread-safe); ``deliver`` gets
-    every event on the asyncio loop, in order.
+    ``select`` names the account of an INVITE and ``admit`` decides about it, both on the pjsua2 thread (they must be
+    quick and thread-safe); ``deliver`` gets every event on the asyncio loop, in order.
     """
 
-    def __init__(self, config: EndpointConfig, admit: Admit, deliver: Callable[[SipEvent], None]) -> None:
+    def __init__(
+        self,
+        config: EndpointConfig,
+        admit: Admit,
+        deliver: Callable[[SipEvent], None],
+        select: Select = lambda source, local, transport, message: None,
+    ) -> None:
         self._config = config
         self._admit = admit
+        self._select = select
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -89,9 +91,9 @@ class SipEndpoint:
         self._removed: list[UUID] = []
         self._broken: list[tuple[UUID, int]] = []
         self._endpoint: EndpointDirector | None = None
-        self._account: AccountDirector | None = None
-        self._accounts: dict[Credential, AccountDirector] = {}  # pjsua matches credentials by realm alone
-        self._account_uri = ""
+        self._listeners: Listeners | None = None
+        self._accounts: Accounts | None = None
+        self._arrivals: Arrivals | None = None
 
     # ---- asyncio side -------------------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class SipEndpoint:
 
         def command() -> None:
             call = self._call(key)
-            call.answer(_op(200))
+            call.answer(operation(200))
             call.owes_final = False
 
         await self.submit(command)
@@ -151,6 +153,22 @@ class SipEndpoint:
 
         await self.submit(command)
 
+    async def set_accounts(self, accounts: Sequence[Account]) -> None:
+        """These besides the endpoint's own, with the listeners that they need; again at will.
+
+        ConfigError if the build has not so many or two contradict each other, LocalError if a port is taken: then those
+        before stay. What is up keeps its account until it has ended.
+        """
+        await self.submit(lambda: self._of_library().set(accounts))
+
+    async def register(self, account: str, expires_s: int) -> None:
+        """Sends REGISTER (0 unregisters); the answer comes as RegistrationAnswered. pjsua repeats nothing."""
+        await self.submit(lambda: self._of_library().register(account, expires_s))
+
+    async def options(self, uri: str, token: UUID, account: str) -> None:
+        """Sends OPTIONS to ``uri`` (sip:IP:port;transport=udp); the answer comes as OptionsAnswered."""
+        await self.submit(lambda: self._of_library().ask(account, uri, token))
+
     async def invite(
         self,
         uri: str,
@@ -160,21 +178,25 @@ class SipEndpoint:
         *,
         route: str = "",
         from_uri: str = "",
-        credential: Credential | None = None,
+        account: str = "",
+        authenticated: bool = True,
     ) -> None:
         """Sends an INVITE; progress arrives as LegProgress and LegChanged events for ``key``.
 
         ``route`` (``sip:192.0.2.1:5060;transport=udp``) is where it goes, whatever host the Request-URI names;
-        ``from_uri`` is written into From, in place of the endpoint's own.
+        ``from_uri`` is written into From, in place of the account's own. Without ``authenticated`` a challenge is not
+        answered.
         """
         # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
         target = f"{uri}?Route={quote(f'<{route};lr;hide>', safe='')}" if route else uri
 
         def command() -> None:
-            call = CallDirector(self._account_with(credential), pj.PJSUA_INVALID_ID, key, self)
+            accounts = self._of_library()
+            director = accounts.named(account, authenticated=authenticated)
+            call = CallDirector(director, pj.PJSUA_INVALID_ID, key, self)
             call.plan = plan
             self._calls[key] = call
-            op = _op(0, "", headers)
+            op = operation(headers=(*accounts.headers_of(account), *headers))
             op.txOption.localUri = from_uri
             try:
                 call.makeCall(target, op)
@@ -207,16 +229,35 @@ class SipEndpoint:
             raise LocalError("the SIP leg has already ended")
         return call
 
-    def _on_invite(self, call_id: int, source: tuple[str, int], text: str) -> None:
+    def _of_library(self) -> Accounts:
+        assert self._accounts is not None
+        return self._accounts
+
+    def _select_account(self, rdata: Any) -> int:
+        """The account id of a request; what is no INVITE stays with the default account."""
+        text = wire_text(rdata.wholeMsg)
+        name = None
+        if text.startswith("INVITE "):
+            local, transport = self._arrival(rdata)
+            name = self._select(split_address(rdata.srcAddress), local, transport, parse_message(text))
+        return self._of_library().id_of(name)
+
+    def _arrival(self, rdata: Any) -> tuple[tuple[str, int], str]:
+        """(address, port of a listener of ours or 0) and transport."""
+        assert self._arrivals is not None
+        assert self._listeners is not None
+        (address, port), transport = self._arrivals.of(rdata)
+        return (address, self._listeners.port_at(transport, port)), transport
+
+    def _on_invite(self, account: AccountDirector, call_id: int, rdata: Any) -> None:
         now = time.monotonic()
         key = uuid4()
-        assert self._account is not None
-        call = CallDirector(self._account, call_id, key, self)
+        call = CallDirector(account, call_id, key, self)
         self._calls[key] = call  # first of all: a Call that nobody keeps is answered 603 by pjsua
         call.owes_final = True
-        message = parse_message(text)
+        source, message = split_address(rdata.srcAddress), parse_message(wire_text(rdata.wholeMsg))
         try:
-            verdict = self._admit(source, message)
+            verdict = self._admit(Arrival(source, *self._arrival(rdata), account.name), message)
             if isinstance(verdict, Refusal):
                 call.muted = True
                 self.post(RejectedCall(verdict.code, verdict.reason, source, message, True, verdict.trunk))
@@ -224,7 +265,7 @@ class SipEndpoint:
                 return
             call.plan = verdict.plan
             self.post(IncomingCall(key, source, message, verdict, now))
-            call.answer(_op(180))
+            call.answer(operation(180))
         except BaseException:  # the caller must not be left ringing
             self.broken(key, 500)
             raise
@@ -261,67 +302,29 @@ class SipEndpoint:
                 future.set_exception(LocalError(OVER))
 
     def _mapped(self, error: BaseException) -> SipuaError:
-        where = f"{self._config.bind}:{self._config.port}"
-        if isinstance(error, pj.Error):
-            return LocalError(f"SIP cannot listen on udp {where}: {error.reason}")
+        if isinstance(error, SipuaError):
+            return error
         return LocalError(f"pjsua2 did not start: {type(error).__name__}: {error}")
 
     def _start_library(self) -> tuple[str, int]:
-        silence_console()
         config = self._config
-        endpoint = self._endpoint = EndpointDirector(self.post)
-        endpoint.libCreate()
-        ep = pj.EpConfig()
-        ep.uaConfig.threadCnt = 0
-        ep.uaConfig.mainThreadOnly = True
-        ep.uaConfig.maxCalls = WANTED_CALLS
-        ep.uaConfig.userAgent = ""
-        ep.uaConfig.natTypeInSdp = 0
-        ep.logConfig.level = config.log_level if config.log_file else 0
-        ep.logConfig.consoleLevel = 0
-        ep.logConfig.filename = config.log_file
-        ep.medConfig.clockRate = 8000  # no resampler per call
-        ep.medConfig.hasIoqueue = False
-        ep.medConfig.threadCnt = 0
-        endpoint.libInit(ep)
-        endpoint.audDevManager().setNullDev()  # not setNoDev: it leaks a conference port per call
-        transport = pj.TransportConfig()
-        transport.boundAddress = config.bind
-        transport.port = config.port
-        transport_id = endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
-        address = split_address(endpoint.transportGetInfo(transport_id).localName)
-        endpoint.libStart()
-        for codec in endpoint.codecEnum2():
-            name = codec.codecId.split("/")[0].upper()
-            rank = config.codecs.index(name) if name in config.codecs else -1
-            endpoint.codecSetPriority(codec.codecId, 0 if rank < 0 else 255 - rank)
-        self._account_uri = f"sip:{config.contact_user}@{address[0]}:{address[1]}"
-        self._account = self._create_account(None)
-        return address
-
-    def _create_account(self, credential: Credential | None) -> AccountDirector:
-        account = pj.AccountConfig()
-        account.idUri = self._account_uri
-        account.natConfig.sipOutboundUse = 0  # no ";ob" in the Contact: nothing is registered
-        account.mediaConfig.useLoopMedTp = True  # third-party media: no RTP socket of pjsua's
-        account.mediaConfig.enableLoopback = False
-        account.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
-        if credential is not None:
-            account.sipConfig.authCreds.append(
-                pj.AuthCredInfo("digest", credential.realm, credential.user, 0, credential.password)
-            )
-        director = AccountDirector(self._on_invite)
-        director.create(account)
-        return director
-
-    def _account_with(self, credential: Credential | None) -> AccountDirector:
-        """The account whose calls authenticate so; it is made at the first of them."""
-        if credential is None:
-            assert self._account is not None
-            return self._account
-        if credential not in self._accounts:
-            self._accounts[credential] = self._create_account(credential)
-        return self._accounts[credential]
+        endpoint = self._endpoint = EndpointDirector(self.post, self._select_account)
+        init_library(endpoint, config)
+        self._listeners = Listeners(endpoint, has_tls13=library_facts().has_current_tls)
+        own = Listener("udp", config.bind, config.port, config.public_address, config.dscp)
+        opened = self._listeners.open(own)
+        start_library(endpoint, config)
+        self._arrivals = Arrivals(opened.address)
+        self._accounts = Accounts(
+            self._listeners,
+            own,
+            config.contact_user,
+            max_accounts(),
+            self._on_invite,
+            self.post,
+            has_one_listener=not self._arrivals.is_reliable,
+        )
+        return opened.published
 
     def _serve(self) -> None:
         assert self._endpoint is not None
@@ -356,6 +359,8 @@ class SipEndpoint:
     def _forget_removed(self) -> None:
         while self._removed:
             self._calls.pop(self._removed.pop(), None)
+        if self._accounts is not None:
+            self._accounts.sweep(self._calls.values())
 
     def _end_broken(self, key: UUID, code: int) -> None:
         call = self._calls.get(key)
@@ -367,20 +372,21 @@ class SipEndpoint:
             log.warning("call=%s could not be ended: %s", key, error.reason)
 
     def _destroy_library(self) -> None:
-        """Calls, account, library, endpoint: in this order, or a destructor asserts."""
+        """Calls, library, accounts, endpoint: in this order, or a destructor asserts.
+
+        An account that is shut down before libDestroy aborts PyPI's wheel if a request of it is open.
+        """
         for key in self._calls:  # never the objects: a name here would outlive the library
             self.post(LegChanged(key, LegState.DISCONNECTED, 503, "endpoint stopped", time.monotonic()))
         self._calls.clear()
         try:
-            while self._accounts:  # never by a name: it would outlive the library
-                self._accounts.popitem()[1].shutdown()
-            if self._account is not None:
-                self._account.shutdown()
-                self._account = None
             if self._endpoint is not None:
                 self._endpoint.libDestroy()
         except pj.Error as error:
             log.warning("pjsua2 did not end cleanly: %s", error.reason)
+        if self._accounts is not None:
+            self._accounts.clear()
+        self._accounts = self._listeners = None
         self._endpoint = None
 
 
@@ -391,23 +397,9 @@ def _end(call: CallDirector, code: int, phrase: str = "", headers: Sequence[tupl
     call.hung_up = True
     try:
         if call.owes_final and code >= 300:
-            call.answer(_op(code, phrase, headers))
+            call.answer(operation(code, phrase, headers))
         else:
-            call.hangup(_op(code, phrase))
+            call.hangup(operation(code, phrase))
     except pj.Error:
         call.hung_up = False  # nothing has left: whoever tries next may
         raise
-
-
-def _op(code: int, phrase: str = "", headers: Sequence[tuple[str, str]] = ()) -> pj.CallOpParam:
-    op = pj.CallOpParam(True)
-    op.statusCode = code
-    op.reason = phrase
-    if headers:
-        vector = pj.SipHeaderVector()
-        for name, value in headers:
-            header = pj.SipHeader()
-            header.hName, header.hValue = name, value
-            vector.append(header)
-        op.txOption.headers = vector
-    return op

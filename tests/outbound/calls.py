@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 from rtp.ports import PortAllocator
+from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.outbound import Winner
 from sipua.pj.build import max_calls
-from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.trunk import load_trunks
@@ -30,8 +32,10 @@ async def main(conf: Path, number: str, count: int) -> None:
         dialler.deliver(event)
 
     config = EndpointConfig(bind="127.0.0.1", port=0, codecs=("PCMU",))
-    endpoint = SipEndpoint(config, lambda source, message: Refusal(480, "", None), deliver)
+    endpoint = SipEndpoint(config, lambda arrival, message: Refusal(480, "", None), deliver)
     await endpoint.start()
+    place = Place("127.0.0.1", 0, "sipua", has_fixed_ports=False)
+    await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
     dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
     for _ in range(count):
         route = dialler.route(number)

@@ -13,11 +13,11 @@ import pytest
 
 from rtp.ports import PortAllocator
 from sipua.dialler import Dialler
-from sipua.errors import ConfigError, LocalError
+from sipua.errors import LocalError
 from sipua.outbound import OutboundCall, Winner
 from sipua.outcome import Ending
 from sipua.resolve import resolve_trunks
-from sipua.sip_events import Credential, EndpointFailed, LegChanged, LegProgress, LegState, SdpPlan
+from sipua.sip_events import EndpointFailed, LegChanged, LegProgress, LegState, SdpPlan
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunks.attempt import CallRules
 
@@ -45,15 +45,15 @@ class Carriers:
     dialler: Dialler | None = None
     invited: list[tuple[str, str]] = field(default_factory=list)  # Request-URI and route
     hung_up: list[UUID] = field(default_factory=list)
-    credentials: list[Credential | None] = field(default_factory=list)
+    accounts: list[tuple[str, bool]] = field(default_factory=list)  # and whether it authenticates
     was_invited: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def invite(
         self, uri: str, plan: SdpPlan, key: UUID, headers: Sequence[tuple[str, str]] = (), *,
-        route: str = "", from_uri: str = "", credential: Credential | None = None,
+        route: str = "", from_uri: str = "", account: str = "", authenticated: bool = True,
     ) -> None:  # fmt: skip
         self.invited.append((uri, route))
-        self.credentials.append(credential)
+        self.accounts.append((account, authenticated))
         self.was_invited.set()
         answer = self.answers[int(route.split(";")[0].rpartition(":")[2])]
         if isinstance(answer, LocalError):
@@ -246,23 +246,14 @@ async def test_outbound_proxies_stand_for_the_domain_in_their_order(tmp_path: Pa
     ]  # fmt: skip
 
 
-async def test_passwords_come_from_where_the_file_says_and_do_not_follow_redirects(tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("geheim\n")
-    reference = f'password_file = "{tmp_path}/password"'
-    numbers = f'per_number_credentials = [{{ number = "+250788000001", {reference} }}]'
+async def test_a_number_has_its_own_account_and_passwords_do_not_follow_redirects(tmp_path: Path) -> None:
+    numbers = 'per_number_credentials = [{ number = "+250788000001", password_env = "ANY" }]'
     moved = (302, {"contact": ("<sip:other@127.0.0.1:5109>",)})
     answers: dict[int, Sequence[Answer] | LocalError] = {5100: [(503, {})], 5101: [moved], 5109: [(404, {})]}
     place = await office(
-        tmp_path, answers, primary=f'auth_user = "us"\nrealm = "carrier"\n{reference}', secondary=numbers
+        tmp_path, answers, primary='auth_user = "us"\npassword_env = "ANY"', secondary=numbers
     )
     _, call = await place.dial()
     call.close()
-    assert place.sip.credentials == [
-        Credential("carrier", "us", "geheim"), Credential("*", "788000001", "geheim"), None,
-    ]  # fmt: skip
-    assert "geheim" not in repr(place.sip.credentials)
-
-
-async def test_a_password_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trunk primary: password: .*is not set"):
-        await office(tmp_path, {}, primary='auth_user = "us"\npassword_env = "NOT_SET_ANYWHERE"')
+    own = "secondary/+250788000001"
+    assert place.sip.accounts == [("primary", True), (own, True), (own, False)]

@@ -65,9 +65,9 @@ def test_other_files_count_for_new_calls_only(
         ("= nonsense", "here.toml: not valid TOML"),
         ("srtp = 'mandatory'\ntransport = 'tls'", "srtp = 'mandatory': SRTP: not in this version"),
         ("enabled = false", "no trunk file in trunks/ of the configuration folder is enabled"),
-        ("bind_port = 5099", "trunk here: bind_port = 5099: nothing listens there"),
+        ("auth_user = 'us'\npassword_env = 'NOT_SET_ANYWHERE'", "trunk here: password: "),
     ],
-    ids=["key", "TOML", "not yet", "none enabled", "port"],
+    ids=["key", "TOML", "not yet", "none enabled", "password"],
 )
 def test_a_bad_file_keeps_the_old_settings_and_says_why(
     line: str,

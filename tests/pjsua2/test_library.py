@@ -66,7 +66,8 @@ def test_an_abandoned_invite_keeps_its_slot() -> None:
     code = """
 import asyncio, socket
 from uuid import uuid4
-from sipua.pj.endpoint import EndpointConfig, SipEndpoint
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
 from sipua.pj.build import slots_taken
 from sipua.sip_events import LegChanged, LegState, SdpPlan
 async def main():

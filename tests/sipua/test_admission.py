@@ -14,7 +14,7 @@ from rtp.ports import PortAllocator
 from sipua.admission import Admission, Grant
 from sipua.errors import ConfigError
 from sipua.occupancy import Occupancy
-from sipua.sip_events import Refusal
+from sipua.sip_events import Arrival, Refusal
 from sipua.sip_message import SipMessage
 from sipua.trunk import Trunk
 
@@ -22,6 +22,7 @@ TRUNK = Trunk.model_validate(
     {"schema": 1, "name": "a", "provider": "p", "inbound_acl": ["192.0.2.0/24"], "codecs": ["PCMA", "PCMU"]}
 )
 SOURCE = ("192.0.2.1", 5060)
+ARRIVAL = Arrival(SOURCE, account="a")
 
 
 def invite(*media: str, address: str = "192.0.2.1", uri: str = "sip:a@b") -> SipMessage:
@@ -33,8 +34,8 @@ BOTH = invite("m=audio 4000 RTP/AVP 0 8 101", "a=rtpmap:101 telephone-event/8000
 
 
 @contextmanager
-def admitted(admission: Admission, message: SipMessage) -> Iterator[Grant]:
-    grant = admission(SOURCE, message)
+def admitted(admission: Admission, message: SipMessage, arrival: Arrival = ARRIVAL) -> Iterator[Grant]:
+    grant = admission(arrival, message)
     assert isinstance(grant, Grant)
     try:
         yield grant
@@ -96,7 +97,7 @@ def test_a_late_offer_gets_the_trunks_first_codec() -> None:
 )
 def test_a_refusal_says_why(message: SipMessage, source: tuple[str, int], code: int, said: str) -> None:
     decide = admission(one_pair())
-    refusal = decide(source, message)
+    refusal = decide(Arrival(source, account="a"), message)
     assert isinstance(refusal, Refusal)
     assert refusal.code == code
     assert refusal.trunk == (None if code == 403 else "a")
@@ -120,7 +121,7 @@ def test_hold_and_private_addresses_are_let_in(address: str) -> None:
 def test_no_port_left_is_a_503_with_a_time() -> None:
     decide = admission(one_pair())
     with admitted(decide, BOTH):
-        refusal = decide(SOURCE, BOTH)
+        refusal = decide(ARRIVAL, BOTH)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.trunk, dict(refusal.headers)) == (503, "a", {"Retry-After": "5"})
 
@@ -128,25 +129,25 @@ def test_no_port_left_is_a_503_with_a_time() -> None:
 def test_a_draining_process_takes_no_calls() -> None:
     decide = admission()
     decide.draining.set()
-    refusal = decide(SOURCE, BOTH)
+    refusal = decide(ARRIVAL, BOTH)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.reason) == (503, "draining")
     assert "Retry-After" in dict(refusal.headers)
-    assert decide(("198.51.100.1", 1), BOTH) == Refusal(403, "source is on no trunk's ACL", None)
+    assert decide(Arrival(("198.51.100.1", 1)), BOTH) == Refusal(403, "source is on no trunk's ACL", None)
 
 
 def test_one_slot_below_the_limit_a_call_is_asked_to_come_later() -> None:
     decide = admission(limit=8)
     with ExitStack() as stack:
         first, *_ = [stack.enter_context(admitted(decide, BOTH)) for _ in range(7)]
-        refusal = decide(SOURCE, BOTH)
+        refusal = decide(ARRIVAL, BOTH)
         assert isinstance(refusal, Refusal)
         assert (refusal.code, dict(refusal.headers)) == (503, {"Retry-After": "5"})
         assert refusal.reason == "7 of 8 call slots are in use, one is kept"
         for _ in range(2):  # the second time nothing is freed
             decide.occupancy.leave(first.token)
         with admitted(decide, BOTH):
-            assert isinstance(decide(SOURCE, BOTH), Refusal)
+            assert isinstance(decide(ARRIVAL, BOTH), Refusal)
 
 
 def test_of_the_wheels_four_slots_none_is_kept() -> None:
@@ -157,7 +158,7 @@ def test_of_the_wheels_four_slots_none_is_kept() -> None:
 
 
 def test_nobody_is_let_in_before_pjsua_has_named_its_limit() -> None:
-    refusal = admission(limit=0)(SOURCE, BOTH)
+    refusal = admission(limit=0)(ARRIVAL, BOTH)
     assert isinstance(refusal, Refusal)
     assert refusal.code == 503
 
@@ -165,7 +166,7 @@ def test_nobody_is_let_in_before_pjsua_has_named_its_limit() -> None:
 def test_a_trunk_has_no_more_calls_than_channels() -> None:
     decide = admission(max_channels=1)
     with admitted(decide, BOTH) as first:
-        refusal = decide(SOURCE, BOTH)
+        refusal = decide(ARRIVAL, BOTH)
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.reason) == (503, "trunk a: all 1 channels are in use")
         assert decide.occupancy.slots_in_use() == 1
@@ -177,7 +178,7 @@ def test_a_trunk_has_no_more_calls_than_channels() -> None:
 def test_a_refusal_for_want_of_a_port_gives_slot_and_channel_back() -> None:
     decide = admission(one_pair(), max_channels=2)
     with admitted(decide, BOTH):
-        assert isinstance(decide(SOURCE, BOTH), Refusal)
+        assert isinstance(decide(ARRIVAL, BOTH), Refusal)
         assert (decide.occupancy.slots_in_use(), decide.occupancy.calls_up("a")) == (1, 1)
 
 
@@ -200,7 +201,7 @@ def test_only_our_numbers_ring_where_there_are_ranges(user: str, is_ours: bool) 
     if is_ours:
         with admitted(decide, message):
             return
-    refusal = decide(SOURCE, message)
+    refusal = decide(ARRIVAL, message)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.trunk) == (404, "a")
 
@@ -211,8 +212,9 @@ def test_the_local_port_decides_between_trunks_of_one_network() -> None:
     there = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | {"name": "there", "bind_port": 5070})
     decide.replace([TRUNK, there, here])
     for port, expected in ((5060, "here"), (5070, "there"), (5080, "a")):
-        decide.local_port = port
-        with admitted(decide, BOTH) as grant:
+        local = ("192.0.2.9", port)
+        assert decide.select(SOURCE, local, "udp", BOTH) == expected
+        with admitted(decide, BOTH, Arrival(SOURCE, local, "udp", expected)) as grant:
             assert grant.trunk.name == expected
 
 
@@ -223,7 +225,7 @@ def test_who_must_prove_who_it_is_is_asked_before_its_number_is_looked_at(tmp_pa
         "inbound_password_file": str(tmp_path / "password"),
     }
     decide = admission(one_pair(), did_ranges=["+250788123456"], **secret)
-    refusal = decide(SOURCE, BOTH)
+    refusal = decide(ARRIVAL, BOTH)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, [name for name, _ in refusal.headers]) == (401, ["WWW-Authenticate"] * 2)
     assert decide.occupancy.calls_up("a") == 0
@@ -238,9 +240,26 @@ def test_trunks_whose_password_is_not_there_replace_nothing(tmp_path: Path) -> N
         assert grant.trunk == TRUNK
 
 
+def test_a_trunk_with_tls_takes_no_call_in_the_clear_and_the_other_way_round() -> None:
+    decide = admission()
+    secure = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | {"name": "secure", "transport": "tls"})
+    decide.replace([secure, TRUNK])
+    for transport, expected in (("tls", "secure"), ("udp", "a"), ("tcp", "a")):
+        assert decide.select(SOURCE, ("192.0.2.9", 5061), transport, BOTH) == expected
+    decide.replace([secure])
+    assert decide.select(SOURCE, ("192.0.2.9", 5060), "udp", BOTH) is None
+
+
+def test_a_call_on_another_account_than_its_trunks_is_asked_to_come_later() -> None:
+    """SRTP and session timers would not be those of the trunk."""
+    refusal = admission()(Arrival(SOURCE, account=""), BOTH)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.trunk) == (503, "a")
+
+
 def test_other_trunk_files_count_from_the_next_invite_on() -> None:
     decide = admission()
     with admitted(decide, BOTH) as grant:
         decide.replace([])
-        assert decide(SOURCE, BOTH) == Refusal(403, "source is on no trunk's ACL", None)
+        assert decide(ARRIVAL, BOTH) == Refusal(403, "source is on no trunk's ACL", None)
         assert grant.trunk == TRUNK

@@ -59,6 +59,9 @@ SAMPLES = {
     "STATE_DIR": "/tmp/x",
     "SIP__BIND": "127.0.0.2",
     "SIP__PORT": "0",
+    "SIP__TLS_PORT": "5062",
+    "SIP__TLS_CERTIFICATE": "/etc/sipua/our.pem",
+    "SIP__TLS_KEY": "/etc/sipua/our.key",
     "SIP__CONTACT_USER": "bob",
     "SIP__LOG_LEVEL": "5",
     "RTP__BIND": "::1",
@@ -102,7 +105,7 @@ def test_every_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 FILE_FAULTS = [
-    pytest.param("[sip]\nprot = 1", r"unknown key 'sip\.prot'; allowed: bind, port, contact_user", id="key"),
+    pytest.param("[sip]\nprot = 1", r"unknown key 'sip\.prot'; allowed: bind, port, tls_port", id="key"),
     pytest.param("[rtpp]\nport_min = 1", r"unknown key 'rtpp'; allowed: node, .*rtp, http", id="table"),
     pytest.param("[realtime.vad]\nkind2 = 1", r"unknown key 'realtime\.vad\.kind2'; allowed: kind, thr", id="deep"),
     pytest.param("sip = 5", r"sip = 5: .*dictionary", id="no table"),

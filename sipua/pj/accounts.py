@@ -1,0 +1,203 @@
+"""The pjsua accounts of the process: its own, one per ``Account`` for calls, and one more for each that registers.
+
+On the pjsua2 thread only. What is no longer wanted goes once no call and no request of it is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pjsua2 as pj
+
+from sipua.errors import ConfigError, LocalError
+from sipua.pj.account_config import call_config, plain_config, registration_config
+from sipua.pj.directors import AccountDirector, CallDirector, RegistrationDirector
+from sipua.pj.listeners import Listeners, Opened, place_of
+from sipua.sip_account import Account, Listener
+from sipua.sip_events import RegistrationAnswered, SipEvent
+
+OnInvite = Callable[[AccountDirector, int, Any], None]
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What belongs to one Account. ``bare`` is the same without its credential, made when it is first needed."""
+
+    account: Account
+    opened: Opened
+    calls: AccountDirector
+    bare: AccountDirector | None = None
+    registration: RegistrationDirector | None = None
+    expires_s: int = 0
+    proxy: int = 0  # which of the outbound proxies is tried
+
+
+class Accounts:
+    """``default`` is the account of what nobody's ``select`` claims. ``limit`` is PJSUA_MAX_ACC."""
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        listener: Listener,
+        contact_user: str,
+        limit: int,
+        on_invite: OnInvite,
+        post: Callable[[SipEvent], None],
+        *,
+        has_one_listener: bool,
+    ) -> None:
+        self._has_one_listener = has_one_listener
+        self._listeners = listeners
+        self._listener = listener
+        self._limit = limit
+        self._on_invite = on_invite
+        self._post = post
+        self._kept: dict[str, _Kept] = {}
+        self._retired: list[_Kept] = []
+        address = listeners.open(listener).published
+        host = f"[{address[0]}]" if ":" in address[0] else address[0]
+        self.default = self._created("", plain_config(f"sip:{contact_user}@{host}:{address[1]}"))
+
+    def set(self, accounts: Sequence[Account]) -> None:
+        """These from now on. ConfigError, and nothing has changed, if the build or the machine cannot have them."""
+        needed = 1 + len(accounts) + sum(bool(each.registrar) for each in accounts)
+        if needed > self._limit:
+            raise ConfigError(
+                f"the enabled trunks need {needed} SIP accounts (one of them ours, one per trunk and per number with "
+                f"a credential of its own, one more where it registers); this build of pjsua2 has {self._limit}"
+            )
+        wanted = [self._listener, *(each.listener for each in accounts)]
+        self._listeners.check(wanted)
+        if self._has_one_listener and any(place_of(each) != place_of(self._listener) for each in wanted):
+            raise ConfigError(
+                "this build of pjsua2 does not tell at which listener a call comes in: all trunks must share "
+                f"udp {self._listener.bind}:{self._listener.port}"
+            )
+        try:
+            opened = [self._listeners.open(each.listener) for each in accounts]
+            for account, place in zip(accounts, opened, strict=True):
+                self._put(account, place)
+            names = {each.name for each in accounts}
+            for name in [each for each in self._kept if each not in names]:
+                kept = self._kept.pop(name)
+                _unregister(kept)
+                self._retired.append(kept)
+        finally:
+            self._close_listeners()
+
+    def named(self, name: str, *, authenticated: bool = True) -> AccountDirector:
+        """The account for a call; "" is the default one."""
+        if not name:
+            return self.default
+        kept = self._of(name)
+        if authenticated or kept.account.credential is None:
+            return kept.calls
+        if kept.bare is None:
+            kept.bare = self._created(name, call_config(kept.account, kept.opened, with_credential=False))
+        return kept.bare
+
+    def headers_of(self, name: str) -> tuple[tuple[str, str], ...]:
+        """What stands on every request of the account."""
+        return self._of(name).account.headers if name else ()
+
+    def id_of(self, name: str | None) -> int:
+        """pjsua's id; that of the default account for None or a name that is not (any more) known."""
+        kept = self._kept.get(name or "")
+        return int((kept.calls if kept is not None else self.default).getId())
+
+    def register(self, name: str, expires_s: int) -> None:
+        """Sends REGISTER; 0 takes the binding back."""
+        kept = self._of(name)
+        if not kept.account.registrar:
+            raise LocalError(f"account {name} has no registrar")
+        if not expires_s:
+            if kept.registration is None:
+                raise LocalError(f"account {name} has never been registered")
+            kept.registration.setRegistration(False)
+            return
+        if kept.registration is None:
+            kept.registration = RegistrationDirector(name, self._registered)
+            kept.expires_s = expires_s
+            kept.registration.create(self._registration_of(kept))
+        elif kept.expires_s != expires_s:
+            kept.expires_s = expires_s
+            kept.registration.modify(self._registration_of(kept))
+        kept.registration.setRegistration(True)
+
+    def ask(self, name: str, uri: str, token: UUID) -> None:
+        """Sends OPTIONS."""
+        self.named(name).ask(uri, token, self.headers_of(name))
+
+    def sweep(self, calls: Iterable[CallDirector]) -> None:
+        """Lets go of the accounts that nobody wants any more, unless one of ``calls`` or an answer is still theirs."""
+        if not self._retired:
+            return
+        in_use = {id(call.account) for call in calls}
+        for kept in list(self._retired):
+            directors = [each for each in (kept.calls, kept.bare) if each is not None]
+            if any(id(each) in in_use or each.has_open_requests for each in directors):
+                continue
+            self._retired.remove(kept)
+            for each in directors:
+                each.shutdown()
+            self._close_listeners()
+
+    def clear(self) -> None:
+        """After libDestroy, which ends what is open of them: an account that goes before makes it abort."""
+        self._kept.clear()
+        self._retired.clear()
+        del self.default
+
+    def _put(self, account: Account, opened: Opened) -> None:
+        kept = self._kept.get(account.name)
+        if kept is None:
+            director = self._created(account.name, call_config(account, opened))
+            self._kept[account.name] = _Kept(account, opened, director)
+            return
+        if (kept.account, kept.opened) == (account, opened):
+            return
+        kept.calls.modify(call_config(account, opened))
+        if kept.bare is not None:
+            kept.bare.modify(call_config(account, opened, with_credential=False))
+        kept.account, kept.opened = account, opened
+        _unregister(kept)
+
+    def _registered(self, event: RegistrationAnswered) -> None:
+        kept = self._kept.get(event.account)
+        if kept is not None and event.headers is None:
+            kept.proxy += 1  # nobody there: the next one, next time
+            if kept.registration is not None and len(kept.account.outbound_proxies) > 1:
+                kept.expires_s = 0  # so that the account is set up anew
+        self._post(event)
+
+    def _registration_of(self, kept: _Kept) -> pj.AccountConfig:
+        proxies = kept.account.outbound_proxies
+        proxy = proxies[kept.proxy % len(proxies)] if proxies else ""
+        return registration_config(kept.account, kept.opened, kept.expires_s, proxy)
+
+    def _created(self, name: str, config: pj.AccountConfig) -> AccountDirector:
+        director = AccountDirector(name, self._on_invite, self._post)
+        director.create(config)
+        return director
+
+    def _of(self, name: str) -> _Kept:
+        kept = self._kept.get(name)
+        if kept is None:
+            raise LocalError(
+                f"there is no SIP account {name!r}; there are: {', '.join(self._kept) or 'none'}"
+            )
+        return kept
+
+    def _close_listeners(self) -> None:
+        kept = (*self._kept.values(), *self._retired)
+        self._listeners.keep([self._listener, *(each.account.listener for each in kept)])
+
+
+def _unregister(kept: _Kept) -> None:
+    """Takes its binding back, if there is one; the next REGISTER of the account makes a new one."""
+    if kept.registration is not None:
+        kept.registration.shutdown()
+        kept.registration = None
