@@ -181,7 +181,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
 
     @guarded
     def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802
-        if self.plan is None and self.hung_up:
+        if self.plan is None and (self.hung_up or self.muted):
             return
         if self.plan is None:
             raise SdpError("SDP was created before there was a plan for it")

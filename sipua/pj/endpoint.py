@@ -89,7 +89,7 @@ class SipEndpoint:
         # touched by the pjsua2 thread only
         self._calls: dict[UUID, CallDirector] = {}
         self._removed: list[UUID] = []
-        self._broken: list[tuple[UUID, int]] = []
+        self._ending: list[tuple[UUID, int, Sequence[tuple[str, str]]]] = []
         self._endpoint: EndpointDirector | None = None
         self._listeners: Listeners | None = None
         self._accounts: Accounts | None = None
@@ -221,7 +221,7 @@ class SipEndpoint:
 
     def broken(self, key: UUID, code: int) -> None:
         """CallOwner: a callback failed; the call cannot be trusted any more and ends once pjsua has the turn back."""
-        self._broken.append((key, code))
+        self._ending.append((key, code, ()))
 
     def _call(self, key: UUID) -> CallDirector:
         call = self._calls.get(key)
@@ -261,7 +261,8 @@ class SipEndpoint:
             if isinstance(verdict, Refusal):
                 call.muted = True
                 self.post(RejectedCall(verdict.code, verdict.reason, source, message, True, verdict.trunk))
-                _end(call, verdict.code, "", verdict.headers)
+                # not within the callback: PyPI's build asserts there when the INVITE had no SDP
+                self._ending.append((key, verdict.code, verdict.headers))
                 return
             call.plan = verdict.plan
             self.post(IncomingCall(key, source, message, verdict, now))
@@ -340,8 +341,8 @@ class SipEndpoint:
         assert self._endpoint is not None
         self._endpoint.libHandleEvents(POLL_MS)
         self._forget_removed()
-        while self._broken:
-            self._end_broken(*self._broken.pop())
+        while self._ending:
+            self._end_later(*self._ending.pop())
         while self._commands:
             command, future = self._commands.popleft()
             if not future.set_running_or_notify_cancel():
@@ -362,12 +363,12 @@ class SipEndpoint:
         if self._accounts is not None:
             self._accounts.sweep(self._calls.values())
 
-    def _end_broken(self, key: UUID, code: int) -> None:
+    def _end_later(self, key: UUID, code: int, headers: Sequence[tuple[str, str]]) -> None:
         call = self._calls.get(key)
         if call is None:
             return
         try:
-            _end(call, code)
+            _end(call, code, "", headers)
         except pj.Error as error:
             log.warning("call=%s could not be ended: %s", key, error.reason)
 

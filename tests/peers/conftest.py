@@ -15,11 +15,12 @@ import pytest
 
 from tests.ci_skips import INSTALL_HINT
 from tests.peers.agent import Agent, Emulator
+from tests.peers.kamailio import Kamailio
 from tests.peers.phone import Phone
 from tests.peers.sipp import Sipp, start_sipp
 from tests.postgres import create_database, drop_database
 
-PACKAGES = {"sipp": "sip-tester", "baresip": "baresip-core"}
+PACKAGES = {"sipp": "sip-tester", "baresip": "baresip-core", "kamailio": "kamailio"}
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 
 
@@ -95,6 +96,15 @@ def sipp(tmp_path: Path) -> Iterator[StartSipp]:
     yield start
     for process in running:
         process.stop()
+
+
+@pytest.fixture
+def kamailio(tmp_path: Path) -> Iterator[Kamailio]:
+    """A registrar and carrier of the test's own, digest by MD5."""
+    need("kamailio")
+    process = Kamailio(tmp_path)
+    yield process
+    process.end()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.peers.conftest import StartSipp
-from tests.peers.processes import arguments_of, clean_environment, run, until
+from tests.peers.processes import arguments_of, clean_environment, free_port, run, until
 from tests.peers.sipp import Sipp
 
 pytestmark = pytest.mark.peer
@@ -52,12 +52,6 @@ class Carriers:
         assert result.returncode == code, (result.stdout, result.stderr)
         document: dict[str, Any] = json.loads(result.stdout)
         return document
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def decisions(document: dict[str, Any]) -> list[tuple[str, str, str]]:

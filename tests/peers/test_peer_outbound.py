@@ -18,7 +18,7 @@ from rtp.wav import read_wav
 from sipua.resources import shipped_speech
 from tests.peers.conftest import StartSipp, need
 from tests.peers.phone import Phone
-from tests.peers.processes import arguments_of, clean_environment, run, similarity, until
+from tests.peers.processes import arguments_of, clean_environment, free_port, run, similarity, until
 
 pytestmark = pytest.mark.peer
 KEYS = {"status", "sip_code", "reason", "setup_ms", "codec", "duration_seconds", "rtp", "recording"}
@@ -26,9 +26,7 @@ KEYS = {"status", "sip_code", "reason", "setup_ms", "codec", "duration_seconds",
 
 @pytest.fixture
 def uas_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 def call(port: int, *flags: str, code: int = 0) -> dict[str, Any]:
