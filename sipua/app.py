@@ -26,6 +26,7 @@ from sipua import __version__
 from sipua.accounts import accounts_of, own_listener, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.call import CallServices
+from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.errors import ConfigError, LocalError, SipuaError, StoreError
@@ -212,15 +213,17 @@ async def serve(
         stack.callback(pacer.stop)
         switchboard.services = CallServices(
             legs=endpoint,
-            backend=backend,
+            voice=VoiceService(
+                backend=backend,
+                session_config=lambda format: session_config(settings, format),
+                greeting=settings.realtime.greeting,
+                audio=settings.realtime.audio,
+                open_timeout_s=settings.realtime.connect_timeout_s,
+            ),
             pacer=pacer,
             ports=ports,
             metrics=metrics,
             clock=SystemClock(),
-            session_config=lambda format: session_config(settings, format),
-            greeting=settings.realtime.greeting,
-            audio=settings.realtime.audio,
-            open_timeout_s=settings.realtime.connect_timeout_s,
         )
 
         async def database_ready() -> str:

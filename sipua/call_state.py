@@ -8,8 +8,12 @@ from sipua.errors import LocalError
 
 
 class Phase(Enum):
-    """Where a call stands. HELD: the peer holds it, or has stopped its own sending by SDP."""
+    """Where a call stands. ANSWERING: the voice session is ready, and the answer is on its way (or waited for).
 
+    HELD: the peer holds it, or has stopped its own sending by SDP.
+    """
+
+    DIALLING = "dialling"
     INCOMING = "incoming"
     RINGING = "ringing"
     ANSWERING = "answering"
@@ -19,6 +23,7 @@ class Phase(Enum):
 
 
 FOLLOWERS: dict[Phase, frozenset[Phase]] = {
+    Phase.DIALLING: frozenset({Phase.RINGING, Phase.ENDED}),
     Phase.INCOMING: frozenset({Phase.RINGING, Phase.ENDED}),
     Phase.RINGING: frozenset({Phase.ANSWERING, Phase.ENDED}),
     Phase.ANSWERING: frozenset({Phase.TALKING, Phase.ENDED}),
@@ -39,8 +44,8 @@ class CallState:
 
     __slots__ = ("phase",)
 
-    def __init__(self) -> None:
-        self.phase = Phase.INCOMING
+    def __init__(self, began: Phase) -> None:
+        self.phase = began
 
     @property
     def answered(self) -> bool:

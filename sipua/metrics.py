@@ -6,6 +6,8 @@ once, in ``sipua_process_info``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -72,6 +74,14 @@ class Metrics:
             "Facts lost since the start: queue full, or refused",
             registry=registry,
         )
+
+    def count_rtp(self, counters: Mapping[str, float], dropped: Mapping[str, int]) -> None:
+        """The media of a call that is over."""
+        self.rtp_packets.labels("sent").inc(counters["sent"])
+        self.rtp_packets.labels("received").inc(counters["received"])
+        self.rtp_lost.inc(max(0.0, counters["lost"]))  # duplicates can make it negative (RFC 3550 A.3)
+        for kind, count in dropped.items():
+            self.rtp_dropped.labels(kind).inc(count)
 
     def render(self) -> bytes:
         """The text exposition format."""

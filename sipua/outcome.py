@@ -36,6 +36,7 @@ class Ending:
 
 
 CALLER_HUNG_UP = Ending(Status.COMPLETED, "caller_hangup")
+CALLEE_HUNG_UP = Ending(Status.COMPLETED, "callee_hangup")
 CALLER_CANCELLED = Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487)
 MAX_DURATION = Ending(Status.COMPLETED, "max_duration")
 SHUTDOWN_RINGING = Ending(Status.FAILED, "agent_shutdown", sip_code=503)
@@ -65,12 +66,14 @@ def ending_of_error(error: SipuaError, *, answered: bool) -> Ending:
     return Ending(Status.FAILED, error.reason, str(error), 0 if answered else 503)
 
 
-def ending_of_disconnect(*, answered: bool, code: int, phrase: str) -> Ending:
-    """The end of an inbound leg that the SIP layer reports as gone."""
+def ending_of_disconnect(
+    *, answered: bool, code: int, phrase: str, hung_up: Ending = CALLER_HUNG_UP
+) -> Ending:
+    """The end of a leg that the SIP layer reports as gone; ``hung_up`` if the far end said BYE."""
     if answered:
         # pjsua reports 200 for a BYE; anything else is a dialog that broke (408: BYE or re-INVITE unanswered)
         if code == 200:
-            return CALLER_HUNG_UP
+            return hung_up
         return Ending(Status.FAILED, f"dialog_lost_{code}", phrase, code)
     if code == 487:
         return CALLER_CANCELLED

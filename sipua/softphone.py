@@ -28,7 +28,7 @@ from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
 from sipua.outbound import OutboundProgress, Rings, Trying
-from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code, ending_of_disconnect
+from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
@@ -243,8 +243,7 @@ class _Softphone:
                     return ending_of_code(code, phrase)
                 if self._hung_up:
                     return Ending(Status.COMPLETED, "hangup", sip_code=200)
-                ending = ending_of_disconnect(answered=True, code=code, phrase=phrase)
-                return FAR_END_HUNG_UP if ending is CALLER_HUNG_UP else ending
+                return ending_of_disconnect(answered=True, code=code, phrase=phrase, hung_up=FAR_END_HUNG_UP)
             case LegChanged(state=state, code=code, at=at):
                 if state in (LegState.CONNECTING, LegState.CONFIRMED) and self._connected_at is None:
                     self._connected_at = at

@@ -13,8 +13,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sipua.admission import Admission
-from sipua.call import CallServices, InboundCall
+from sipua.call import Call, CallServices
+from sipua.call_leg import CallLeg
+from sipua.call_state import Phase
 from sipua.digest import Proof
+from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
 from sipua.outcome import ending_of_code
 from sipua.ports import CallOpening, Ledger
@@ -44,7 +47,8 @@ class Switchboard:
         self._ledger = ledger
         self._admission = admission
         self._on_failure = on_failure
-        self._calls: dict[UUID, InboundCall] = {}
+        self._calls: dict[UUID, Call] = {}
+        self._legs: dict[UUID, CallLeg] = {}  # of calls that came in
         self._tokens: dict[
             UUID, UUID
         ] = {}  # of legs that pjsua has not reported gone: they outlive their calls
@@ -64,9 +68,9 @@ class Switchboard:
             case LegChanged() | MediaChanged():
                 if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
                     self._vacate(event.key)
-                call = self._calls.get(event.key)
-                if call is not None:
-                    call.deliver(event)
+                leg = self._legs.get(event.key)
+                if leg is not None:
+                    leg.deliver(event)
             case RejectedCall():
                 self._refused(event)
             case EndpointFailed(message):
@@ -96,7 +100,7 @@ class Switchboard:
             call.stop()
         self._start(self._run(call), f"call-{invite.key}")
 
-    def _opened(self, invite: IncomingCall) -> InboundCall:
+    def _opened(self, invite: IncomingCall) -> Call:
         assert self.services is not None
         trunk = invite.grant.trunk
         opening = opening_of(invite.key, invite.message, invite.source, trunk)
@@ -105,7 +109,9 @@ class Switchboard:
             invite.key, mask_number(opening.from_number), trunk.name, invite.grant.codec,
         )  # fmt: skip
         record = self._ledger.open(opening, self.services.clock.now())
-        return InboundCall(invite, record, self.services)
+        way = Inbound(invite, self.services)
+        self._legs[invite.key] = way.leg
+        return Call(way, record, self.services, Phase.INCOMING)
 
     def _give_up(self, invite: IncomingCall) -> None:
         """Nobody will look after this leg: its sockets are closed and the caller gets 500."""
@@ -125,7 +131,7 @@ class Switchboard:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, call: InboundCall) -> None:
+    async def _run(self, call: Call) -> None:
         try:
             ending = await call.run()
             log.info("call=%s ended: %s (%s)", call.key, ending.status.value, ending.reason)
@@ -133,6 +139,7 @@ class Switchboard:
             log.exception("call=%s failed by a bug", call.key)
         finally:
             del self._calls[call.key]
+            self._legs.pop(call.key, None)
 
     def _refused(self, event: RejectedCall) -> None:
         assert self.services is not None

@@ -8,20 +8,22 @@ import pytest
 
 from sipua.call_state import FOLLOWERS, CallState, IllegalTransition, Phase
 
-# One way to each phase.
+# One way to each phase, from its beginning.
 WAYS: dict[Phase, tuple[Phase, ...]] = {
-    Phase.INCOMING: (),
-    Phase.RINGING: (Phase.RINGING,),
-    Phase.ANSWERING: (Phase.RINGING, Phase.ANSWERING),
-    Phase.TALKING: (Phase.RINGING, Phase.ANSWERING, Phase.TALKING),
-    Phase.HELD: (Phase.RINGING, Phase.ANSWERING, Phase.TALKING, Phase.HELD),
-    Phase.ENDED: (Phase.ENDED,),
+    Phase.DIALLING: (Phase.DIALLING,),
+    Phase.INCOMING: (Phase.INCOMING,),
+    Phase.RINGING: (Phase.DIALLING, Phase.RINGING),
+    Phase.ANSWERING: (Phase.INCOMING, Phase.RINGING, Phase.ANSWERING),
+    Phase.TALKING: (Phase.INCOMING, Phase.RINGING, Phase.ANSWERING, Phase.TALKING),
+    Phase.HELD: (Phase.INCOMING, Phase.RINGING, Phase.ANSWERING, Phase.TALKING, Phase.HELD),
+    Phase.ENDED: (Phase.INCOMING, Phase.ENDED),
 }
 
 
 def in_phase(phase: Phase) -> CallState:
-    state = CallState()
-    for step in WAYS[phase]:
+    began, *steps = WAYS[phase]
+    state = CallState(began)
+    for step in steps:
         state.to(step)
     return state
 

@@ -1,0 +1,112 @@
+"""One SIP leg of a call with its media: what the SIP thread reports about it, hold, the media time-out, its end.
+
+Used by calls of both directions. Losing the leg raises ``CallOver`` in ``watch``; ``hang_up`` ends it, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from uuid import UUID
+
+from sipua.errors import LocalError, MediaTimeout, SipuaError
+from sipua.media import MediaLeg
+from sipua.outcome import Ending, ending_of_disconnect
+from sipua.ports import Clock, SipLegs
+from sipua.sip_events import LegChanged, LegState, MediaChanged, SipEvent
+from sipua.trunk import Trunk
+
+WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
+HANG_UP_TIMEOUT_S = 3.0
+RETRY_AFTER = ("Retry-After", "5")
+
+
+class CallOver(Exception):
+    """Ends the call's task group."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
+class CallLeg:
+    """``hung_up`` is how the call has ended when the far end says BYE. ``events`` may hold its story so far."""
+
+    def __init__(
+        self,
+        key: UUID,
+        trunk: Trunk,
+        media: MediaLeg,
+        legs: SipLegs,
+        hung_up: Ending,
+        events: asyncio.Queue[SipEvent] | None = None,
+    ) -> None:
+        self.key = key
+        self.trunk = trunk
+        self.media = media
+        self.ended: Ending | None = None  # what the SIP layer said when the leg was gone
+        self.is_answered = False
+        self.is_held = False  # by its direction, as last negotiated
+        self.codec = media.codec.name  # on the wire
+        self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
+        self._legs = legs
+        self._by_far_end = hung_up
+        # a leg has a handful of events in its life
+        self._events: asyncio.Queue[SipEvent] = asyncio.Queue() if events is None else events
+        self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
+
+    def deliver(self, event: SipEvent) -> None:
+        """What the SIP thread reports about this leg."""
+        self._events.put_nowait(event)
+
+    async def watch(self) -> None:
+        """Follows what is reported; raises CallOver when the leg is gone."""
+        while True:
+            self._on_event(await self._events.get())
+            if self.ended is not None:
+                raise CallOver(self.ended)
+
+    def catch_up(self) -> None:
+        """What has been reported but not read yet."""
+        while self.ended is None and not self._events.empty():
+            self._on_event(self._events.get_nowait())
+
+    async def watch_media(self, clock: Clock, tell: Callable[[dict[str, float]], None]) -> None:
+        """Tells the counters; raises when the media have failed or nothing has come for too long."""
+        timeout_s = self.trunk.rtp_timeout_s
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            tell(self.media.counters())
+            if self.media.broken is not None:
+                raise LocalError(f"the call's media leg failed: {self.media.broken}")
+            if self.media.is_timed_out(clock.now().monotonic, timeout_s):
+                raise MediaTimeout(f"no RTP from the far end for {timeout_s:g} s")
+
+    async def hang_up(self, code: int) -> None:
+        """Final response or BYE, once and unless the leg is gone; bounded."""
+        self.catch_up()
+        if self._hung_up or self.ended is not None:
+            return
+        self._hung_up = True
+        headers = (RETRY_AFTER,) if code == 503 else ()
+        with contextlib.suppress(TimeoutError, SipuaError):
+            async with asyncio.timeout(HANG_UP_TIMEOUT_S):
+                await self._legs.hang_up(self.key, code, headers=headers)
+
+    def _on_event(self, event: SipEvent) -> None:
+        match event:
+            case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase) if not self._hung_up:
+                self.ended = ending_of_disconnect(
+                    answered=self.is_answered, code=code, phrase=phrase, hung_up=self._by_far_end
+                )
+            case LegChanged(state=LegState.CONNECTING | LegState.CONFIRMED):
+                # the 200 has gone out; the coroutine may hear of it after a quick BYE
+                self.is_answered = True
+            case MediaChanged(media=media) if media is not None:
+                self.media.configure(media)
+                self.is_held = media.direction != "sendrecv"
+                self.codec = media.codec or self.codec
+                self.on_change()
+            case _:
+                pass

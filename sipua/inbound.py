@@ -1,0 +1,47 @@
+"""The way of a call that comes in: it rings since it was let in; we answer it."""
+
+from __future__ import annotations
+
+from rtp.codec import Codec, codec_by_name
+from sipua.call import CallServices
+from sipua.call_leg import CallLeg
+from sipua.media import MediaLeg
+from sipua.outcome import CALLER_HUNG_UP
+from sipua.sip_events import IncomingCall
+
+
+class Inbound:
+    """``sipua.call.Way``. ``leg`` is there from the INVITE on and is fed by the switchboard."""
+
+    direction = "inbound"
+
+    def __init__(self, invite: IncomingCall, services: CallServices) -> None:
+        grant = invite.grant
+        media = MediaLeg(grant.sockets, services.ports, services.pacer, codec_by_name(grant.codec))
+        self.leg = CallLeg(invite.key, grant.trunk, media, services.legs, CALLER_HUNG_UP)
+        self._services = services
+        self._received_at = invite.received_at
+
+    @property
+    def trunk_name(self) -> str:
+        return self.leg.trunk.name
+
+    async def watch(self) -> None:
+        await self.leg.watch()
+
+    async def ringing(self) -> Codec:
+        """180 went out when it was let in."""
+        return self.leg.media.codec
+
+    async def answered(self) -> CallLeg:
+        await self._services.legs.answer(self.leg.key)
+        self.leg.is_answered = True
+        seconds = self._services.clock.now().monotonic - self._received_at
+        self._services.metrics.setup_seconds.observe(seconds)
+        return self.leg
+
+    async def end(self, code: int) -> None:
+        await self.leg.hang_up(code)
+
+    def close(self) -> None:
+        self.leg.media.close()
