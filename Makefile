@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables
+PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2
 
 # The environment of the tests on our own build of pjsua2, and the name in any environment of the build that is in it.
 VENV_OWN := .venv-pjsua2

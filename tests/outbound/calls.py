@@ -1,4 +1,4 @@
-"""Several calls of one process, one after the other: ``python -m tests.outbound.calls CONF NUMBER COUNT``.
+"""Several calls of one process, one for each line on standard input: ``python -m tests.outbound.calls CONF NUMBER``.
 
 One line of JSON per call. A process of its own, since pjsua2 allows one endpoint in each.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from pathlib import Path
 
 from rtp.ports import PortAllocator
@@ -23,7 +24,7 @@ from sipua.trunk import load_trunks
 from sipua.trunks.attempt import CallRules
 
 
-async def main(conf: Path, number: str, count: int) -> None:
+async def main(conf: Path, number: str) -> None:
     trunks = load_trunks(conf)
     addresses, _ = await resolve_trunks(trunks)
     dialler: Dialler
@@ -37,10 +38,12 @@ async def main(conf: Path, number: str, count: int) -> None:
     place = Place("127.0.0.1", 0, "sipua", has_fixed_ports=False)
     await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
     dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
-    for _ in range(count):
+    while await asyncio.to_thread(sys.stdin.readline):
+        begun = time.monotonic()
         route = dialler.route(number)
         call = dialler.call(endpoint, route, CallRules())
         outcome = await call.dial()
+        up_ms = round((time.monotonic() - begun) * 1000)
         if isinstance(outcome, Winner):
             await endpoint.hang_up(outcome.key)
             for each in outcome.sockets:
@@ -51,12 +54,14 @@ async def main(conf: Path, number: str, count: int) -> None:
                 {
                     "attempts": [each.as_dict() for each in call.attempts],
                     "rejected": [each.reason for each in route.rejected],
+                    "up_ms": up_ms,
                 }
-            )
+            ),
+            flush=True,
         )
         await asyncio.sleep(0.3)  # the BYE goes out
     await endpoint.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -20,7 +20,13 @@ from tests.peers.phone import Phone
 from tests.peers.sipp import Sipp, start_sipp
 from tests.postgres import create_database, drop_database
 
-PACKAGES = {"sipp": "sip-tester", "baresip": "baresip-core", "kamailio": "kamailio"}
+PACKAGES = {
+    "sipp": "sip-tester",
+    "baresip": "baresip-core",
+    "kamailio": "kamailio",
+    "nft": "nftables",
+    "ip": "iproute2",
+}
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 
 

@@ -94,11 +94,12 @@ def start_sipp(
     calls: int = 1,
     code: int = 0,
     flags: tuple[str, ...] = (),
+    prefix: tuple[str, ...] = (),
     **keys: Any,
 ) -> Sipp:
     """Starts a scenario against ``target`` (host:port), or one that waits for a call ("").
 
-    ``keys`` fill its [words]; the defaults make a plain PCMU offer or answer.
+    ``prefix`` stands before the command; ``keys`` fill its [words]; the defaults make a plain PCMU offer or answer.
     """
     call_id = f"{scenario}-{uuid4().hex[:12]}"
     folder = folder / call_id
@@ -113,7 +114,7 @@ def start_sipp(
         text = re.sub(r"^ *a=(rtpmap|fmtp):101 .*\n", "", text, flags=re.M)
     (folder / "scenario.xml").write_text(text)
     command = [
-        "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source, "-s", "agent",
+        *prefix, "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source, "-s", "agent",
         "-nostdin",
         "-m", str(calls), "-l", "1", "-d", str(duration_ms), "-cid_str", f"{call_id}-%u@peers",
         "-timeout", str(TIMEOUT_S), "-timeout_error", "-nd",

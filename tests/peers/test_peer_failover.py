@@ -245,8 +245,8 @@ def test_the_second_call_goes_straight_to_the_secondary(
     carriers: Carriers, black_hole: socket.socket
 ) -> None:
     peer = carriers.is_("secondary", "uas_slow", duration_ms=1, calls=2)
-    command = [sys.executable, "-m", "tests.outbound.calls", str(carriers.conf), NUMBER, "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-m", "tests.outbound.calls", str(carriers.conf), NUMBER]
+    done = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     peer.wait()
     first, second = (json.loads(line) for line in done.stdout.splitlines())
