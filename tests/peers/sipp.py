@@ -114,8 +114,8 @@ def start_sipp(
         text = re.sub(r"^ *a=(rtpmap|fmtp):101 .*\n", "", text, flags=re.M)
     (folder / "scenario.xml").write_text(text)
     command = [
-        *prefix, "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source, "-s", "agent",
-        "-nostdin",
+        *prefix, "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source,
+        "-s", "agent", "-nostdin",
         "-m", str(calls), "-l", "1", "-d", str(duration_ms), "-cid_str", f"{call_id}-%u@peers",
         "-timeout", str(TIMEOUT_S), "-timeout_error", "-nd",
         "-trace_msg", "-message_file", str(folder / "messages.log"),

@@ -64,7 +64,7 @@ def call(network: Namespace, tmp_path: Path) -> Iterator[Call]:
                 address=address,
                 first_response_ms=FIRST_RESPONSE_MS,
                 hold_down_s=HOLD_DOWN_S,
-            )  # fmt: skip
+            )
         )
     with (tmp_path / "calls.log").open("w") as log:
         process = subprocess.Popen(
