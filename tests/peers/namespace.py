@@ -1,4 +1,4 @@
-"""A network of the test's own (a Linux network namespace with nothing but lo) in which packets can be made to vanish."""
+"""A network of the test's own: a network namespace with nothing but lo, in which packets can be made to vanish."""
 
 from __future__ import annotations
 
