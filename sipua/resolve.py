@@ -123,6 +123,7 @@ class Resolver:
         self._families = families
         self._timeout_s = timeout_s
         self._nameservers = nameservers
+        self.asked: list[tuple[str, str, int]] = []  # name, type and number of records, to show
 
     async def addresses(self, place: Place) -> tuple[Address, ...]:
         """All of a place's, in the order of the answers. Raises UnresolvedName."""
@@ -181,13 +182,15 @@ class Resolver:
                 resolver.nameservers = [
                     dns.nameserver.Do53Nameserver(address, port) for address, port in self._nameservers
                 ]
-            return list(await resolver.resolve(name, kind, lifetime=self._timeout_s, search=False))
+            found = list(await resolver.resolve(name, kind, lifetime=self._timeout_s, search=False))
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return []
+            found = []
         except dns.resolver.LifetimeTimeout:
             raise
         except dns.exception.DNSException as error:
             raise UnresolvedName(f"{name}: DNS query for {kind} failed: {error}") from None
+        self.asked.append((name, kind, len(found)))
+        return found
 
 
 def _text(value: bytes | str) -> str:

@@ -22,7 +22,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "aiortc": ("rtp",),
     "av": ("rtp",),
     "pylibsrtp": ("rtp.srtp",),
-    "cryptography": (),  # the tests' own SRTP and certificates
+    "cryptography": ("sipua.tls_probe",),
     "dns": ("sipua.resolve",),
     "psycopg": ("storage",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +37,7 @@ class LibraryFacts:
     max_accounts: int = 0
     distribution: str = ""
     shadowed: str = ""
+    codecs: tuple[str, ...] = ()  # as in a=rtpmap; only after libInit
 
     @property
     def has_current_tls(self) -> bool:
@@ -133,7 +134,7 @@ def library_facts() -> LibraryFacts:
 
 
 def probe_library() -> LibraryFacts:
-    """Starts and ends the library (no transport) to read the limit in force. Once per process only."""
+    """Starts and ends the library (no transport) to read limit and codecs in force. Once per process only."""
     silence_console()
     endpoint = pj.Endpoint()
     endpoint.libCreate()
@@ -142,6 +143,7 @@ def probe_library() -> LibraryFacts:
     config.uaConfig.maxCalls = WANTED_CALLS
     config.logConfig.level = config.logConfig.consoleLevel = 0
     endpoint.libInit(config)
-    facts = library_facts()
+    names = {info.codecId.partition("/")[0] for info in endpoint.codecEnum2()}
+    facts = replace(library_facts(), codecs=tuple(sorted(names)))
     endpoint.libDestroy()
     return facts

@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from sipua.resources import shipped_conf
+from tests.doctor.responders import free_port
 
 CONFIG_EXIT = 78
 NOWHERE = "http://127.0.0.1:9/v1"  # discard: nobody listens
@@ -180,7 +181,7 @@ def checks(document: dict[str, Any]) -> dict[str, dict[str, str]]:
 def test_doctor_names_a_broken_configuration(sipua: Shell) -> None:
     sipua.conf.mkdir()
     (sipua.conf / "sipua.toml").write_text("[log]\nlevel = 'loud'\n")
-    found = checks(sipua.json("doctor", code=1))
+    found = checks(sipua.json("doctor", code=CONFIG_EXIT))
     assert list(found) == ["configuration"]
     assert found["configuration"]["status"] == "fail"
     assert "sipua.toml: log.level = 'loud'" in found["configuration"]["detail"]
@@ -188,26 +189,32 @@ def test_doctor_names_a_broken_configuration(sipua: Shell) -> None:
 
 def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> None:
     shutil.copytree(shipped_conf(), sipua.conf)
+    loopback = sipua.conf / "trunks" / "loopback.toml"
+    text = loopback.read_text()
+    loopback.write_text(text.replace('domain = "127.0.0.1"', f'domain = "127.0.0.1:{free_port()}"'))
     env = {"DATABASE_URL": database, "OPENAI_API_KEY": "sk-geheim", "OPENAI_BASE_URL": NOWHERE}
     document = sipua.json("doctor", code=1, **env)
     found = checks(document)
     assert {name: each["status"] for name, each in found.items() if name != "pjsua2"} == {
         "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
-        "voice service": "fail", "trunk loopback": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
+        "voice service": "fail", "rtp ports": "ok", "clock": "ok", "trunk loopback": "ok",
+        "trunk loopback codecs": "ok", "trunk loopback options": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
         "trunk twilio": "ok", "trunk twilio-sip-domain": "ok",
     }  # fmt: skip
-    assert found["trunk mtn"]["detail"].startswith(
-        "disabled, static, both: to be provisioned: domain (ask MTN), "
-    )
+    assert found["trunk mtn"]["detail"].startswith("disabled, static, both; ask MTN for domain, ")
     assert found["trunk loopback"]["detail"] == "enabled, static, both"
     assert "127.0.0.1:9" in found["voice service"]["detail"]
     assert "sk-geheim" not in str(document)
+    lines = sipua("doctor", **env).stdout.decode().splitlines()
+    assert lines[-1].endswith("1 failed, 1 to look at" if found["pjsua2"]["status"] == "warn" else "1 failed")
+    assert [line for line in lines if line.startswith("fail voice service ")]
+    assert [line for line in lines if line.startswith("ok     options ")]
 
 
 def test_doctor_names_a_database_that_is_down_and_a_missing_key(sipua: Shell) -> None:
     shutil.copytree(shipped_conf(), sipua.conf)
     dsn = "postgresql://u:geheim@127.0.0.1:9/x"
-    document = sipua.json("doctor", code=1, DATABASE_URL=dsn)
+    document = sipua.json("doctor", code=CONFIG_EXIT, DATABASE_URL=dsn)
     found = checks(document)
     assert (found["database"]["status"], found["voice service"]["status"]) == ("fail", "fail")
     assert "OPENAI_API_KEY" in found["voice service"]["todo"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sipua.checks import _trunk as check_of
+from sipua.checks.trunk_files import codecs
+from sipua.checks.trunk_files import one as check_of
 from sipua.pj.build import LibraryFacts
 from sipua.resources import shipped_conf
 from sipua.settings import Settings, read_secret
@@ -99,17 +101,16 @@ def test_every_shipped_trunk_can_be_set_up(name: str) -> None:
 
 def test_doctor_names_what_is_to_be_asked() -> None:
     check = check_of(SHIPPED["mtn"], OWN)
-    assert (check.status, check.todo) == ("ok", "sipua trunk setup mtn")
-    assert all(f"{key} (ask MTN)" in check.detail for key, _ in SHIPPED["mtn"].asks)
+    assert (check.status, check.todo) == ("ok", "`sipua trunk setup mtn` has the questions")
+    assert check.detail.partition("; ask MTN for ")[2] == ", ".join(key for key, _ in SHIPPED["mtn"].asks)
 
 
-def test_doctor_warns_of_a_password_that_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_names_a_password_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOT_THERE", raising=False)
     by_name = trunk(auth_user="u", password_env="NOT_THERE")
     by_file = trunk(inbound_auth_user="u", inbound_password_file=str(tmp_path / "geheim"), enabled=False)
-    assert (check_of(by_name, OWN).status, check_of(by_file, OWN).status) == ("warn", "ok")
+    assert (check_of(by_name, OWN).status, check_of(by_file, OWN).status) == ("fail", "ok")
+    assert check_of(by_name, OWN).is_configuration
     assert "password_env: the environment name that it gives is not set" in check_of(by_name, OWN).detail
     assert "inbound_password_file: the file that it names cannot be read" in check_of(by_file, OWN).detail
     assert "geheim" not in check_of(by_file, OWN).detail
@@ -129,3 +130,21 @@ def test_doctor_warns_of_tls_on_the_wheel() -> None:
     assert check_of(tls, OWN).status == "ok"
     assert "TCP and TLS: not in this version" in check_of(tls, OWN).detail
     assert check_of(trunk(), WHEEL).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("provider", "offered", "status", "said"),
+    [
+        ("twilio", ("PCMU", "PCMA"), "ok", "PCMU, PCMA, as twilio takes them"),
+        ("somebody", ("PCMA",), "ok", "PCMA"),
+        ("twilio", ("G722", "PCMA"), "warn", "PCMA, as twilio takes them; never G722"),
+        ("twilio", ("G722",), "fail", "G722: nothing in common with twilio, which takes PCMU, PCMA"),
+        ("somebody", ("opus",), "fail", "opus: this pjsua2 has only G722, PCMA, PCMU"),
+    ],
+)
+def test_doctor_compares_codecs_with_carrier_and_build(
+    provider: str, offered: tuple[str, ...], status: str, said: str
+) -> None:
+    mine = trunk(provider=provider).model_copy(update={"codecs": offered})
+    check = codecs(mine, replace(OWN, codecs=("G722", "PCMA", "PCMU")))
+    assert (check.status, check.detail, check.is_configuration) == (status, said, status == "fail")

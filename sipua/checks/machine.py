@@ -1,0 +1,189 @@
+"""This machine: the pjsua2 that is loaded, an agent that runs already, ports and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sipua.checks.report import Check
+from sipua.control import NoAgent, ask
+from sipua.errors import LocalError
+from sipua.pj.build import LibraryFacts
+from sipua.probe import parse_date
+from sipua.settings import Settings
+from sipua.trunk import Trunk
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+CLOCK_WARN_S, CLOCK_FAIL_S = 5.0, 300.0
+STEPPED_S = 1.0  # wall clock against the monotonic one, in the seconds that doctor runs
+HTTP_TIMEOUT_S = 5.0
+
+Range = tuple[int, int]  # first and last port
+
+
+def library(facts: LibraryFacts) -> Check:
+    """Version, limits and TLS of pjsua2."""
+    detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
+    if facts.shadowed:
+        todo = "run `make pjsua2` or `make pjsua2-wheel`: the one of PyPI wins over the one that you built"
+        return Check("pjsua2", "fail", f"{detail}; two builds are installed", todo)
+    if facts.build == "wheel":
+        return Check(
+            "pjsua2",
+            "warn",
+            detail,
+            f"good for tests: more than {facts.max_calls} calls at once are refused with 486; "
+            "`make pjsua2` builds the one for trunks",
+        )
+    return Check("pjsua2", "ok", detail)
+
+
+async def agent(settings: Settings) -> tuple[bool, Check]:
+    """Whether one runs here (its ports are then in use for good), and what is to be said about it."""
+    try:
+        status = await ask(settings.state_path, {"command": "status"})
+    except NoAgent as error:
+        return False, Check("agent", "ok", str(error))
+    except LocalError as error:
+        return True, Check("agent", "warn", str(error), "look at its log; end it if it hangs")
+    detail = f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up"
+    return True, Check("agent", "ok", detail)
+
+
+# ---- ports -----------------------------------------------------------------------------------------------
+
+
+def free_port(name: str, host: str, port: int, kind: socket.SocketKind, variable: str) -> Check:
+    """Whether nobody else listens where ``serve`` will."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Check(
+                name, "fail", f"{host}:{port}: {error.strerror}", f"end what uses it, or set {variable}"
+            )
+    return Check(name, "ok", f"{host}:{port or 'any'} is free")
+
+
+def port_ranges(text: str) -> tuple[Range, ...]:
+    """``8000,9000-9100`` as the kernel writes it."""
+    found = []
+    for part in text.replace("\n", "").split(","):
+        low, _, high = part.partition("-")
+        if low.strip():
+            found.append((int(low), int(high or low)))
+    return tuple(found)
+
+
+def kernel_ports() -> tuple[Range, tuple[Range, ...]]:
+    """The range that the kernel takes source ports from, and what it leaves out of it."""
+    try:
+        low, high = map(int, EPHEMERAL.read_text().split())
+        return (low, high), port_ranges(RESERVED.read_text())
+    except (OSError, ValueError):  # another system than Linux
+        return (49152, 65535), ()
+
+
+def rtp_ports(
+    settings: Settings, trunks: Sequence[Trunk], calls: int, ephemeral: Range, reserved: Sequence[Range]
+) -> Check:
+    """Ranges for media: outside the ephemeral one, without our other ports, enough of them."""
+    own = [("rtp.port_min", "rtp.port_max", settings.rtp.port_min, settings.rtp.port_max)]
+    own += [
+        (f"trunk {each.name}: rtp_port_min", "rtp_port_max", each.rtp_port_min, each.rtp_port_max)
+        for each in trunks
+        if each.enabled and each.rtp_port_min
+    ]
+    taken = {settings.sip.port: "sip.port"} | {
+        each.bind_port: f"trunk {each.name}: bind_port" for each in trunks if each.enabled and each.bind_port
+    }
+    texts, todos = [], []
+    for low_key, high_key, low, high in own:
+        if not low:
+            texts.append("any free port")
+            todos.append(f"set {low_key} and {high_key}: a firewall has to let the media in")
+            continue
+        inside = next((f"{key} = {port}" for port, key in taken.items() if low <= port <= high), "")
+        if inside:
+            detail = f"{low}-{high}: {inside} lies in it"
+            return Check("rtp ports", "fail", detail, f"move {low_key} and {high_key} away from it", True)
+        texts.append(f"{low}-{high}: {(high - low + 1) // 2} calls")
+        overlap = range(max(low, ephemeral[0]), min(high, ephemeral[1]) + 1)
+        if any(not any(first <= port <= last for first, last in reserved) for port in overlap):
+            texts[-1] += f", overlaps the kernel's source ports {ephemeral[0]}-{ephemeral[1]}"
+            todos.append(
+                f"set {low_key} and {high_key} below {ephemeral[0]}, or add them to "
+                "net.ipv4.ip_local_reserved_ports: a port taken in between costs a call its sound"
+            )
+        elif (high - low + 1) // 2 < calls:
+            todos.append(f"widen it if all {calls} calls of this build are wanted: two ports each")
+    return Check("rtp ports", "warn" if todos else "ok", "; ".join(texts), "; ".join(dict.fromkeys(todos)))
+
+
+# ---- the clock -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One reading of both clocks."""
+
+    wall: datetime
+    monotonic: float
+
+    @classmethod
+    def now(cls) -> Instant:
+        return cls(datetime.now(UTC), time.monotonic())
+
+
+def ahead_s(ours: datetime, theirs: datetime) -> float:
+    """How far our clock is ahead of a Date header, which tells whole seconds: on average half of one less."""
+    return (ours - theirs).total_seconds() - 0.5
+
+
+async def http_clock(url: str) -> float | None:
+    """How far our clock is ahead of the Date header that this host answers with; None if it sends none."""
+    return await asyncio.to_thread(_http_clock, url)
+
+
+def _http_clock(url: str) -> float | None:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme in ("https", "wss") else http.client.HTTPConnection
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=HTTP_TIMEOUT_S)
+        began = datetime.now(UTC)
+        connection.request("HEAD", parts.path or "/")
+        date = parse_date(connection.getresponse().getheader("Date"))
+        ended = datetime.now(UTC)
+        connection.close()
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    return None if date is None else ahead_s(began + (ended - began) / 2, date)
+
+
+def clock(ahead: Mapping[str, float], began: Instant, ended: Instant) -> Check:
+    """Our clock against those of others (seconds ahead, by name), and against itself."""
+    stepped = (ended.wall - began.wall).total_seconds() - (ended.monotonic - began.monotonic)
+    if abs(stepped) > STEPPED_S:
+        detail = f"was set by {stepped:+.1f} s while this ran"
+        return Check("clock", "warn", detail, "let one service alone set it (chrony or systemd-timesyncd)")
+    if not ahead:
+        return Check("clock", "ok", "nobody told the time: not compared")
+    off = statistics.median(ahead.values())
+    names = ", ".join(sorted(ahead))
+    if abs(off) < CLOCK_WARN_S:
+        return Check("clock", "ok", f"agrees with {names} within {max(1.0, abs(off)):.0f} s")
+    detail = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} {names}"
+    todo = "set it: `timedatectl set-ntp true`, or install chrony; rows, certificates and nonces go by it"
+    return Check("clock", "warn" if abs(off) < CLOCK_FAIL_S else "fail", detail, todo)

@@ -1,0 +1,58 @@
+"""Database and voice service: opened as ``serve`` would open them."""
+
+from __future__ import annotations
+
+import storage.errors as store
+from sipua import app
+from sipua.checks.report import Check
+from sipua.errors import ConfigError, RealtimeError, SipuaError
+from sipua.realtime.config import AudioFormat
+from sipua.realtime.endpoint import is_in_the_clear
+from sipua.settings import Settings
+from storage.dsn import redact
+from storage.migrate import check as check_schema
+
+NAMED = 3  # of what a database lacks; the rest is counted
+
+
+async def database(settings: Settings) -> Check:
+    """Reachable, with our schema? The embedded one is started for it."""
+    try:
+        async with app.database(settings) as dsn:
+            missing = await check_schema(dsn)
+    except (SipuaError, store.StoreError) as error:
+        todo = "check DATABASE_URL; unset it to use the embedded PostgreSQL"
+        return Check("database", "fail", str(error), todo, isinstance(error, ConfigError))
+    pending = [each for each in missing if each.startswith("migration ")]
+    if pending:  # the rest follows from it
+        missing = pending
+    if missing:
+        more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        todo = "run `sipua migrate` (serve does it too); `sipua migrate --check` lists all that is left"
+        return Check("database", "warn", f"{redact(dsn)}: lacks {'; '.join(missing[:NAMED])}{more}", todo)
+    return Check("database", "ok", f"{redact(dsn)}: reachable, schema complete")
+
+
+async def voice_service(settings: Settings) -> Check:
+    """Key, model and configuration, tried with a session."""
+    try:
+        backend = app.backend_of(settings)
+        session = await backend.open(app.session_config(settings, AudioFormat.PCMU))
+    except ConfigError as error:
+        todo = "set OPENAI_API_KEY, or OPENAI_BASE_URL to another server"
+        return Check("voice service", "fail", str(error), todo, True)
+    except RealtimeError as error:
+        return Check(
+            "voice service",
+            "fail",
+            str(error),
+            "check key, model and network; `sipua emulate realtime` works offline",
+        )
+    await session.close()
+    model = session.echoed.get("model", settings.realtime.model)
+    detail = f"{settings.openai_base_url}: {model} accepted the configuration"
+    if is_in_the_clear(settings.openai_base_url):
+        return Check(
+            "voice service", "warn", f"{detail}, over an unencrypted connection", "use https:// or wss://"
+        )
+    return Check("voice service", "ok", detail)

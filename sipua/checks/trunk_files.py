@@ -1,0 +1,82 @@
+"""What the trunk files say, without asking anybody: do they fit this machine, what do they still lack?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sipua.checks.report import Check
+from sipua.errors import ConfigError
+from sipua.pj.build import LibraryFacts
+from sipua.settings import read_secret
+from sipua.trunk import Trunk
+from sipua.trunk_files import check_fit
+from sipua.trunk_rules import not_yet, secret_references
+
+# What carriers take (docs/trunks.md), by provider.
+CARRIER_CODECS = {"twilio": ("PCMU", "PCMA"), "mtn": ("PCMU", "PCMA", "G729")}
+
+
+def fit(trunks: tuple[Trunk, ...], folder: Path) -> Check:
+    """All files together, as ``serve`` takes them."""
+    try:
+        check_fit(trunks)
+    except ConfigError as error:
+        todo = "mend the file, or set enabled = true in one"
+        return Check("trunks", "fail", f"{folder}/trunks: {error}", todo, True)
+    enabled = [trunk.name for trunk in trunks if trunk.enabled]
+    return Check("trunks", "ok", f"enabled: {', '.join(enabled)}")
+
+
+def one(trunk: Trunk, facts: LibraryFacts) -> Check:
+    """What is to be known about one trunk; a disabled one is no fault, whatever it lacks."""
+    name = f"trunk {trunk.name}"
+    what = f"{'enabled' if trunk.enabled else 'disabled'}, {trunk.kind}, {trunk.direction}"
+    if trunk.transport == "tls" and not facts.has_current_tls:
+        detail = f"{what}: transport = tls, and pjsua2 brings {facts.tls}, which is end of life"
+        return Check(name, "warn", detail, "`make pjsua2` builds one with a current OpenSSL")
+    if trunk.asks:
+        by_mark: dict[str, list[str]] = {}
+        for key, mark in trunk.asks:
+            by_mark.setdefault(mark, []).append(key)
+        marks = "; ".join(f"{mark} for {', '.join(keys)}" for mark, keys in by_mark.items())
+        return Check(name, "ok", f"{what}; {marks}", f"`sipua trunk setup {trunk.name}` has the questions")
+    secrets = _missing_secrets(trunk)
+    if secrets and trunk.enabled:
+        return Check(name, "fail", f"{what}; {'; '.join(secrets)}", "set it, or correct the key", True)
+    if secrets:
+        return Check(name, "ok", f"{what}; {'; '.join(secrets)}", "set it before enabled = true")
+    return Check(name, "ok", "; ".join([what, *not_yet(trunk)]))
+
+
+def codecs(trunk: Trunk, facts: LibraryFacts) -> Check:
+    """What this build can negotiate and the carrier is known to take, in our order."""
+    name = f"trunk {trunk.name} codecs"
+    built = [each for each in trunk.codecs if each in facts.codecs]
+    carrier = CARRIER_CODECS.get(trunk.provider)
+    common = [each for each in built if carrier is None or each in carrier]
+    if not common:
+        detail = (
+            f"{', '.join(trunk.codecs)}: nothing in common with {trunk.provider}, which takes {', '.join(carrier)}"
+            if carrier and built
+            else f"{', '.join(trunk.codecs)}: this pjsua2 has only {', '.join(facts.codecs)}"
+        )
+        return Check(
+            name, "fail", detail, "mend codecs in the trunk file: every call would end with 488", True
+        )
+    text = f"{', '.join(common)}" + (f", as {trunk.provider} takes them" if carrier else "")
+    useless = [each for each in trunk.codecs if each not in common]
+    if useless:
+        return Check(
+            name, "warn", f"{text}; never {', '.join(useless)}", "leave out what cannot be negotiated"
+        )
+    return Check(name, "ok", text)
+
+
+def _missing_secrets(trunk: Trunk) -> list[str]:
+    found = []
+    for where, env, file in secret_references(trunk):
+        try:
+            read_secret(where, env, file)
+        except ConfigError as error:
+            found.append(str(error))
+    return found
