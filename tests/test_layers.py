@@ -22,7 +22,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "aiortc": ("rtp",),
     "av": ("rtp",),
     "pylibsrtp": ("rtp.srtp",),
-    "cryptography": ("sipua.tls_probe",),
+    "cryptography": ("sipua.tls_probe", "sipua.drills.certificates"),
     "dns": ("sipua.resolve",),
     "psycopg": ("storage",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
@@ -36,11 +36,14 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "uvloop": ("sipua.cli",),
     "storage": (
         "storage", "sipua.app", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo", "sipua.checks", "sipua.bench",
-        "sipua.cli",
+        "sipua.drills", "sipua.cli",
     ),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
+    "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli", "sipua.checks", "sipua.bench"),
-    "sipua.pj": ("sipua.pj", "sipua.app", "sipua.softphone", "sipua.checks", "sipua.bench", "sipua.cli"),
+    "sipua.pj": (
+        "sipua.pj", "sipua.app", "sipua.softphone", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
+    ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
@@ -64,6 +67,7 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
+    "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
