@@ -5,7 +5,7 @@ On the pjsua2 thread only. What is no longer wanted goes once no call and no req
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ import pjsua2 as pj
 
 from sipua.errors import ConfigError, LocalError
 from sipua.pj.account_config import call_config, plain_config, registration_config
+from sipua.pj.build import accounts_taken
 from sipua.pj.directors import AccountDirector, CallDirector, RegistrationDirector
 from sipua.pj.listeners import Listeners, Opened, place_of
 from sipua.sip_account import Account, Listener
@@ -33,6 +34,14 @@ class _Kept:
     registration: RegistrationDirector | None = None
     expires_s: int = 0
     proxy: int = 0  # which of the outbound proxies is tried
+
+    @property
+    def directors(self) -> list[AccountDirector]:
+        return [self.calls] if self.bare is None else [self.calls, self.bare]
+
+    def is_busy(self, in_use: Collection[int]) -> bool:
+        """Whether a call (its account's ``id`` is in ``in_use``) or an answer is still theirs."""
+        return any(id(each) in in_use or each.has_open_requests for each in self.directors)
 
 
 class Accounts:
@@ -61,8 +70,11 @@ class Accounts:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         self.default = self._created("", plain_config(f"sip:{contact_user}@{host}:{address[1]}"))
 
-    def set(self, accounts: Sequence[Account]) -> None:
-        """These from now on. ConfigError, and nothing has changed, if the build or the machine cannot have them."""
+    def set(self, accounts: Sequence[Account], calls: Iterable[CallDirector]) -> None:
+        """These from now on; an account of one of ``calls`` stays until they have ended.
+
+        ConfigError or LocalError, and nothing has changed, if the build or the machine cannot have them.
+        """
         needed = 1 + len(accounts) + sum(bool(each.registrar) for each in accounts)
         if needed > self._limit:
             raise ConfigError(
@@ -76,15 +88,23 @@ class Accounts:
                 "this build of pjsua2 does not tell at which listener a call comes in: all trunks must share "
                 f"udp {self._listener.bind}:{self._listener.port}"
             )
+        names = {each.name for each in accounts}
+        in_use = {id(call.account) for call in calls}
+        leaving = [kept for name, kept in self._kept.items() if name not in names]
+        staying = sum(len(each.directors) for each in (*leaving, *self._retired) if each.is_busy(in_use))
+        if needed + staying > self._limit:
+            raise LocalError(
+                f"the SIP accounts of calls that are up are still needed: {needed + staying} with the new ones; "
+                f"this build of pjsua2 has {self._limit}; try again when those calls have ended"
+            )
         try:
             opened = [self._listeners.open(each.listener) for each in accounts]
+            for kept in leaving:
+                _unregister(kept)
+                self._retired.append(self._kept.pop(kept.account.name))
+            self._shut_retired(in_use)
             for account, place in zip(accounts, opened, strict=True):
                 self._put(account, place)
-            names = {each.name for each in accounts}
-            for name in [each for each in self._kept if each not in names]:
-                kept = self._kept.pop(name)
-                _unregister(kept)
-                self._retired.append(kept)
         finally:
             self._close_listeners()
 
@@ -119,6 +139,7 @@ class Accounts:
             kept.registration.setRegistration(False)
             return
         if kept.registration is None:
+            self._check_room()
             kept.registration = RegistrationDirector(name, self._registered)
             kept.expires_s = expires_s
             kept.registration.create(self._registration_of(kept))
@@ -133,16 +154,8 @@ class Accounts:
 
     def sweep(self, calls: Iterable[CallDirector]) -> None:
         """Lets go of the accounts that nobody wants any more, unless one of ``calls`` or an answer is still theirs."""
-        if not self._retired:
-            return
-        in_use = {id(call.account) for call in calls}
-        for kept in list(self._retired):
-            directors = [each for each in (kept.calls, kept.bare) if each is not None]
-            if any(id(each) in in_use or each.has_open_requests for each in directors):
-                continue
-            self._retired.remove(kept)
-            for each in directors:
-                each.shutdown()
+        if self._retired:
+            self._shut_retired({id(call.account) for call in calls})
             self._close_listeners()
 
     def clear(self) -> None:
@@ -179,9 +192,15 @@ class Accounts:
         return registration_config(kept.account, kept.opened, kept.expires_s, proxy)
 
     def _created(self, name: str, config: pj.AccountConfig) -> AccountDirector:
+        self._check_room()
         director = AccountDirector(name, self._on_invite, self._post)
         director.create(config)
         return director
+
+    def _check_room(self) -> None:
+        """One account too many ends the process on PyPI's wheel: an assertion."""
+        if accounts_taken() >= self._limit:
+            raise LocalError(f"all {self._limit} SIP accounts of this build of pjsua2 are in use")
 
     def _of(self, name: str) -> _Kept:
         kept = self._kept.get(name)
@@ -190,6 +209,12 @@ class Accounts:
                 f"there is no SIP account {name!r}; there are: {', '.join(self._kept) or 'none'}"
             )
         return kept
+
+    def _shut_retired(self, in_use: Collection[int]) -> None:
+        for kept in [each for each in self._retired if not each.is_busy(in_use)]:
+            self._retired.remove(kept)
+            for director in kept.directors:
+                director.shutdown()
 
     def _close_listeners(self) -> None:
         kept = (*self._kept.values(), *self._retired)

@@ -89,6 +89,13 @@ def max_accounts() -> int:
     return int(function())
 
 
+def accounts_taken() -> int:
+    """Accounts that there are now; on the pjsua2 thread."""
+    function = c_library().pjsua_acc_get_count
+    function.restype = ctypes.c_uint
+    return int(function())
+
+
 def _pj_version() -> str:
     function = c_library().pj_get_version
     function.restype = ctypes.c_char_p

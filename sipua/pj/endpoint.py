@@ -159,7 +159,7 @@ class SipEndpoint:
         ConfigError if the build has not so many or two contradict each other, LocalError if a port is taken: then those
         before stay. What is up keeps its account until it has ended.
         """
-        await self.submit(lambda: self._of_library().set(accounts))
+        await self.submit(lambda: self._of_library().set(accounts, self._calls.values()))
 
     async def register(self, account: str, expires_s: int) -> None:
         """Sends REGISTER (0 unregisters); the answer comes as RegistrationAnswered. pjsua repeats nothing."""
