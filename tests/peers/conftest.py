@@ -105,12 +105,24 @@ def sipp(tmp_path: Path) -> Iterator[StartSipp]:
 
 
 @pytest.fixture
-def kamailio(tmp_path: Path) -> Iterator[Kamailio]:
-    """A registrar and carrier of the test's own, digest by MD5."""
+def start_kamailio(tmp_path: Path) -> Iterator[Callable[..., Kamailio]]:
+    """Registrars and carriers of the test's own."""
     need("kamailio")
-    process = Kamailio(tmp_path)
-    yield process
-    process.end()
+    running: list[Kamailio] = []
+
+    def start(**options: Any) -> Kamailio:
+        running.append(Kamailio(tmp_path, **options))
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.end()
+
+
+@pytest.fixture
+def kamailio(start_kamailio: Callable[..., Kamailio]) -> Kamailio:
+    """One with digest by MD5, without TLS."""
+    return start_kamailio()
 
 
 @pytest.fixture

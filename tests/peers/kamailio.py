@@ -39,7 +39,13 @@ class Kamailio:
     """One on free ports of ``host``; ``end`` stops it."""
 
     def __init__(
-        self, folder: Path, *, host: str = "127.0.0.5", algorithm: str = "MD5", tls: Identity | None = None
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.5",
+        algorithm: str = "MD5",
+        max_expires_s: int = 3600,
+        tls: Identity | None = None,
     ) -> None:
         self.host = host
         self.port = free_port(host)
@@ -56,6 +62,7 @@ class Kamailio:
             command += ["-l", f"tls:{host}:{self.tls_port}", "-A", "WITH_TLS"]
         for name, value in words.items():
             command += ["-A", f'{name}="{value}"']
+        command += ["-A", f"MAX_EXPIRES={max_expires_s}"]
         with self._log.open("wb") as output:
             self._popen = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
