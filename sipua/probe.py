@@ -11,12 +11,12 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import cast
 from uuid import uuid4
 
 from sipua.errors import RemoteError
 from sipua.sip_message import SipMessage, parse_message
+from sipua.trunks.answers import date_of
 from sipua.trunks.routing import Address
 
 T1_S, T2_S = 0.5, 4.0  # RFC 3261 section 17: first repetition, longest interval
@@ -62,16 +62,7 @@ class Answer:
     @property
     def date(self) -> datetime | None:
         """What the other side takes for now (Date header), if it tells."""
-        return parse_date(self.message.header("date"))
-
-
-def parse_date(value: str | None) -> datetime | None:
-    """An RFC 1123 date as SIP and HTTP have it; None if it is none."""
-    try:
-        found = parsedate_to_datetime(value or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return date_of(self.message.header("date") or "")
 
 
 def request(query: Query, source: tuple[str, int], branch: str) -> bytes:

@@ -6,10 +6,9 @@ A check of the database starts the embedded server if that is what is configured
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
-from sipua.checks import machine, services, trunk_files, trunk_wire
+from sipua.checks import machine, registration, services, trunk_files, trunk_wire
 from sipua.checks.report import Check
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
@@ -34,14 +33,18 @@ async def run_checks(folder: Path) -> list[Check]:
     running, agent = await machine.agent(settings)
     checks += [machine.library(facts), agent]
     if not running:
-        checks += _ports(settings)
+        checks += machine.free_ports(settings, trunks)
     ephemeral, reserved = machine.kernel_ports()
     checks.append(machine.rtp_ports(settings, trunks, facts.max_calls, ephemeral, reserved))
     checks += [await services.database(settings), await services.voice_service(settings)]
-    checks.append(trunk_files.fit(trunks, folder))
+    checks.append(trunk_files.fit(trunks, folder, facts))
     reports = await asyncio.gather(*(_trunk(each, settings, facts, running) for each in trunks))
-    for report in reports:
-        checks += report.checks
+    bindings = await _registrations(registration.registering(trunks), settings, running)
+    for trunk, report in zip(trunks, reports, strict=True):
+        checks += [
+            *report.checks,
+            *(each for each in bindings if each.name.startswith(f"trunk {trunk.name} ")),
+        ]
     ahead = {name: seconds for report in reports for name, seconds in report.ahead.items()}
     http = await machine.http_clock(settings.openai_base_url)
     if http is not None:
@@ -50,12 +53,12 @@ async def run_checks(folder: Path) -> list[Check]:
     return checks
 
 
-def _ports(settings: Settings) -> list[Check]:
-    sip, http = settings.sip, settings.http
-    return [
-        machine.free_port("sip port", str(sip.bind), sip.port, socket.SOCK_DGRAM, "SIPUA_SIP__PORT"),
-        machine.free_port("http port", str(http.bind), http.port, socket.SOCK_STREAM, "SIPUA_HTTP__PORT"),
-    ]
+async def _registrations(trunks: list[Trunk], settings: Settings, agent_runs: bool) -> list[Check]:
+    if not trunks:
+        return []
+    if agent_runs:
+        return await registration.told_by_agent(trunks, settings)
+    return await registration.tried(trunks, settings)
 
 
 async def _trunk(

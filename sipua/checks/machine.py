@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import socket
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sipua.accounts import listener_of, place_of
 from sipua.checks.report import Check
 from sipua.control import NoAgent, ask
 from sipua.errors import LocalError
 from sipua.pj.build import LibraryFacts
-from sipua.probe import parse_date
 from sipua.settings import Settings
+from sipua.sip_account import Listener
 from sipua.trunk import Trunk
+from sipua.trunks.answers import date_of
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 RESERVED = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
@@ -62,8 +65,32 @@ async def agent(settings: Settings) -> tuple[bool, Check]:
 # ---- ports -----------------------------------------------------------------------------------------------
 
 
-def free_port(name: str, host: str, port: int, kind: socket.SocketKind, variable: str) -> Check:
+def listeners(settings: Settings, trunks: Sequence[Trunk]) -> dict[Listener, str]:
+    """Where SIP will listen, and the setting that says so."""
+    place = place_of(settings.sip)
+    found = {Listener("udp", place.bind, place.port): "sip.port"}
+    for trunk in trunks:
+        if trunk.enabled:
+            each = replace(listener_of(trunk, place), public_address="", dscp=0, tls=None)
+            shared = "sip.tls_port" if trunk.transport == "tls" else "sip.port"
+            found.setdefault(each, f"trunk {trunk.name}: bind_port" if trunk.bind_port else shared)
+    return found
+
+
+def free_ports(settings: Settings, trunks: Sequence[Trunk]) -> list[Check]:
     """Whether nobody else listens where ``serve`` will."""
+    checks = []
+    for listener, key in listeners(settings, trunks).items():
+        kind = socket.SOCK_DGRAM if listener.transport == "udp" else socket.SOCK_STREAM
+        is_own = listener == Listener("udp", str(settings.sip.bind), settings.sip.port)
+        name = "sip port" if is_own else f"sip port {listener.transport} {listener.bind}:{listener.port}"
+        checks.append(free_port(name, listener.bind, listener.port, kind, key))
+    http = settings.http
+    return [*checks, free_port("http port", str(http.bind), http.port, socket.SOCK_STREAM, "http.port")]
+
+
+def free_port(name: str, host: str, port: int, kind: socket.SocketKind, key: str) -> Check:
+    """Whether nobody else listens there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, kind) as probe:
         if kind is socket.SOCK_STREAM:
@@ -71,9 +98,9 @@ def free_port(name: str, host: str, port: int, kind: socket.SocketKind, variable
         try:
             probe.bind((host, port))
         except OSError as error:
-            return Check(
-                name, "fail", f"{host}:{port}: {error.strerror}", f"end what uses it, or set {variable}"
-            )
+            is_ours = error.errno == errno.EADDRNOTAVAIL
+            todo = "set an address of this machine" if is_ours else f"end what uses it, or change {key}"
+            return Check(name, "fail", f"{host}:{port}: {error.strerror}", todo, is_ours)
     return Check(name, "ok", f"{host}:{port or 'any'} is free")
 
 
@@ -106,9 +133,7 @@ def rtp_ports(
         for each in trunks
         if each.enabled and each.rtp_port_min
     ]
-    taken = {settings.sip.port: "sip.port"} | {
-        each.bind_port: f"trunk {each.name}: bind_port" for each in trunks if each.enabled and each.bind_port
-    }
+    taken = {each.port: key for each, key in listeners(settings, trunks).items() if each.transport == "udp"}
     texts, todos = [], []
     for low_key, high_key, low, high in own:
         if not low:
@@ -164,7 +189,7 @@ def _http_clock(url: str) -> float | None:
         connection = kind(parts.hostname or "", parts.port, timeout=HTTP_TIMEOUT_S)
         began = datetime.now(UTC)
         connection.request("HEAD", parts.path or "/")
-        date = parse_date(connection.getresponse().getheader("Date"))
+        date = date_of(connection.getresponse().getheader("Date", ""))
         ended = datetime.now(UTC)
         connection.close()
     except (OSError, http.client.HTTPException, ValueError):

@@ -16,15 +16,20 @@ from sipua.trunk_rules import not_yet, secret_references
 CARRIER_CODECS = {"twilio": ("PCMU", "PCMA"), "mtn": ("PCMU", "PCMA", "G729")}
 
 
-def fit(trunks: tuple[Trunk, ...], folder: Path) -> Check:
+def fit(trunks: tuple[Trunk, ...], folder: Path, facts: LibraryFacts) -> Check:
     """All files together, as ``serve`` takes them."""
     try:
         check_fit(trunks)
     except ConfigError as error:
         todo = "mend the file, or set enabled = true in one"
         return Check("trunks", "fail", f"{folder}/trunks: {error}", todo, True)
-    enabled = [trunk.name for trunk in trunks if trunk.enabled]
-    return Check("trunks", "ok", f"enabled: {', '.join(enabled)}")
+    enabled = [trunk for trunk in trunks if trunk.enabled]
+    detail = f"enabled: {', '.join(trunk.name for trunk in enabled)}"
+    needed = 1 + sum(1 + len(each.per_number_credentials) + (each.kind == "register") for each in enabled)
+    if needed > facts.max_accounts:
+        detail += f"; they need {needed} SIP accounts, and this build of pjsua2 has {facts.max_accounts}"
+        return Check("trunks", "fail", detail, "disable some, or `make pjsua2`: it has more", True)
+    return Check("trunks", "ok", detail)
 
 
 def one(trunk: Trunk, facts: LibraryFacts) -> Check:

@@ -53,9 +53,9 @@ def asked_to_wait(headers: Headers, now: datetime) -> float:
     if seconds is not None:
         return seconds
     for value in values:
-        until = _date(value)
+        until = date_of(value)
         if until is not None:
-            since = _date(_first(headers, "date")) or now
+            since = date_of(_first(headers, "date")) or now
             return min(max(0.0, (until - since).total_seconds()), RETRY_AFTER_CAP_S)
     return 0.0
 
@@ -81,7 +81,8 @@ def _seconds(text: str, cap: int | None = EXPIRES_MAX_S) -> int | None:
     return int(digits) if cap is None else min(int(digits), cap)
 
 
-def _date(text: str) -> datetime | None:
+def date_of(text: str) -> datetime | None:
+    """An RFC 1123 date, as SIP and HTTP have it; None if it is none."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
+from sipua.digest import parse_credentials, response_of
+from sipua.sip_events import Credential
 from sipua.sip_message import SipMessage, parse_message
 from sipua.trunks.routing import Address
 from tests.certificates import Identity
@@ -108,9 +109,32 @@ async def stream_responder(
         yield Address("sip.example.test", "127.0.0.1", port, "tcp" if identity is None else "tls")
 
 
-def free_port() -> int:
-    """A TCP and UDP port of 127.0.0.1 on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+class Registrar:
+    """A behaviour: digest (MD5) for one user, one binding per contact. ``bindings`` is what it holds."""
+
+    def __init__(self, user: str, password: str, *, longest_s: int = 3600, shortest_s: int = 60) -> None:
+        self._credential = Credential("test", user, password)
+        self._longest_s, self._shortest_s = longest_s, shortest_s
+        self.bindings: dict[str, int] = {}
+        self.granted: list[int] = []
+
+    def __call__(self, asked: SipMessage) -> Sequence[bytes]:
+        given = parse_credentials(asked.header("authorization") or "")
+        if not given or given["response"] != response_of("MD5", self._credential, "REGISTER", given):
+            return [
+                response(
+                    asked,
+                    "401 Unauthorized",
+                    'WWW-Authenticate: Digest realm="test", nonce="abc", qop="auth"',
+                )
+            ]
+        contact = (asked.header("contact") or "").partition(">")[0].lstrip("<")
+        expires = int(asked.header("expires") or 0)
+        if 0 < expires < self._shortest_s:
+            return [response(asked, "423 Interval Too Brief", f"Min-Expires: {self._shortest_s}")]
+        self.granted.append(min(expires, self._longest_s))
+        self.bindings[contact] = self.granted[-1]
+        listed = [
+            f"Contact: <{each}>;expires={seconds}" for each, seconds in self.bindings.items() if seconds
+        ]
+        return [response(asked, "200 OK", *listed)]

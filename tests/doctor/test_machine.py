@@ -11,7 +11,8 @@ import pytest
 from sipua.checks.machine import Instant, clock, http_clock, kernel_ports, port_ranges, rtp_ports
 from sipua.settings import Settings
 from sipua.trunk import Trunk
-from tests.doctor.responders import free_port, stream_server
+from tests.doctor.responders import stream_server
+from tests.peers.processes import free_port
 
 KERNEL = (32768, 60999)
 START = Instant(datetime(2026, 1, 1, tzinfo=UTC), 100.0)
@@ -98,4 +99,4 @@ async def test_a_web_server_tells_the_time() -> None:
         ahead = await http_clock(f"http://127.0.0.1:{port}/v1")
     assert ahead is not None
     assert 58 < ahead < 64
-    assert await http_clock(f"http://127.0.0.1:{free_port()}/v1") is None
+    assert await http_clock(f"http://127.0.0.1:{free_port('127.0.0.1')}/v1") is None

@@ -15,8 +15,9 @@ from sipua.checks.trunk_wire import Report, examine, places_of
 from sipua.settings import Settings
 from sipua.trunk import Trunk
 from tests.certificates import Authority
-from tests.doctor.responders import Behaviour, answering, free_port, silent, stream_responder, udp_responder
+from tests.doctor.responders import Behaviour, answering, silent, stream_responder, udp_responder
 from tests.outbound.name_server import Zone, start_name_server
+from tests.peers.processes import free_port
 
 SETTINGS = Settings()
 NAME = "sip.example.test"
@@ -133,7 +134,7 @@ async def test_calls_go_on_while_one_address_answers() -> None:
 
 
 async def test_an_agent_that_is_not_started_yet_is_no_failure() -> None:
-    mine = trunk(domain=f"127.0.0.1:{free_port()}")
+    mine = trunk(domain=f"127.0.0.1:{free_port('127.0.0.1')}")
     checks, _ = await found(mine, agent_runs=False)
     assert (checks["options"].status, checks["options"].todo) == ("ok", "")
     assert "`sipua serve`" in checks["options"].detail

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from sipua.resources import shipped_conf
-from tests.doctor.responders import free_port
+from tests.peers.processes import free_port
 
 CONFIG_EXIT = 78
 NOWHERE = "http://127.0.0.1:9/v1"  # discard: nobody listens
