@@ -34,6 +34,7 @@ from sipua.feed import Feed
 from sipua.http import bind_tcp, build_app, running
 from sipua.ledger import Ledger
 from sipua.metrics import Metrics
+from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
@@ -191,6 +192,7 @@ async def serve(
         admission = Admission(files.trunks, ports, settings.rtp_bind, Occupancy())
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, failed)
         own = own_listener(accounts, place)
+        names = Names("AAAA" if ":" in place.bind else "A", files.trunks)
         endpoint = SipEndpoint(
             EndpointConfig(
                 bind=str(settings.sip.bind),
@@ -207,6 +209,7 @@ async def serve(
             admission,
             switchboard.on_sip_event,
             admission.select,
+            look_up=names.find,
         )
         pacer = Pacer()
         pacer.start()
@@ -262,6 +265,7 @@ async def serve(
             except SipuaError:
                 await endpoint.set_accounts(accounts_of(files.trunks, place, secrets_of(files.trunks)))
                 raise
+            names.replace(trunks)
 
         following = asyncio.create_task(files.follow(apply), name="trunk-files")
         stack.callback(following.cancel)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dns.asyncresolver
@@ -128,11 +128,11 @@ class Resolver:
     async def addresses(self, place: Place) -> tuple[Address, ...]:
         """All of a place's, in the order of the answers. Raises UnresolvedName."""
         if is_address(place.host) or self._known(place.host):
-            return await self._of_host(hosts_of(place, ())[0], place.transport)
+            return await self._of_host(hosts_of(place, ())[0], place)
         try:
             async with asyncio.timeout(self._timeout_s):
                 hosts = await self._hosts(place)
-                found = [await self._of_host(host, place.transport) for host in hosts]
+                found = [await self._of_host(host, place) for host in hosts]
         except (TimeoutError, dns.resolver.LifetimeTimeout):
             raise UnresolvedName(f"{place.host}: no answer from DNS within {self._timeout_s:g} s") from None
         addresses = tuple(dict.fromkeys(each for group in found for each in group))
@@ -161,7 +161,7 @@ class Resolver:
         ]
         return hosts_of(place, srvs)
 
-    async def _of_host(self, host: Srv, transport: str) -> tuple[Address, ...]:
+    async def _of_host(self, host: Srv, place: Place) -> tuple[Address, ...]:
         if is_address(host.target):
             found: list[str] = [host.target]
         elif known := self._known(host.target):
@@ -170,8 +170,11 @@ class Resolver:
             found = [
                 each.address for family in self._families for each in await self._ask(host.target, family)
             ]
+        # the name that was asked for, not one that DNS led to (RFC 5922 section 4)
+        tls_name = place.host if place.transport == "tls" and not is_address(place.host) else ""
         return tuple(
-            Address(host.target, each, host.port, transport, host.priority, host.weight) for each in found
+            Address(host.target, each, host.port, place.transport, host.priority, host.weight, tls_name)
+            for each in found
         )
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
@@ -224,10 +227,9 @@ async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Addres
         try:
             for each in await resolver.addresses(parse_place(text, trunk.transport, srv=trunk.srv)):
                 # a proxy further down the list is tried after all addresses of those before it
-                ranked = Address(
-                    each.host, each.address, each.port, each.transport,
-                    each.priority + rank * 65536, each.weight,
-                )  # fmt: skip
+                ranked = replace(
+                    each, priority=each.priority + rank * 65536, tls_name=trunk.tls_name or each.tls_name
+                )
                 addresses.setdefault(each.label, ranked)
         except (UnresolvedName, ValueError) as error:
             faults.append(str(error))

@@ -27,6 +27,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
+from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
@@ -114,6 +115,7 @@ class _Softphone:
             EndpointConfig(bind=address, port=0, codecs=codecs or options.codecs, contact_user="softphone"),
             lambda arrival, message: Refusal(480, "a softphone takes no calls", None),
             self._on_sip_event,
+            look_up=Names("AAAA" if ":" in address else "A", options.trunks).find,
         )
         async with AsyncExitStack() as stack:
             await endpoint.start()

@@ -42,7 +42,8 @@ def call_config(account: Account, opened: Opened, *, with_credential: bool = Tru
     host = account.address_of_record.partition("@")[2]
     config = plain_config(f"sip:{account.contact_user}@{host}")
     config.sipConfig.transportId = opened.id
-    if account.listener.public_address != opened.asked.public_address:
+    if account.listener.transport != "udp" or account.listener.public_address != opened.asked.public_address:
+        # pjsua's own would name no transport, and look up the Request-URI's host on this thread
         config.sipConfig.contactForced = contact_of(account, opened)
     if with_credential and account.credential is not None:
         config.sipConfig.authCreds.append(_digest(account.credential))

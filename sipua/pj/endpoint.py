@@ -29,6 +29,7 @@ from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, 
 from sipua.pj.library import EndpointConfig, init_library, start_library
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
+from sipua.pj.resolver import Answer, Lookup, NameResolver, system_addresses
 from sipua.sip_account import Account, Listener
 from sipua.sip_events import (
     Arrival,
@@ -64,7 +65,8 @@ class SipEndpoint:
     """One pjsua2 endpoint per process.
 
     ``select`` names the account of an INVITE and ``admit`` decides about it, both on the pjsua2 thread (they must be
-    quick and thread-safe); ``deliver`` gets every event on the asyncio loop, in order.
+    quick and thread-safe); ``deliver`` gets every event on the asyncio loop, in order. ``look_up`` is asked on the loop
+    for names that no call was aimed at; what it does not know the system is asked for.
     """
 
     def __init__(
@@ -73,8 +75,10 @@ class SipEndpoint:
         admit: Admit,
         deliver: Callable[[SipEvent], None],
         select: Select = lambda source, local, transport, message: None,
+        look_up: Lookup = system_addresses,
     ) -> None:
         self._config = config
+        self._look_up = look_up
         self._admit = admit
         self._select = select
         self._deliver = deliver
@@ -94,6 +98,7 @@ class SipEndpoint:
         self._listeners: Listeners | None = None
         self._accounts: Accounts | None = None
         self._arrivals: Arrivals | None = None
+        self._resolver = NameResolver(self._ask_for)
 
     # ---- asyncio side -------------------------------------------------------------------------------------
 
@@ -166,8 +171,8 @@ class SipEndpoint:
         await self.submit(lambda: self._of_library().register(account, expires_s))
 
     async def options(self, uri: str, token: UUID, account: str) -> None:
-        """Sends OPTIONS to ``uri`` (sip:IP:port;transport=udp); the answer comes as OptionsAnswered."""
-        await self.submit(lambda: self._of_library().ask(account, uri, token))
+        """Sends OPTIONS to ``uri`` (as the ``route`` of an INVITE); the answer comes as OptionsAnswered."""
+        await self.submit(lambda: self._of_library().ask(account, self._resolver.aim(uri), token))
 
     async def invite(
         self,
@@ -183,14 +188,16 @@ class SipEndpoint:
     ) -> None:
         """Sends an INVITE; progress arrives as LegProgress and LegChanged events for ``key``.
 
-        ``route`` (``sip:192.0.2.1:5060;transport=udp``) is where it goes, whatever host the Request-URI names;
+        ``route`` (``sip:192.0.2.1:5060;transport=udp``) is where it goes, whatever host the Request-URI names; with
+        ``sip:NAME:5061;transport=tls;maddr=192.0.2.1`` the certificate there must be that of NAME.
         ``from_uri`` is written into From, in place of the account's own. Without ``authenticated`` a challenge is not
         answered.
         """
-        # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
-        target = f"{uri}?Route={quote(f'<{route};lr;hide>', safe='')}" if route else uri
 
         def command() -> None:
+            # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
+            hidden = quote(f"<{self._resolver.place(route)};lr;hide>", safe="")
+            target = f"{uri}?Route={hidden}" if route else uri
             accounts = self._of_library()
             director = accounts.named(account, authenticated=authenticated)
             call = CallDirector(director, pj.PJSUA_INVALID_ID, key, self)
@@ -232,6 +239,21 @@ class SipEndpoint:
     def _of_library(self) -> Accounts:
         assert self._accounts is not None
         return self._accounts
+
+    def _ask_for(self, host: str, port: int, transport: str, answer: Answer) -> None:
+        """NameResolver: the look-up happens on the loop, its answer comes back here."""
+
+        async def work() -> None:
+            found: Sequence[tuple[str, int]] = ()
+            try:
+                found = await self._look_up(host, port, transport) or await system_addresses(
+                    host, port, transport
+                )
+            finally:
+                with contextlib.suppress(LocalError):
+                    await self.submit(lambda: answer(found))
+
+        asyncio.run_coroutine_threadsafe(work(), self._loop)
 
     def _select_account(self, rdata: Any) -> int:
         """The account id of a request; what is no INVITE stays with the default account."""
@@ -311,6 +333,7 @@ class SipEndpoint:
         config = self._config
         endpoint = self._endpoint = EndpointDirector(self.post, self._select_account)
         init_library(endpoint, config)
+        self._resolver.install()
         self._listeners = Listeners(endpoint, has_tls13=library_facts().has_current_tls)
         own = Listener("udp", config.bind, config.port, config.public_address, config.dscp)
         opened = self._listeners.open(own)

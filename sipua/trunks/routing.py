@@ -49,7 +49,7 @@ class TrunkRoute:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One resolved address of a trunk. ``host`` is the name that a TLS certificate is held against."""
+    """One resolved address of ``host``. ``tls_name`` is what TLS shows as SNI and holds the certificate against."""
 
     host: str
     address: str
@@ -57,6 +57,7 @@ class Address:
     transport: str  # udp, tcp or tls
     priority: int = 0
     weight: int = 0
+    tls_name: str = ""
 
     @property
     def label(self) -> str:
@@ -66,6 +67,8 @@ class Address:
     @property
     def uri(self) -> str:
         """Where a request goes, whatever host its Request-URI names."""
+        if self.transport == "tls" and self.tls_name:
+            return f"sip:{self.tls_name}:{self.port};transport=tls;maddr={self._literal}"
         return f"sip:{self._literal}:{self.port};transport={self.transport}"
 
     @property

@@ -212,9 +212,7 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 
 ASKED_FOR = {
     "kind": REGISTERED,
-    "transport": "transport = 'tcp'",
     "srtp": "srtp = 'mandatory'\ntransport = 'tls'",
-    "tls_ca": "tls_ca = '/ca.pem'\ntransport = 'tls'",
     "rel100": "rel100 = 'required'",
     "session_timer": "session_timer = 'required'",
     "refer": "refer = true",
