@@ -95,7 +95,7 @@ async def _shown(
         connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
         der = connection.getpeercert(binary_form=True)
         assert der is not None  # a server always shows one
-        return Handshake(connection.version() or "", _read(der), "")
+        return Handshake(connection.version() or "", _certificate(x509.load_der_x509_certificate(der)), "")
     finally:
         writer.transport.abort()
 
@@ -104,8 +104,12 @@ def _words(error: ssl.SSLError) -> str:
     return (error.reason or str(error)).replace("_", " ").lower()
 
 
-def _read(der: bytes) -> Certificate:
-    certificate = x509.load_der_x509_certificate(der)
+def read_certificate(pem: bytes) -> Certificate:
+    """The first one of a file. Raises ValueError."""
+    return _certificate(x509.load_pem_x509_certificate(pem))
+
+
+def _certificate(certificate: x509.Certificate) -> Certificate:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         names = [str(each.value) for each in extension if isinstance(each, x509.DNSName | x509.IPAddress)]

@@ -6,9 +6,11 @@ A check of the database starts the embedded server if that is what is configured
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sipua.checks import machine, registration, services, trunk_files, trunk_wire
+from sipua.checks.own_certificate import own_certificate
 from sipua.checks.report import Check
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
@@ -36,6 +38,7 @@ async def run_checks(folder: Path) -> list[Check]:
         checks += machine.free_ports(settings, trunks)
     ephemeral, reserved = machine.kernel_ports()
     checks.append(machine.rtp_ports(settings, trunks, facts.max_calls, ephemeral, reserved))
+    checks += own_certificate(settings.sip, trunks, datetime.now(UTC))
     checks += [await services.database(settings), await services.voice_service(settings)]
     checks.append(trunk_files.fit(trunks, folder, facts))
     reports = await asyncio.gather(*(_trunk(each, settings, facts, running) for each in trunks))

@@ -59,6 +59,12 @@ async def agent(settings: Settings) -> tuple[bool, Check]:
     except LocalError as error:
         return True, Check("agent", "warn", str(error), "look at its log; end it if it hangs")
     detail = f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up"
+    refused = status.get("trunks", {}).get("error")
+    if refused:
+        todo = "mend the file, then send it SIGHUP again"
+        return True, Check(
+            "agent", "warn", f"{detail}; works with the trunk files of before: {refused}", todo
+        )
     return True, Check("agent", "ok", detail)
 
 

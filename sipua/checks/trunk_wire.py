@@ -112,7 +112,10 @@ async def _spots(trunk: Trunk, report: Report, nameservers: Sequence[tuple[str, 
         try:
             addresses = await resolver.addresses(place)
         except UnresolvedName as error:
-            todo = f"correct the name, or ask {trunk.provider} and put its addresses into static_hosts"
+            todo = (
+                f"correct the name, or ask {trunk.provider} and put its addresses into static_hosts; "
+                "where no name resolves, mend /etc/resolv.conf"
+            )
             findings.append((place.host, Finding("fail", str(error).removeprefix(f"{place.host}: "), todo)))
             continue
         for each in addresses:
@@ -203,13 +206,19 @@ async def _ask_options(
             )
         if isinstance(answer, Answer):
             finding = _answered(trunk, answer)
-        elif ipaddress.ip_address(spot.address.address).is_loopback and not agent_runs:
-            finding = Finding("ok", "this machine, where nothing listens before `sipua serve` runs")
+        elif not agent_runs and _is_ours(spot.address, settings):
+            finding = Finding("ok", "this is our own port: nothing answers before `sipua serve` runs")
         else:
             finding = _unanswered(trunk, settings, spot, answer)
         findings.append((spot.address.label, finding))
     if findings:
         report.checks.append(summed(f"trunk {trunk.name} options", findings))
+
+
+def _is_ours(address: Address, settings: Settings) -> bool:
+    """Whether ``serve`` itself will listen there (on port 0: it may)."""
+    port = settings.sip.tls_port if address.transport == "tls" else settings.sip.port
+    return ipaddress.ip_address(address.address).is_loopback and port in (0, address.port)
 
 
 async def _options(
@@ -231,7 +240,7 @@ async def _options(
 
 
 def _answered(trunk: Trunk, answer: Answer) -> Finding:
-    text = f"{answer.code} {answer.phrase} in {answer.latency_s * 1000:.0f} ms"
+    text = f"{answer.code} {answer.phrase} in {answer.latency_s * 1000:.3g} ms"
     if answer.code in trunk.options_ok_codes:
         return Finding("ok", text)
     if answer.code == 503:

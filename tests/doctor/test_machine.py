@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sipua.checks.machine import Instant, clock, http_clock, kernel_ports, port_ranges, rtp_ports
+from sipua.checks.machine import Instant, agent, clock, http_clock, kernel_ports, port_ranges, rtp_ports
+from sipua.control import SOCKET_NAME, ControlServer
+from sipua.feed import Feed
 from sipua.settings import Settings
 from sipua.trunk import Trunk
 from tests.doctor.responders import stream_server
@@ -100,3 +105,27 @@ async def test_a_web_server_tells_the_time() -> None:
     assert ahead is not None
     assert 58 < ahead < 64
     assert await http_clock(f"http://127.0.0.1:{free_port('127.0.0.1')}/v1") is None
+
+
+# ---- an agent that runs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("refused", "status"), [("", "ok"), ("a.toml: domian: unknown key", "warn")])
+async def test_an_agent_that_runs_is_asked_for_its_trunk_files(
+    tmp_path: Path, refused: str, status: str
+) -> None:
+    async def answer(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"pid": 7, "sip": "127.0.0.1:5060", "calls": 2, "trunks": {"error": refused}}
+
+    mine = Settings.model_validate({"state_dir": str(tmp_path)})
+    runs, check = await agent(mine)
+    assert (runs, check.status) == (False, "ok")
+    server = ControlServer(tmp_path / SOCKET_NAME, Feed(), {"status": answer})
+    await server.start()
+    try:
+        runs, check = await agent(mine)
+    finally:
+        await server.stop()
+    assert (runs, check.status) == (True, status)
+    assert check.detail.startswith("runs: pid 7, SIP 127.0.0.1:5060, 2 calls up")
+    assert refused in check.detail

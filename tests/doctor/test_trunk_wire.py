@@ -29,13 +29,13 @@ def trunk(**values: object) -> Trunk:
 
 
 async def found(
-    mine: Trunk, zone: Zone | None = None, *, agent_runs: bool = True
+    mine: Trunk, zone: Zone | None = None, *, settings: Settings = SETTINGS, agent_runs: bool = True
 ) -> tuple[dict[str, Check], Report]:
     """Checks by their last word."""
     server = await start_name_server(zone or {})
     try:
         report = await examine(
-            mine, SETTINGS, agent_runs=agent_runs, nameservers=[server.address] if zone is not None else ()
+            mine, settings, agent_runs=agent_runs, nameservers=[server.address] if zone is not None else ()
         )
     finally:
         server.transport.close()
@@ -134,10 +134,15 @@ async def test_calls_go_on_while_one_address_answers() -> None:
 
 
 async def test_an_agent_that_is_not_started_yet_is_no_failure() -> None:
-    mine = trunk(domain=f"127.0.0.1:{free_port('127.0.0.1')}")
-    checks, _ = await found(mine, agent_runs=False)
+    port = free_port()
+    mine = trunk(domain=f"127.0.0.1:{port}")
+    ours = Settings.model_validate({"sip": {"port": port}})
+    checks, _ = await found(mine, settings=ours, agent_runs=False)
     assert (checks["options"].status, checks["options"].todo) == ("ok", "")
-    assert "`sipua serve`" in checks["options"].detail
+    assert "our own port: nothing answers before `sipua serve` runs" in checks["options"].detail
+    for settings, agent_runs in ((ours, True), (SETTINGS, False)):
+        checks, _ = await found(mine, settings=settings, agent_runs=agent_runs)
+        assert checks["options"].status == "fail"
 
 
 async def test_a_bind_address_that_leads_nowhere_is_a_configuration_fault() -> None:
