@@ -1,8 +1,8 @@
 """The composition root: builds one worker out of the parts, runs it until it is told to stop, takes it down in order.
 
 ``serve`` is the one function that several workers of a machine could call, each with its own identity and ports;
-nothing is module-global. Order of starting: control, database, ledger, HTTP (not ready yet), media, SIP; of stopping:
-new calls refused, calls ended, SIP, HTTP, ledger flushed, database, control.
+nothing is module-global. Order of starting: control, database, ledger, HTTP (not ready yet), media, SIP, trunks; of
+stopping: new calls refused, calls ended, bindings taken back, SIP, HTTP, ledger flushed, database, control.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
-from uuid import UUID, uuid4
 
 import storage.errors as store
 from rtp.codec import CODECS
@@ -25,13 +23,18 @@ from rtp.ports import PortAllocator
 from sipua import __version__
 from sipua.accounts import accounts_of, own_listener, place_of, secrets_of
 from sipua.admission import Admission
+from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
-from sipua.errors import ConfigError, LocalError, SipuaError, StoreError
+from sipua.database import ledger_writer, open_database
+from sipua.dialler import Dialler
+from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.feed import Feed
+from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, build_app, running
+from sipua.identity import Identity
 from sipua.ledger import Ledger
 from sipua.metrics import Metrics
 from sipua.names import Names
@@ -39,107 +42,22 @@ from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
-from sipua.realtime.backend import OpenAIBackend
-from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
+from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_fit
-from storage.dsn import check_dsn, redact
-from storage.embedded import EmbeddedPostgres
-from storage.facts import ProcessEnded, ProcessStarted
-from storage.migrate import migrate
-from storage.queries import close_orphans, ping
+from sipua.trunk_ledger import TrunkLedger
+from sipua.trunks.health import Health
+from sipua.voice_settings import backend_of, session_config
+from storage.dsn import redact
+from storage.queries import ping
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
-
-FLUSH_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which process this is, on its rows, logs and metrics."""
-
-    node: str
-    worker: int
-    instance: UUID = field(default_factory=uuid4)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"node": self.node, "worker": self.worker, "instance": str(self.instance)}
-
-
-@asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """The DSN: DATABASE_URL if set, else the embedded server, which runs as long as somebody uses it."""
-    try:
-        if settings.database_url is not None:
-            yield check_dsn(settings.database_url.get_secret_value())
-            return
-        server = EmbeddedPostgres(settings.database_dir)
-        dsn = await server.astart()
-        try:
-            yield dsn
-        finally:
-            await server.astop()
-    except store.StoreError as error:
-        raise mapped(error) from error
-
-
-def mapped(error: store.StoreError) -> SipuaError:
-    """The storage package's errors in our tree: a bad DSN is the operator's to mend."""
-    return (
-        ConfigError(f"DATABASE_URL: {error}") if isinstance(error, store.BadDsn) else StoreError(str(error))
-    )
-
-
-def backend_of(settings: Settings) -> OpenAIBackend:
-    """The voice service that the settings name. ConfigError without a key."""
-    if settings.openai_api_key is None:
-        raise ConfigError("environment OPENAI_API_KEY: not set, and realtime.api_key_file names no file")
-    return OpenAIBackend(
-        settings.openai_base_url,
-        settings.openai_api_key.get_secret_value(),
-        open_timeout_s=settings.realtime.connect_timeout_s,
-    )
-
-
-def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
-    """What one call asks of the voice service."""
-    chosen = settings.realtime
-    vad = chosen.vad
-    detection = (
-        TurnDetection(
-            kind="server_vad",
-            threshold=vad.threshold,
-            prefix_padding_ms=vad.prefix_padding_ms,
-            silence_duration_ms=vad.silence_duration_ms,
-            create_response=True,
-            interrupt_response=True,
-        )
-        if vad.kind == "server_vad"
-        else TurnDetection(
-            kind="semantic_vad", eagerness=vad.eagerness, create_response=True, interrupt_response=True
-        )
-    )
-    transcription = (
-        Transcription(chosen.transcription_model, language=chosen.transcription_language or None)
-        if chosen.transcription_model
-        else None
-    )
-    return SessionConfig(
-        model=chosen.model,
-        instructions=chosen.instructions,
-        voice=chosen.voice,
-        audio_format=format,
-        turn_detection=detection,
-        transcription=transcription,
-        noise_reduction=chosen.noise_reduction or None,
-        speed=chosen.speed,
-        max_output_tokens=chosen.max_output_tokens or "inf",
-    )
 
 
 async def serve(
@@ -171,26 +89,38 @@ async def serve(
         stack.callback(http_socket.close)
         feed = Feed()
         line: dict[str, Any] = {"event": "starting", "pid": os.getpid()}
-        switchboard: Switchboard | None = None
-
-        async def status(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            calls = switchboard.calls_up if switchboard is not None else 0
-            return {**line, "calls": calls, "tasks": len(asyncio.all_tasks()), "trunks": files.status()}
-
+        commands = AgentCommands(line, files)
         # first of all what tells that another process already works here: it must not have its calls closed
-        control = ControlServer(settings.state_path / SOCKET_NAME, feed, {"status": status})
+        control = ControlServer(settings.state_path / SOCKET_NAME, feed, commands.handlers())
         await control.start()
         stack.push_async_callback(control.stop)
         metrics = Metrics(
             node=identity.node, worker=identity.worker, instance=str(identity.instance), version=__version__
         )
-        dsn = await stack.enter_async_context(database(settings))
+        dsn = await stack.enter_async_context(open_database(settings))
         sole = SoleWorker(identity.node, identity.worker, redact(dsn))
         stack.callback(sole.release)
-        writer = await stack.enter_async_context(_ledger_writer(dsn, settings, identity))
+        writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
         ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
-        admission = Admission(files.trunks, ports, settings.rtp_bind, Occupancy())
-        switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, failed)
+        clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
+        admission = Admission(files.trunks, ports, settings.rtp_bind, occupancy)
+        dialler = Dialler(Health(rng), occupancy, ports, rng, clock)
+        fleet = Fleet(
+            dialler,
+            Surroundings(
+                clock=clock,
+                rng=rng,
+                ledger=TrunkLedger(writer, identity.as_dict()),
+                alarm=lambda trunk, reason: metrics.trunk_alerts.labels(trunk, reason).inc(),
+                accounts_of=lambda trunks: accounts_of(trunks, place, secrets_of(trunks)),
+            ),
+        )
+        switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, dialler, failed)
+
+        def on_sip_event(event: SipEvent) -> None:
+            switchboard.on_sip_event(event)
+            fleet.on_sip_event(event)
+
         own = own_listener(accounts, place)
         names = Names("AAAA" if ":" in place.bind else "A", files.trunks)
         endpoint = SipEndpoint(
@@ -207,7 +137,7 @@ async def serve(
                 dscp=own.dscp,
             ),
             admission,
-            switchboard.on_sip_event,
+            on_sip_event,
             admission.select,
             look_up=names.find,
         )
@@ -226,7 +156,7 @@ async def serve(
             pacer=pacer,
             ports=ports,
             metrics=metrics,
-            clock=SystemClock(),
+            clock=clock,
         )
 
         async def database_ready() -> str:
@@ -241,16 +171,20 @@ async def serve(
                 return failure[0]
             return "draining" if admission.draining.is_set() else "" if "sip" in line else "starting"
 
-        app = build_app(
-            metrics, {"database": database_ready, "sip": sip_ready}, lambda: _refresh(metrics, pacer, writer)
-        )
+        def refresh() -> None:
+            _refresh(metrics, pacer, writer)
+            metrics.show_trunks(fleet.views())
+
+        app = build_app(metrics, {"database": database_ready, "sip": sip_ready}, refresh)
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
-        await endpoint.set_accounts(accounts)
-        admission.occupancy.open(max_calls())
+        occupancy.open(max_calls())
+        stack.push_async_callback(fleet.stop)
+        await fleet.start(endpoint, files.trunks)
         stack.push_async_callback(switchboard.end_all)
         stack.callback(admission.draining.set)
+        commands.fleet, commands.switchboard = fleet, switchboard
         line |= {
             "event": "ready",
             "sip": join_address(sip_host, sip_port),
@@ -259,11 +193,11 @@ async def serve(
         }
 
         async def apply(trunks: Sequence[Trunk]) -> None:
-            await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
+            await fleet.replace(trunks)
             try:
                 admission.replace(trunks)
             except SipuaError:
-                await endpoint.set_accounts(accounts_of(files.trunks, place, secrets_of(files.trunks)))
+                await fleet.replace(files.trunks)
                 raise
             names.replace(trunks)
 
@@ -274,36 +208,6 @@ async def serve(
         log.info("stopping: %d calls up", switchboard.calls_up)
     if failure:
         raise LocalError(f"the SIP thread died: {failure[0]}")
-
-
-@asynccontextmanager
-async def _ledger_writer(dsn: str, settings: Settings, identity: Identity) -> AsyncIterator[LedgerWriter]:
-    """The database brought up to date, rows of a former run of this worker closed, and the writer running."""
-    try:
-        report = await migrate(dsn)
-        if report.applied:
-            log.info("migrations applied: %s", ", ".join(report.applied))
-        closed = await close_orphans(
-            dsn, node=identity.node, worker=identity.worker, instance=identity.instance, now=datetime.now(UTC)
-        )
-    except store.StoreError as error:
-        raise mapped(error) from error
-    if closed:
-        log.warning(
-            "%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker
-        )
-    writer = LedgerWriter(dsn, queue_limit=settings.database.queue_limit)
-    writer.start()
-    now = datetime.now(UTC)
-    writer.put(
-        (ProcessStarted(identity.instance, identity.node, identity.worker, now, os.getpid(), __version__),)
-    )
-    try:
-        yield writer
-    finally:
-        writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
-        if not await writer.close(FLUSH_TIMEOUT_S):
-            log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
 
 
 def join_address(host: str, port: int) -> str:

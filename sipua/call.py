@@ -36,14 +36,14 @@ from sipua.outcome import (
     ending_of_error,
     is_voice_failure,
 )
-from sipua.ports import CallRecord, Clock, SipLegs
+from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
 
 log = logging.getLogger(__name__)
 
 
-class Legs(SipLegs, Protocol):
+class Legs(SipLegs, OutboundSip, Protocol):
     """The SIP side, as the calls and the switchboard need it."""
 
     async def settle(self) -> None:
@@ -99,6 +99,8 @@ class Call:
         self._way = way
         self._services = services
         self._stop: Ending | None = None
+        self._ending: Ending | None = None
+        self._is_settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
@@ -107,6 +109,11 @@ class Call:
             self._stop = SHUTDOWN if self.state.answered else SHUTDOWN_RINGING
             if self._task is not None:
                 self._task.cancel()
+
+    async def settled(self) -> Ending | None:
+        """Waits until the call is answered (None) or over."""
+        await self._is_settled.wait()
+        return self._ending
 
     async def run(self) -> Ending:
         """The whole life of the call; returns how it ended. Never raises but for a bug of ours."""
@@ -121,6 +128,9 @@ class Call:
             ending = self._stop
         finally:
             await _to_the_end(self._close(ending))
+            if not self._is_settled.is_set():
+                self._ending = ending
+                self._is_settled.set()
         return ending
 
     async def _life(self) -> Ending:
@@ -144,6 +154,7 @@ class Call:
             leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
             answered = services.clock.now()
             self._move(Phase.TALKING)
+            self._is_settled.set()
             leg.on_change = self._follow_hold
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)

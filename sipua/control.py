@@ -118,7 +118,7 @@ class ControlServer:
         try:
             return await handler(request)
         except SipuaError as error:
-            return {"error": str(error)}
+            return {"error": str(error), "reason": error.reason}
 
     async def _watched(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The feed, until the client goes away (or says anything more): also while nothing happens."""

@@ -82,7 +82,7 @@ class Fleet:
         self._registrars: dict[str, tuple[Registrar, Account, RegistrationRules]] = {}
         self._unbound: dict[str, str] = {}  # by account: why it is not registered, "" if it is
         self._addresses: Addresses = {}
-        self._faults: Mapping[str, str] = {}  # of DNS, by trunk
+        self.faults: Mapping[str, str] = {}  # of DNS, by trunk
         self._tasks: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
 
@@ -182,15 +182,8 @@ class Fleet:
             self._bound(who, step.why_not)
 
     def _bound(self, who: Registered, why_not: str) -> None:
-        """A trunk with several accounts may be used while one of them is bound."""
         self._unbound[who.account] = why_not
-        of_trunk = [
-            self._unbound[name]
-            for name, (_, account, _) in self._registrars.items()
-            if account.trunk == who.trunk and name in self._unbound
-        ]
-        is_bound = not all(of_trunk)
-        self._health.registration(who.trunk, self._now().monotonic, "" if is_bound else why_not)
+        self._health.registration(who.trunk, self._now().monotonic, why_not)
 
     def _alerted(self, who: Registered, alert: Alert) -> None:
         self._around.alarm(who.trunk, alert.reason)
@@ -212,9 +205,9 @@ class Fleet:
         if trunks is not self.trunks:
             return
         for name, fault in faults.items():
-            if self._faults.get(name) != fault:
+            if self.faults.get(name) != fault:
                 log.warning("trunk %s: %s", name, fault)
-        self._faults = faults
+        self.faults = faults
         addresses = {
             name: with_last_known(each, self._addresses.get(name, ())) if name in faults else each
             for name, each in found.items()
@@ -254,7 +247,7 @@ class Fleet:
             known = ", ".join(self._addresses) or "none"
             raise ConfigError(f"trunk {name!r}: is none that calls go out on; there are: {known}")
         if not places:
-            raise ConfigError(f"trunk {name}: no address: {self._faults.get(name) or 'it names no domain'}")
+            raise ConfigError(f"trunk {name}: no address: {self.faults.get(name) or 'it names no domain'}")
         pongs = await asyncio.gather(*(self._pinger.ping(self._ask(name, each)) for each in places))
         return tuple(PingView.of(place, pong) for place, pong in zip(places, pongs, strict=True))
 
@@ -281,7 +274,7 @@ class Fleet:
                     for name, (registrar, account, _) in self._registrars.items()
                     if account.trunk == trunk.name
                 ),
-                self._faults.get(trunk.name, ""),
+                self.faults.get(trunk.name, ""),
                 self.dialler.occupancy.calls_up(trunk.name),
             )
             for trunk in sorted(self.trunks, key=lambda each: (each.priority, each.name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from sipua.ports import Moment
 from sipua.prober import Pong
 from sipua.trunk import Trunk
 from sipua.trunks.registration import RegistrationView
-from sipua.trunks.routing import Address
+from sipua.trunks.routing import Address, Route
 from sipua.trunks.watch import Breaker, HealthView, Probe
 
 State = Literal["up", "down", "disabled"]
@@ -82,10 +82,11 @@ class TrunkView:
     @property
     def changed_at(self) -> datetime | None:
         """When its state or that of a target changed last."""
-        found = [each.changed_at for each in self._entries() if each.changed_at is not None]
+        found = [each.changed_at for each in self.entries() if each.changed_at is not None]
         return max(found, default=None)
 
-    def _entries(self) -> Iterator[TargetView]:
+    def entries(self) -> Iterator[TargetView]:
+        """The targets, and what all share."""
         yield from self.targets
         if self.own is not None:
             yield self.own
@@ -139,3 +140,24 @@ class PingView:
         return {
             "target": self.address, "host": self.host, "code": self.code or None, "ms": self.ms, "why": self.why,
         }  # fmt: skip
+
+
+def route_document(route: Route, faults: Mapping[str, str]) -> dict[str, Any]:
+    """For ``sipua route``: the targets in their order, and why the others are none; ``faults`` of DNS, by trunk."""
+    rejected = []
+    for each in route.rejected:
+        fault = "" if each.address else faults.get(each.trunk, "")
+        reason = f"{each.reason} ({fault})" if fault else each.reason
+        rejected.append({"trunk": each.trunk, "address": each.address, "reason": reason})
+    targets = [
+        {
+            "trunk": each.trunk,
+            "address": each.to.label,
+            "host": each.to.host,
+            "to_user": each.dialled.to_user,
+            "from_user": each.dialled.from_user,
+            "why": each.why,
+        }
+        for each in route.targets
+    ]
+    return {"to": route.to_e164, "targets": targets, "rejected": rejected}

@@ -97,6 +97,23 @@ class Winner:
     trunk: str
     sockets: Sockets
 
+    @property
+    def port(self) -> int:
+        """Of its RTP."""
+        return int(self.sockets[0].getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The leg that was answered, or the last one; headers of its last response."""
+
+    key: UUID
+    trunk: str
+    headers: Mapping[str, tuple[str, ...]]
+
+    def header(self, name: str) -> str:
+        return next(iter(self.headers.get(name.lower(), ())), "")
+
 
 @dataclass(slots=True)
 class _Leg:
@@ -109,6 +126,7 @@ class _Leg:
     is_redirected: bool = False
     is_over: bool = False
     is_cancelled: bool = False
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of the last response
     story: list[SipEvent] = field(default_factory=list)  # from its answer on, until the machine has chosen it
 
 
@@ -161,6 +179,11 @@ class OutboundCall:
         """Whoever placed the call gives up."""
         self._inbox.put_nowait((time.monotonic(), CancelledByUser()))
 
+    def carried_by(self) -> Carried | None:
+        """None if nothing was sent."""
+        leg = self._winner or (self._legs[-1] if self._legs else None)
+        return None if leg is None else Carried(leg.key, leg.target.trunk, leg.headers)
+
     def close(self) -> None:
         """Gives back sockets and channels. Slots of abandoned legs are given back by time."""
         for leg in self._legs:
@@ -180,6 +203,8 @@ class OutboundCall:
         if not isinstance(event, LegChanged | LegProgress | MediaChanged):
             return
         number, leg = next((n, each) for n, each in enumerate(self._legs) if each.key == event.key)
+        if isinstance(event, LegChanged) and event.headers:
+            leg.headers = event.headers
         if leg is self._winner:
             self.events.put_nowait(event)
         elif isinstance(event, MediaChanged) or (
@@ -313,6 +338,10 @@ class OutboundCall:
             self._close_sockets(leg)
         if record.is_of_target:
             self._dialler.health.report(record.target.key, now, leg.name, decision)
+        if decision.alert:
+            log.error(
+                "trunk %s: %s (SIP %d): somebody must look", leg.target.trunk, decision.reason, record.code
+            )
         made = AttemptMade(
             record.target.trunk, record.target.to.label, record.code, decision.reason, record.ms,
             decision.verdict.value,

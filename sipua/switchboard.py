@@ -16,10 +16,13 @@ from sipua.admission import Admission
 from sipua.call import Call, CallServices
 from sipua.call_leg import CallLeg
 from sipua.call_state import Phase
+from sipua.dialler import Dialler
 from sipua.digest import Proof
+from sipua.errors import ConfigError, LocalError
 from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
 from sipua.outcome import ending_of_code
+from sipua.placed import Placed
 from sipua.ports import CallOpening, Ledger
 from sipua.seldom import Seldom
 from sipua.sip_events import (
@@ -32,20 +35,37 @@ from sipua.sip_events import (
     SipEvent,
 )
 from sipua.sip_message import SipMessage, mask_number, parse_uri, phone_number
-from sipua.trunk import Trunk
+from sipua.trunk import CARRIER_SID_HEADERS, Trunk
+from sipua.trunks.routing import Route
 
 log = logging.getLogger(__name__)
 
-CARRIER_SID_HEADERS = {"twilio": "X-Twilio-CallSid"}
+
+class NoRoute(ConfigError):
+    """No trunk may carry a call to this number now; says why of each."""
+
+    def __init__(self, to: str, route: Route) -> None:
+        reasons = "; ".join(
+            f"{each.trunk}{f' {each.address}' if each.address else ''}: {each.reason}"
+            for each in route.rejected
+        )
+        super().__init__(f"{to!r}: no trunk may carry the call: {reasons or 'there is none'}")
 
 
 class Switchboard:
     """``services`` is set once the SIP endpoint exists (it needs ``on_sip_event`` to be made)."""
 
-    def __init__(self, ledger: Ledger, admission: Admission, on_failure: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        admission: Admission,
+        dialler: Dialler,
+        on_failure: Callable[[str], None],
+    ) -> None:
         self.services: CallServices | None = None
         self._ledger = ledger
         self._admission = admission
+        self._dialler = dialler
         self._on_failure = on_failure
         self._calls: dict[UUID, Call] = {}
         self._legs: dict[UUID, CallLeg] = {}  # of calls that came in
@@ -75,6 +95,23 @@ class Switchboard:
                 self._refused(event)
             case EndpointFailed(message):
                 self._on_failure(message)
+
+    def place(self, to: str, caller: str, only: str) -> tuple[Call, Placed]:
+        """Begins a call to a number, from ``caller`` or the trunk's own, on the trunk ``only`` if named.
+
+        ConfigError if no trunk may carry it now; that leaves no row, since nothing was tried.
+        """
+        if self.services is None or self._is_ending or self._admission.draining.is_set():
+            raise LocalError("the agent is starting or ending: it places no calls now")
+        route = self._dialler.route(to, caller, only)
+        if not route.targets:
+            raise NoRoute(to, route)
+        record = self._ledger.open(opening_of_route(uuid4(), route), self.services.clock.now())
+        way = Placed(self._dialler, self.services.legs, route, record, self.services)
+        call = self._calls[record.id] = Call(way, record, self.services, Phase.DIALLING)
+        log.info("call=%s to %s", record.id, mask_number(route.to_e164))
+        self._start(self._run(call), f"call-{record.id}")
+        return call, way
 
     async def end_all(self) -> None:
         """Hangs up every call and waits until each has closed its row; one that still comes ends at once."""
@@ -183,4 +220,25 @@ def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: T
         locale=locale_of(from_number),
         country=country_of(from_number),
         source=f"{source[0]}:{source[1]}",
+    )
+
+
+def opening_of_route(key: UUID, route: Route) -> CallOpening:
+    """What is known of an outbound call before its first INVITE."""
+    first = route.targets[0]
+    from_number, to_number = first.dialled.from_e164, route.to_e164
+    return CallOpening(
+        id=key,
+        direction="outbound",
+        from_uri=f"sip:{first.dialled.from_user}@{first.to.host}",
+        to_uri=f"sip:{first.dialled.to_user}@{first.to.host}",
+        from_number=from_number,
+        to_number=to_number,
+        sip_call_id="",
+        carrier_sid=None,
+        provider="",
+        trunk="",
+        locale=locale_of(to_number),
+        country=country_of(to_number),
+        source="",
     )

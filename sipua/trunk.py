@@ -47,6 +47,8 @@ _TAKEN_HEADERS = frozenset(
     }
 )  # fmt: skip
 
+CARRIER_SID_HEADERS = {"twilio": "X-Twilio-CallSid"}  # by provider: its id of a call
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 

@@ -35,14 +35,15 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli",),
     "storage": (
-        "storage", "sipua.app", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo", "sipua.checks", "sipua.bench",
-        "sipua.drills", "sipua.cli",
+        "storage", "sipua.app", "sipua.database", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
+        "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
     ),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
-    "sipua.app": ("sipua.cli", "sipua.checks", "sipua.bench"),
+    "sipua.app": ("sipua.cli",),
     "sipua.pj": (
-        "sipua.pj", "sipua.app", "sipua.softphone", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
+        "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
+        "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "openai": (),  # the judge of the tests, never part of the product

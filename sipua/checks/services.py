@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import storage.errors as store
-from sipua import app
 from sipua.checks.report import Check
+from sipua.database import open_database
 from sipua.errors import ConfigError, RealtimeError, SipuaError
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.settings import Settings
+from sipua.voice_settings import backend_of, session_config
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 
@@ -18,7 +19,7 @@ NAMED = 3  # of what a database lacks; the rest is counted
 async def database(settings: Settings) -> Check:
     """Reachable, with our schema? The embedded one is started for it."""
     try:
-        async with app.database(settings) as dsn:
+        async with open_database(settings) as dsn:
             missing = await check_schema(dsn)
     except (SipuaError, store.StoreError) as error:
         todo = "check DATABASE_URL; unset it to use the embedded PostgreSQL"
@@ -36,8 +37,8 @@ async def database(settings: Settings) -> Check:
 async def voice_service(settings: Settings) -> Check:
     """Key, model and configuration, tried with a session."""
     try:
-        backend = app.backend_of(settings)
-        session = await backend.open(app.session_config(settings, AudioFormat.PCMU))
+        backend = backend_of(settings)
+        session = await backend.open(session_config(settings, AudioFormat.PCMU))
     except ConfigError as error:
         todo = "set OPENAI_API_KEY, or OPENAI_BASE_URL to another server"
         return Check("voice service", "fail", str(error), todo, True)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import storage.errors as store
-from sipua import app
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
+from sipua.database import mapped, open_database
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 from storage.migrate import migrate as apply
@@ -26,13 +26,13 @@ def migrate(
     settings = settings_of(conf)
 
     async def work(_: asyncio.Event) -> dict[str, Any]:
-        async with app.database(settings) as dsn:
+        async with open_database(settings) as dsn:
             try:
                 if check:
                     return {"database": redact(dsn), "missing": await check_schema(dsn)}
                 report = await apply(dsn)
             except store.StoreError as error:
-                raise app.mapped(error) from error
+                raise mapped(error) from error
             return {"database": redact(dsn), "applied": list(report.applied)}
 
     result = run(work, patience=0)

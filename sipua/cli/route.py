@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 import time
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
+from sipua.cli.agent import asked
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.control import NoAgent
 from sipua.dialler import router_of
+from sipua.fleet_view import route_document
 from sipua.resolve import resolve_trunks
-from sipua.trunk import load_trunks
+from sipua.trunk import Trunk, load_trunks
 from sipua.trunks.capacity import LocalCapacity
 from sipua.trunks.health import Health
 
-BASIS = "from the trunk files and DNS; the health of the targets is not asked"
+BASIS_FILES = "from the trunk files and DNS; no agent is running, so the health of the targets is not known"
+BASIS_AGENT = "as the running agent sees it now: its trunk files, DNS, health, registrations, channels"
 
 
 def route(
@@ -28,38 +33,29 @@ def route(
     json: Json = False,
 ) -> None:
     """Say which trunks and targets would carry a call, in which order, and why the others not; exit 1 if none."""
-    settings_of(conf)
-    trunks = load_trunks(conf_dir(conf))
-    addresses, faults = run(lambda stop: resolve_trunks(trunks), patience=0)
-    rng = random.Random()
-    router = router_of(trunks, addresses, Health(rng), LocalCapacity())
-    found = router.route(to, caller, time.monotonic(), rng, only=trunk)
-    rejected = []
-    for each in found.rejected:
-        fault = "" if each.address else faults.get(each.trunk, "")
-        reason = f"{each.reason} ({fault})" if fault else each.reason
-        rejected.append({"trunk": each.trunk, "address": each.address, "reason": reason})
-    targets = [
-        {
-            "trunk": each.trunk,
-            "address": each.to.label,
-            "host": each.to.host,
-            "to_user": each.dialled.to_user,
-            "from_user": each.dialled.from_user,
-            "why": each.why,
-        }
-        for each in found.targets
-    ]
+    settings = settings_of(conf)
+    try:
+        request = {"command": "route", "to": to, "from": caller, "trunk": trunk}
+        found, basis = asked(settings, request), BASIS_AGENT
+    except NoAgent:
+        found, basis = _by_files(load_trunks(conf_dir(conf)), to, caller, trunk), BASIS_FILES
     if json:
-        print_json({"to": found.to_e164, "basis": BASIS, "targets": targets, "rejected": rejected})
+        print_json({"basis": basis, **found})
     else:
-        typer.echo(f"{found.to_e164 or to}: {BASIS}")
-        for number, target in enumerate(targets, 1):
+        typer.echo(f"{found['to'] or to}: {basis}")
+        for number, target in enumerate(found["targets"], 1):
             typer.echo(
                 f"{number}. {target['trunk']} {target['address']}: {target['to_user']} from {target['from_user']} "
                 f"({target['why']})"
             )
-        for other in rejected:
+        for other in found["rejected"]:
             typer.echo(f"-  {other['trunk']} {other['address']}".rstrip() + f": {other['reason']}")
-    if not targets:
+    if not found["targets"]:
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _by_files(trunks: Sequence[Trunk], to: str, caller: str, only: str) -> dict[str, Any]:
+    addresses, faults = run(lambda stop: resolve_trunks(trunks), patience=0)
+    rng = random.Random()
+    router = router_of(trunks, addresses, Health(rng), LocalCapacity())
+    return route_document(router.route(to, caller, time.monotonic(), rng, only=only), faults)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sipua import app
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.identity import Identity
 from sipua.log import configure_logging
 from sipua.trunk_files import TrunkFiles
 
@@ -19,7 +20,7 @@ def serve(conf: Conf = None, json: Json = False) -> None:
     del json  # the ready line is JSON in any case
     settings = settings_of(conf)
     files = TrunkFiles(conf_dir(conf))
-    identity = app.Identity(settings.node, settings.worker)
+    identity = Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
     def ready(line: Mapping[str, Any]) -> None:

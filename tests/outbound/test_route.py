@@ -35,7 +35,7 @@ def test_which_trunk_which_targets_in_which_order_and_why(conf: Path) -> None:
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     assert document["to"] == "+250788123456"
-    assert "not asked" in document["basis"]
+    assert "no agent is running" in document["basis"]
     found = [
         (each["trunk"], each["address"], each["to_user"], each["from_user"]) for each in document["targets"]
     ]

@@ -1,0 +1,91 @@
+"""What a running agent answers on its control channel, but ``watch``. One per process, made by the composition root.
+
+``fleet`` and ``switchboard`` are set once they are there: the channel is open before anything else is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from sipua.control import Handler
+from sipua.errors import ConfigError, LocalError
+from sipua.fleet import Fleet
+from sipua.fleet_view import route_document
+from sipua.switchboard import Switchboard
+from sipua.trunk_files import TrunkFiles
+
+Request = Mapping[str, Any]
+Answer = Mapping[str, Any]
+
+
+class AgentCommands:
+    """``line`` is the ready line, as far as it is known."""
+
+    def __init__(self, line: Mapping[str, Any], files: TrunkFiles) -> None:
+        self.fleet: Fleet | None = None
+        self.switchboard: Switchboard | None = None
+        self._line = line
+        self._files = files
+
+    def handlers(self) -> dict[str, Handler]:
+        """By command."""
+        return {
+            "status": self.status,
+            "trunks": self.trunks,
+            "ping": self.ping,
+            "route": self.route,
+            "dial": self.dial,
+        }
+
+    async def status(self, _: Request) -> Answer:
+        calls = self.switchboard.calls_up if self.switchboard is not None else 0
+        return {
+            **self._line, "calls": calls, "tasks": len(asyncio.all_tasks()), "trunks": self._files.status(),
+        }  # fmt: skip
+
+    async def trunks(self, _: Request) -> Answer:
+        """How every trunk stands."""
+        return {"trunks": [each.as_dict() for each in self._fleet().views()]}
+
+    async def ping(self, request: Request) -> Answer:
+        """OPTIONS to every target of the trunk ``trunk``, now."""
+        name = _text(request, "trunk")
+        pongs = await self._fleet().ping(name)
+        return {"trunk": name, "targets": [each.as_dict() for each in pongs]}
+
+    async def route(self, request: Request) -> Answer:
+        """Where a call to ``to`` from ``from`` on ``trunk`` (both may be "") would go."""
+        fleet = self._fleet()
+        found = fleet.dialler.route(_text(request, "to"), _text(request, "from"), _text(request, "trunk"))
+        return route_document(found, fleet.faults)
+
+    async def dial(self, request: Request) -> Answer:
+        """Places a call to ``number`` from ``from`` on ``trunk`` (both may be ""), and waits for its answer or end."""
+        self._fleet()
+        assert self.switchboard is not None
+        call, way = self.switchboard.place(
+            _text(request, "number"), _text(request, "from"), _text(request, "trunk")
+        )
+        ending = await call.settled()
+        return {
+            "call": str(call.key),
+            "status": "in_progress" if ending is None else ending.status.value,
+            "reason": "answered" if ending is None else ending.reason,
+            "sip_code": 200 if ending is None else ending.sip_code,
+            "trunk": way.trunk_name,
+            "attempts": [each.as_dict() for each in way.attempts],
+        }
+
+    def _fleet(self) -> Fleet:
+        if self.fleet is None:
+            raise LocalError("the agent is starting: its trunks are not up yet")
+        return self.fleet
+
+
+def _text(request: Request, key: str) -> str:
+    value = request.get(key, "")
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} = {value!r}: expected a string")
+    return value
