@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
-    "kind": "registration",
-    "registrar_uri": "registration",
-    "aor_user": "registration",
     "contact_user": "a Contact per trunk",
     "bind": "a signalling address per trunk",
     "rtp_bind": "a media address per trunk",
@@ -47,10 +44,6 @@ NOT_YET: dict[str, str] = {
     "se": "session timers per trunk",
     "min_se": "session timers per trunk",
     "refer": "incoming REFER",
-    **dict.fromkeys(
-        ("options_interval_s", "options_timeout_s", "options_ok_codes", "down_after", "up_after"),
-        "OPTIONS (none are sent yet)",
-    ),
 }
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})
 

@@ -128,8 +128,6 @@ def test_a_stranger_belongs_to_no_trunk(address: str) -> None:
 
 
 # ---- what contradicts itself -----------------------------------------------------------------------------
-
-REGISTERED = "kind = 'register'\nregistrar_uri = 'sip:r.example'\ndomain = 'r.example'\naor_user = 'a'\n"
 OFF_LINE = "enabled = false\n"
 
 CONTRADICTIONS = [
@@ -211,12 +209,10 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 # ---- what is not in this version, and what is to be provisioned --------------------------------------------
 
 ASKED_FOR = {
-    "kind": REGISTERED,
     "srtp": "srtp = 'mandatory'\ntransport = 'tls'",
     "rel100": "rel100 = 'required'",
     "session_timer": "session_timer = 'required'",
     "refer": "refer = true",
-    "options_interval_s": "options_interval_s = 60",
     "public_ip": "public_ip = 'auto'",
     "user_agent": "user_agent = 'x'",
     "dtmf": "dtmf = 'info'",
