@@ -100,6 +100,7 @@ def test_a_registrar_that_is_busy_is_left_alone_as_long_as_it_asks(
         )
         at = {row["after"]: row["at"] for row in rows}
         assert (at["registered"] - at["waiting"]).total_seconds() >= 2
+        agent.end()
 
 
 def test_a_refusal_is_told_and_heals_when_it_does(
@@ -117,6 +118,7 @@ def test_a_refusal_is_told_and_heals_when_it_does(
         (tmp_path / "password").write_text("another")
         agent.signal(signal.SIGHUP)
         until(is_registered(agent), "registered after the password was mended")
+        agent.end()
 
 
 @pytest.mark.parametrize("options", [0, 0.5], ids=["REGISTER", "REGISTER and OPTIONS"])
@@ -165,6 +167,7 @@ def test_the_files_are_read_again(emulator: Emulator, start_agent: StartAgent, t
         assert [each["trunk"] for each in asked(agent, "trunks")["trunks"]] == ["here", "second"]
         until(lambda: agent.metric("sipua_trunk_registered", trunk="second") == 1, "registered")
         assert agent.metric("sipua_trunk_up", trunk="first") == 0
+        agent.end()
 
 
 def test_more_trunks_than_accounts_refuse_the_start(tmp_path: Path) -> None:
