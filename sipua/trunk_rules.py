@@ -37,8 +37,6 @@ NOT_YET: dict[str, str] = {
     "user_agent": "User-Agent per trunk",
     "dtmf": "DTMF by INFO or in the voice band",
     "early_media": "early media",
-    "srtp": "SRTP",
-    "srtp_suites": "SRTP",
     "rel100": "100rel",
     "session_timer": "session timers per trunk",
     "se": "session timers per trunk",
