@@ -63,11 +63,12 @@ def test_other_files_count_for_new_calls_only(
     [
         ("acl = []", "here.toml: unknown key 'acl'"),
         ("= nonsense", "here.toml: not valid TOML"),
-        ("srtp = 'mandatory'\ntransport = 'tls'", "srtp = 'mandatory': SRTP: not in this version"),
+        ("srtp = 'mandatory'", "srtp = 'mandatory', transport = 'udp': SDES keys would travel in clear"),
+        ("rel100 = 'required'", "rel100 = 'required': 100rel: not in this version"),
         ("enabled = false", "no trunk file in trunks/ of the configuration folder is enabled"),
         ("auth_user = 'us'\npassword_env = 'NOT_SET_ANYWHERE'", "trunk here: password: "),
     ],
-    ids=["key", "TOML", "not yet", "none enabled", "password"],
+    ids=["key", "TOML", "SRTP in clear", "not yet", "none enabled", "password"],
 )
 def test_a_bad_file_keeps_the_old_settings_and_says_why(
     line: str,
