@@ -49,7 +49,7 @@ def call_config(account: Account, opened: Opened, *, with_credential: bool = Tru
         config.sipConfig.authCreds.append(_digest(account.credential))
     media, call = config.mediaConfig, config.callConfig
     media.srtpUse = _SRTP[account.srtp]
-    media.srtpSecureSignaling = 0  # pjsua takes a hidden Route for insecure; trunk files have SRTP with TLS only
+    media.srtpSecureSignaling = 0  # a hidden Route is insecure to pjsua; the trunk files see to TLS
     if account.srtp != "off":
         for suite in account.srtp_suites:
             crypto = pj.SrtpCrypto()
