@@ -82,7 +82,9 @@ BAD_REQUESTS = [
 @pytest.mark.parametrize(("line", "error"), BAD_REQUESTS, ids=[str(each[0][:16]) for each in BAD_REQUESTS])
 async def test_a_bad_request_is_answered_with_what_is_wrong(line: bytes, error: str, tmp_path: Path) -> None:
     async with serving(tmp_path):
-        assert await exchange(tmp_path, line) == [{"error": error}]
+        (answer,) = await exchange(tmp_path, line)
+        assert answer["error"] == error
+        assert answer.get("reason") == ("local" if error == "not now" else None)
         assert (await ask(tmp_path, {"command": "status"}))["pid"] == 7
 
 
