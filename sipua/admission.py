@@ -8,7 +8,6 @@ which is why the ports are taken here and not in the call's coroutine.
 from __future__ import annotations
 
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from rtp.errors import RtpError
-from rtp.ports import PortAllocator
 from sipua.digest import REALM, Digest, Proof, Request
+from sipua.media_ports import MediaPorts, Sockets
 from sipua.occupancy import Occupancy
 from sipua.sdes import choose
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
@@ -42,20 +41,17 @@ class Grant:
     codec: str
     plan: SdpPlan
     offer: AudioMedia | None
-    sockets: tuple[socket.socket, socket.socket]  # RTP, RTCP
+    sockets: Sockets
     token: UUID
 
 
 class Admission:
     """The decision and the ports. ``draining`` is set when the process is about to end."""
 
-    def __init__(
-        self, trunks: Sequence[Trunk], ports: PortAllocator, bind: str, occupancy: Occupancy
-    ) -> None:
+    def __init__(self, trunks: Sequence[Trunk], ports: MediaPorts, occupancy: Occupancy) -> None:
         self.occupancy = occupancy
         self.draining = threading.Event()
         self._ports = ports
-        self._bind = bind
         self._trunks: tuple[Trunk, ...] = ()
         self._routes: dict[str, TrunkRoute] = {}
         self._digest = Digest(secrets.token_bytes(32))
@@ -113,22 +109,15 @@ class Admission:
         if isinstance(token, str):
             return _busy(trunk, token)
         try:
-            sockets = self._ports.open_pair(self._bind)
+            opened = self._ports.open(trunk, source[0])
         except RtpError as error:  # none free, or the bind address is not (any more) this machine's
             self.occupancy.leave(token)
             return _busy(trunk, str(error))
-        address, port = sockets[0].getsockname()[:2]
-        if address in ("0.0.0.0", "::"):
-            try:
-                address = local_address_towards(source[0])
-            except OSError as error:
-                for each in sockets:
-                    each.close()
-                self._ports.release(port)
-                self.occupancy.leave(token)
-                return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
-        plan = SdpPlan(address=address, port=port, codecs=trunk.codecs, chosen=codec, srtp=srtp_of(trunk))
-        return Grant(trunk, codec, plan, offer, sockets, token)
+        except OSError as error:
+            self.occupancy.leave(token)
+            return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
+        plan = SdpPlan(opened.address, opened.port, trunk.codecs, codec, srtp_of(trunk))
+        return Grant(trunk, codec, plan, offer, opened.sockets, token)
 
     def _challenge(self, trunk: Trunk, message: SipMessage) -> Refusal | None:
         """The 401 for a caller that has not proven to be the trunk's ``inbound_auth_user``; None if it has."""
@@ -169,11 +158,3 @@ def _dialled_user(message: SipMessage) -> str:
 def _quoted(text: str) -> str:
     """A quoted-string (RFC 3261 section 25.1) of what a peer may have had a hand in."""
     return '"' + "".join(c for c in text if c.isascii() and c.isprintable() and c not in '"\\')[:200] + '"'
-
-
-def local_address_towards(peer: str) -> str:
-    """The address that the kernel would send from; connecting a UDP socket sends nothing."""
-    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((peer, 9))
-        return str(probe.getsockname()[0])

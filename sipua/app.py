@@ -36,6 +36,7 @@ from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, build_app, running
 from sipua.identity import Identity
 from sipua.ledger import Ledger
+from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
@@ -101,9 +102,9 @@ async def serve(
         sole = SoleWorker(identity.node, identity.worker, redact(dsn))
         stack.callback(sole.release)
         writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
-        ports = PortAllocator(settings.rtp.port_min, settings.rtp.port_max)
+        ports = MediaPorts(PortAllocator(settings.rtp.port_min, settings.rtp.port_max), settings.rtp_bind)
         clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
-        admission = Admission(files.trunks, ports, settings.rtp_bind, occupancy)
+        admission = Admission(files.trunks, ports, occupancy)
         dialler = Dialler(Health(rng), occupancy, ports, rng, clock)
         fleet = Fleet(
             dialler,

@@ -19,13 +19,13 @@ from uuid import UUID
 
 from rtp.codec import Codec
 from rtp.pacer import Pacer
-from rtp.ports import PortAllocator
 from sipua.audio import Bridge, bridge_for
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.errors import SipuaError
+from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.outcome import (
     MAX_DURATION,
@@ -57,7 +57,7 @@ class CallServices:
     legs: Legs
     voice: VoiceService
     pacer: Pacer
-    ports: PortAllocator
+    ports: MediaPorts
     metrics: Metrics
     clock: Clock
 

@@ -10,8 +10,8 @@ import random
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from rtp.ports import PortAllocator
 from sipua.clock import SystemClock
+from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
 from sipua.outbound import OutboundCall, Tell
 from sipua.ports import Clock, OutboundSip
@@ -45,7 +45,7 @@ class Dialler:
     """The outbound side of one process."""
 
     def __init__(
-        self, health: Health, occupancy: Occupancy, ports: PortAllocator, rng: random.Random, clock: Clock
+        self, health: Health, occupancy: Occupancy, ports: MediaPorts, rng: random.Random, clock: Clock
     ) -> None:
         self.health = health
         self.occupancy = occupancy
@@ -63,7 +63,7 @@ class Dialler:
         addresses: Mapping[str, tuple[Address, ...]],
         *,
         limit: int,
-        ports: PortAllocator,
+        ports: MediaPorts,
     ) -> Dialler:
         """One that shares nothing with inbound calls. ``limit`` is pjsua's number of call slots."""
         rng, occupancy = random.Random(), Occupancy()

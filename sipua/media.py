@@ -11,13 +11,13 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from rtp.codec import Codec, codec_by_name
 from rtp.errors import RtpError
 from rtp.events import AudioFrame, DigitReceived, Direction, SourceLatched, StreamConfig, StreamEvent
 from rtp.pacer import Pacer
 from rtp.playout import Playout
-from rtp.ports import PortAllocator
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
@@ -33,11 +33,17 @@ DIRECTIONS: dict[str, Direction] = {
 }
 
 
+class GivesBack(Protocol):
+    """Where the sockets came from: it is told the RTP port once they are closed."""
+
+    def release(self, port: int) -> None: ...
+
+
 class MediaLeg:
     """Audio in through ``on_audio`` (bytes in order, gaps filled), audio out through ``playout``."""
 
     def __init__(
-        self, sockets: tuple[socket.socket, socket.socket], ports: PortAllocator, pacer: Pacer, codec: Codec
+        self, sockets: tuple[socket.socket, socket.socket], ports: GivesBack, pacer: Pacer, codec: Codec
     ) -> None:
         self._pacer = pacer
         self._codec = codec

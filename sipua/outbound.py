@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from uuid import UUID, uuid4
 
 from rtp.errors import RtpError
 from sipua.accounts import account_name
-from sipua.admission import local_address_towards
 from sipua.errors import LocalError, SipuaError
+from sipua.media_ports import Sockets
 from sipua.outcome import Ending
 from sipua.ports import AttemptMade, OutboundSip
 from sipua.resolve import Resolver, UnresolvedName, parse_place
@@ -63,7 +62,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Sockets = tuple[socket.socket, socket.socket]
 
 # pjsip ends an INVITE that got no response with codes of its own
 _FAULTS = {408: Fault.NO_RESPONSE, 502: Fault.DNS, 503: Fault.TRANSPORT}
@@ -295,16 +293,16 @@ class OutboundCall:
             log.warning("call=%s > INVITE was not sent: %s", leg.key, error)
             return Failed(action.leg, Fault.DNS)
         try:
-            local = local_address_towards(place.address)
-            leg.sockets = shared.ports.open_pair(local)
+            opened = shared.ports.open(trunk, place.address)
         except (RtpError, OSError) as error:
             return NotSent(action.leg, f"no media port towards {place.address}: {error}")
+        leg.sockets = opened.sockets
         why = shared.occupancy.take(trunk.name, limits_of(trunk), self._id, now)
         if not why and not leg.is_redirected:
             why = shared.health.begin(target.key, now, leg.name)
         if why:
             return NotSent(action.leg, why)
-        plan = SdpPlan(local, leg.sockets[0].getsockname()[1], trunk.codecs, srtp=srtp_of(trunk))
+        plan = SdpPlan(opened.address, opened.port, trunk.codecs, srtp=srtp_of(trunk))
         from_uri = f"sip:{target.dialled.from_user}@{trunk.domain or place.host}"
         shared.owns(leg.key, self)
         self._tell(Trying(trunk.name, place.label))
@@ -352,10 +350,7 @@ class OutboundCall:
     def _close_sockets(self, leg: _Leg) -> None:
         if leg.sockets is None:
             return
-        port = leg.sockets[0].getsockname()[1]
-        for each in leg.sockets:
-            each.close()
-        self._dialler.ports.release(port)
+        self._dialler.ports.give_back(leg.sockets)
         leg.sockets = None
 
 

@@ -27,6 +27,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError
 from sipua.media import MediaLeg
+from sipua.media_ports import MediaPorts
 from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
@@ -87,7 +88,8 @@ class _Softphone:
         self._progress = progress
         self._key = uuid4()
         self._events: asyncio.Queue[SipEvent] = asyncio.Queue()  # a handful per call
-        self._ports = PortAllocator(0, 0)
+        self._range = PortAllocator(0, 0)
+        self._ports = MediaPorts(self._range)
         self._pacer = Pacer()
         self._media: MediaLeg | None = None
         self._script: Script | None = None
@@ -153,7 +155,7 @@ class _Softphone:
             sock.close()
 
     async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
-        self._sockets = _open_sockets(self._ports, address)
+        self._sockets = _open_sockets(self._range, address)
         plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
         invited_at = time.monotonic()
         await endpoint.invite(self._options.uri, plan, self._key)

@@ -7,8 +7,8 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 
-from sipua.admission import local_address_towards
 from sipua.errors import LocalError
+from sipua.media_ports import local_address_towards
 from sipua.sip_message import parse_uri
 from sipua.trunks.routing import Address
 

@@ -153,9 +153,7 @@ class Switchboard:
     def _give_up(self, invite: IncomingCall) -> None:
         """Nobody will look after this leg: its sockets are closed and the caller gets 500."""
         assert self.services is not None
-        self.services.ports.release(invite.grant.plan.port)
-        for each in invite.grant.sockets:
-            each.close()
+        self.services.ports.give_back(invite.grant.sockets)
         self._start(self.services.legs.hang_up(invite.key, 500), f"refuse-{invite.key}")
 
     def _vacate(self, key: UUID) -> None:

@@ -24,12 +24,7 @@ if TYPE_CHECKING:
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
     "contact_user": "a Contact per trunk",
-    "bind": "a signalling address per trunk",
-    "rtp_bind": "a media address per trunk",
-    "rtp_port_min": "RTP ports per trunk",
-    "rtp_port_max": "RTP ports per trunk",
     "public_ip": "NAT",
-    "dscp": "DSCP",
     "pai": "P-Asserted-Identity",
     "privacy": "Privacy",
     "diversion": "Diversion",
@@ -226,9 +221,9 @@ _ROWS: tuple[tuple[Callable[[Any], bool], tuple[str, ...], str], ...] = (
     ),
     (lambda t: t.min_se > t.se, ("min_se", "se"), "min_se may not be longer than se"),
     (
-        lambda t: bool(t.rtp_port_min) != bool(t.rtp_port_max) or (t.rtp_port_min and t.rtp_port_max <= t.rtp_port_min),
+        lambda t: bool(t.rtp_port_min or t.rtp_port_max) and not 0 < t.rtp_port_min + t.rtp_port_min % 2 < t.rtp_port_max,
         ("rtp_port_min", "rtp_port_max"),
-        "both are 0, or min is below max",
+        "both are 0, or min is below max and an even port with the odd one above lies between them",
     ),
     (
         lambda t: t.first_response_timeout_ms / 1000 > t.progress_timeout_s,

@@ -26,6 +26,7 @@ from sipua.drills.mutations import Mutation
 from sipua.drills.script import WELL, Script
 from sipua.errors import LocalError
 from sipua.fleet import Fleet, Surroundings
+from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
@@ -110,7 +111,7 @@ class Ground:
         """Trunks by name (further lines of their files), in the order of their priority; then endpoint and dialler."""
         files = self._files(dict.fromkeys(self.carriers, "") if trunks is None else trunks)
         rng, occupancy, clock = random.Random(), Occupancy(), SystemClock()
-        dialler = Dialler(Health(rng), occupancy, PortAllocator(0, 0), rng, clock)
+        dialler = Dialler(Health(rng), occupancy, MediaPorts(PortAllocator(0, 0)), rng, clock)
         place = Place(OURS, 0, "drill", has_fixed_ports=False)
         around = Surroundings(
             clock, rng, self.chronicle, self.chronicle.alarm,

@@ -15,6 +15,7 @@ from rtp.ports import PortAllocator
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError
 from sipua.fleet import RESOLVE_EVERY_S, Fleet, Surroundings, with_last_known
+from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
 from sipua.ports import Moment
 from sipua.sip_account import Account, Listener
@@ -163,7 +164,7 @@ def lived(
         rng, clock = random.Random(1), VirtualClock()
         occupancy = Occupancy(lambda: clock.now().monotonic)
         occupancy.open(16)
-        dialler = Dialler(Health(rng), occupancy, PortAllocator(0, 0), rng, clock)
+        dialler = Dialler(Health(rng), occupancy, MediaPorts(PortAllocator(0, 0)), rng, clock)
         fleet = Fleet(dialler, Surroundings(clock, rng, rows, rows.alarm, accounts_of, names))
         wire.fleet = fleet
         world = World(wire, rows, names, fleet)

@@ -14,6 +14,7 @@ from pathlib import Path
 from rtp.ports import PortAllocator
 from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
+from sipua.media_ports import MediaPorts
 from sipua.outbound import Winner
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
@@ -37,7 +38,7 @@ async def main(conf: Path, number: str) -> None:
     await endpoint.start()
     place = Place("127.0.0.1", 0, "sipua", has_fixed_ports=False)
     await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
-    dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=PortAllocator(0, 0))
+    dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=MediaPorts(PortAllocator(0, 0)))
     while await asyncio.to_thread(sys.stdin.readline):
         begun = time.monotonic()
         route = dialler.route(number)

@@ -14,6 +14,7 @@ import pytest
 from rtp.ports import PortAllocator
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
+from sipua.media_ports import MediaPorts
 from sipua.outbound import OutboundCall, Winner
 from sipua.outcome import Ending
 from sipua.resolve import resolve_trunks
@@ -97,7 +98,7 @@ async def office(
     addresses, faults = await resolve_trunks(trunks)
     assert faults == {}
     sip, ports = Carriers(answers), PortAllocator(0, 0)
-    sip.dialler = Dialler.alone(trunks, addresses, limit=limit, ports=ports)
+    sip.dialler = Dialler.alone(trunks, addresses, limit=limit, ports=MediaPorts(ports))
     return Office(sip.dialler, sip, ports)
 
 

@@ -66,7 +66,7 @@ class Sipp:
         """What went over the wire so far, in order."""
         path = self._folder / "messages.log"
         text = path.read_text(errors="replace").replace("\r", "") if path.exists() else ""
-        parts = re.split(r"^-{20,}[^\n]*\nUDP message (sent|received) [^\n]*\n\n", text, flags=re.M)
+        parts = re.split(r"^-{20,}[^\n]*\n(?:UDP|TCP) message (sent|received) [^\n]*\n\n", text, flags=re.M)
         pairs = zip(parts[1::2], parts[2::2], strict=True)
         return [Message(kind == "received", message.rstrip("\n")) for kind, message in pairs]
 

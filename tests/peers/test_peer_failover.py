@@ -43,8 +43,8 @@ class Carriers:
             f'domain = "127.0.0.1:{self.ports[name]}"\ncaller_id = "+250788000001"\n{lines}\n'
         )
 
-    def is_(self, name: str, scenario: str, **options: Any) -> Sipp:
-        return self._start("", scenario, flags=("-p", str(self.ports[name])), **options)
+    def is_(self, name: str, scenario: str, *flags: str, **options: Any) -> Sipp:
+        return self._start("", scenario, flags=("-p", str(self.ports[name]), *flags), **options)
 
     def call(self, *flags: str, code: int = 0) -> dict[str, Any]:
         result = run(["call", NUMBER, "--conf", str(self.conf), "--json", "--duration", "0.5", *flags])
@@ -87,6 +87,16 @@ def test_the_primary_answers(carriers: Carriers) -> None:
     assert invite.start_line == f"INVITE sip:+250788123456@{host} SIP/2.0"
     assert (invite.header("From") or "").startswith("sip:+250788000001@127.0.0.1;tag=")
     assert invite.header("Route") is None
+
+
+def test_over_tcp(carriers: Carriers) -> None:
+    carriers.write("primary", f"{QUICK}\ntransport = 'tcp'")
+    peer = carriers.is_("primary", "uas_slow", "-t", "t1", duration_ms=100)
+    (attempt,) = carriers.call()["attempts"]
+    assert (attempt["target"], attempt["code"]) == (f"127.0.0.1:{carriers.ports['primary']};tcp", 200)
+    invite = peer.wait().received("INVITE")[0]
+    assert (invite.header("Via") or "").startswith("SIP/2.0/TCP ")
+    assert (invite.header("Contact") or "").endswith(";transport=tcp>")
 
 
 def test_nobody_has_the_port(carriers: Carriers) -> None:

@@ -13,6 +13,7 @@ import pytest
 from rtp.ports import PortAllocator
 from sipua.admission import Admission, Grant
 from sipua.errors import ConfigError
+from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
 from sipua.sip_events import Arrival, Refusal
 from sipua.sip_message import SipMessage
@@ -49,7 +50,7 @@ def admission(ports: PortAllocator | None = None, *, limit: int = 16, **values: 
     occupancy = Occupancy(lambda: 0.0)
     occupancy.open(limit)
     trunk = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | values)
-    return Admission([trunk], ports or PortAllocator(0, 0), "127.0.0.1", occupancy)
+    return Admission([trunk], MediaPorts(ports or PortAllocator(0, 0), "127.0.0.1"), occupancy)
 
 
 def one_pair() -> PortAllocator:

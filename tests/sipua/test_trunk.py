@@ -154,6 +154,8 @@ CONTRADICTIONS = [
     ("tls_ca = '/ca.pem'", "only with transport = tls"),
     ("se = 100\nmin_se = 200", "min_se = 200, se = 100: min_se may not be longer"),
     ("rtp_port_min = 20000", "both are 0, or min is below max"),
+    ("rtp_port_max = 20000", "both are 0, or min is below max"),
+    ("rtp_port_min = 20001\nrtp_port_max = 20002", "an even port with the odd one above"),
     ("progress_timeout_s = 1", "the first response may not take longer than progress"),
     ("privacy = 'id'", "set both"),
     ("auth_user = 'u'", "auth_user = 'u': without a password; set password_env or password_file"),

@@ -1,0 +1,101 @@
+"""RTP sockets as a trunk wants them: its own range and address or those of the process, marked with its DSCP.
+
+What is opened names the address for our SDP: the trunk's public one if it has any, else the local one. Thread-safe: the
+pjsua2 thread asks for calls that come in, the loop for those that go out.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rtp.ports import PortAllocator
+from sipua.trunk import Trunk
+
+Sockets = tuple[socket.socket, socket.socket]  # RTP, RTCP
+ANY = ("0.0.0.0", "::")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A pair and what the far end is told of it."""
+
+    sockets: Sockets
+    address: str
+    port: int
+
+
+def fixed_public(trunk: Trunk) -> str:
+    """The public address as the file names it."""
+    return "" if trunk.public_ip == "auto" else trunk.public_ip
+
+
+class MediaPorts:
+    """``default`` is the range of trunks without one, ``bind`` their address; "" is the one that leads to the peer."""
+
+    def __init__(
+        self, default: PortAllocator, bind: str = "", public: Callable[[Trunk], str] = fixed_public
+    ) -> None:
+        self._default = default
+        self._bind = bind
+        self._public = public
+        self._own: dict[tuple[int, int], PortAllocator] = {}
+        self._out: dict[int, list[PortAllocator]] = {}  # by RTP port: several addresses may have the same
+        self._lock = threading.Lock()
+
+    def open(self, trunk: Trunk, peer: str) -> Opened:
+        """A bound pair for a call with ``peer``. RtpError if there is none, OSError if no way leads there."""
+        bind = trunk.rtp_bind or self._bind or local_address_towards(peer)
+        local = local_address_towards(peer) if bind in ANY else bind
+        with self._lock:
+            allocator = self._range_of(trunk)
+            sockets = allocator.open_pair(bind)
+            port: int = sockets[0].getsockname()[1]
+            self._out.setdefault(port, []).append(allocator)
+        if trunk.dscp:
+            for each in sockets:
+                mark(each, trunk.dscp)
+        return Opened(sockets, self._public(trunk) or local, port)
+
+    def release(self, port: int) -> None:
+        """The pair with this RTP port is closed; a port that is not out is ignored."""
+        with self._lock:
+            allocators = self._out.get(port, [])
+            if allocators:
+                allocators.pop(0).release(port)
+            if not allocators:
+                self._out.pop(port, None)
+
+    def give_back(self, sockets: Sockets) -> None:
+        """Of a call that came to nothing: closes the pair and releases it."""
+        port = sockets[0].getsockname()[1]
+        for each in sockets:
+            each.close()
+        self.release(port)
+
+    def _range_of(self, trunk: Trunk) -> PortAllocator:
+        """One allocator per range, whichever trunks share it, for as long as the process lives."""
+        if not trunk.rtp_port_min:
+            return self._default
+        wanted = trunk.rtp_port_min, trunk.rtp_port_max
+        if wanted not in self._own:
+            self._own[wanted] = PortAllocator(*wanted)
+        return self._own[wanted]
+
+
+def mark(sock: socket.socket, dscp: int) -> None:
+    """Every packet of the socket bears the code point (RFC 2474: the upper six bits of the byte)."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+
+
+def local_address_towards(peer: str) -> str:
+    """The address that the kernel would send from; connecting a UDP socket sends nothing."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((peer, 9))
+        return str(probe.getsockname()[0])
