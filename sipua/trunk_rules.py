@@ -221,7 +221,10 @@ _ROWS: tuple[tuple[Callable[[Any], bool], tuple[str, ...], str], ...] = (
     ),
     (lambda t: t.min_se > t.se, ("min_se", "se"), "min_se may not be longer than se"),
     (
-        lambda t: bool(t.rtp_port_min or t.rtp_port_max) and not 0 < t.rtp_port_min + t.rtp_port_min % 2 < t.rtp_port_max,
+        lambda t: (
+            bool(t.rtp_port_min or t.rtp_port_max)
+            and not 0 < t.rtp_port_min + t.rtp_port_min % 2 < t.rtp_port_max
+        ),
         ("rtp_port_min", "rtp_port_max"),
         "both are 0, or min is below max and an even port with the odd one above lies between them",
     ),
