@@ -269,10 +269,10 @@ INSERT INTO sipua.processes (instance, node, worker, started_at, seen_at, pid, v
 SELECT instance, coalesce(node, ''), worker, started_at, started_at, pid, version
 FROM jsonb_to_recordset(%s::jsonb) AS r (
   instance uuid, node text, worker integer, started_at timestamptz, pid integer, version text)
-ON CONFLICT (instance) DO NOTHING RETURNING instance, node, worker
+ON CONFLICT (instance) DO NOTHING RETURNING node, worker
 )
 DELETE FROM sipua.trunk_states AS s USING started AS p
-WHERE s.node = p.node AND s.worker = p.worker AND s.instance <> p.instance
+WHERE s.node = p.node AND s.worker = p.worker
 """
 _PROCESS_ENDED = """
 UPDATE sipua.processes AS p SET ended_at = r.ended_at, seen_at = r.ended_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeGuard
 
 from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.checks.report import Check
@@ -112,11 +112,11 @@ async def _try(
 ) -> Check:
     try:
         answer = await _register(endpoint, answers, account, trunk.reg_expires_s)
-        if answer is not None and 200 <= answer.code < 300:
-            await _register(endpoint, answers, account, 0)
+        if not _is_accepted(answer):
+            return refused(trunk, account, answer)
+        return accepted(trunk, account, answer, await _register(endpoint, answers, account, 0))
     except SipuaError as error:
         return _cannot(trunk, error)
-    return judged(trunk, account, answer)
 
 
 async def _register(
@@ -130,8 +130,32 @@ async def _register(
         return None
 
 
-def judged(trunk: Trunk, account: Account, answer: RegistrationAnswered | None) -> Check:
-    """What the registrar's answer means to the operator."""
+def _is_accepted(answer: RegistrationAnswered | None) -> TypeGuard[RegistrationAnswered]:
+    return answer is not None and 200 <= answer.code < 300
+
+
+def accepted(
+    trunk: Trunk, account: Account, answer: RegistrationAnswered, end: RegistrationAnswered | None
+) -> Check:
+    """The registrar took our binding; ``end`` is its answer to our taking it back."""
+    name = f"trunk {trunk.name} registration"
+    seconds = granted(answer.headers or {}, Contact(account.contact_user))
+    detail = f"{account.address_of_record} at {account.registrar}: accepted"
+    if seconds is not None:
+        detail += f" for {seconds} s"
+    if seconds not in (None, trunk.reg_expires_s):
+        detail += f" ({trunk.reg_expires_s} asked for)"
+    if _is_accepted(end):
+        return Check(name, "ok", f"{detail}, and taken back")
+    said = "not answered" if end is None or end.headers is None else f"answered {end.code}"
+    todo = (
+        f"it ends by itself; until then calls may ring at a closed port. If it stays, tell {trunk.provider}"
+    )
+    return Check(name, "warn", f"{detail}; taking it back was {said}", todo)
+
+
+def refused(trunk: Trunk, account: Account, answer: RegistrationAnswered | None) -> Check:
+    """What that means to the operator."""
     name = f"trunk {trunk.name} registration"
     where = f"{account.address_of_record} at {account.registrar}"
     if answer is None or answer.headers is None:
@@ -139,12 +163,6 @@ def judged(trunk: Trunk, account: Account, answer: RegistrationAnswered | None) 
         todo = f"check registrar_uri, outbound_proxies and transport, the firewall, and ask {trunk.provider}"
         return Check(name, "fail", f"{where}: {why}", todo)
     said = f"{where}: {answer.code} {answer.phrase}".rstrip()
-    if 200 <= answer.code < 300:
-        seconds = granted(answer.headers, Contact(account.contact_user))
-        text = "accepted" if seconds is None else f"accepted for {seconds} s"
-        if seconds not in (None, trunk.reg_expires_s):
-            text += f" ({trunk.reg_expires_s} asked for)"
-        return Check(name, "ok", f"{where}: {text}, and taken back")
     if answer.code in REFUSALS:
         todo = WHAT_TO_CHECK[answer.code].format(provider=trunk.provider)
         return Check(name, "fail", f"{said} ({REFUSALS[answer.code].replace('_', ' ')})", todo)

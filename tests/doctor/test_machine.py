@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from sipua.checks.machine import Instant, agent, clock, http_clock, kernel_ports, port_ranges, rtp_ports
+from sipua.checks.machine import (
+    Instant,
+    agent,
+    ahead_s,
+    clock,
+    http_clock,
+    kernel_ports,
+    port_ranges,
+    rtp_ports,
+)
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.feed import Feed
 from sipua.settings import Settings
@@ -85,6 +94,12 @@ def test_the_clock_is_held_against_those_of_others(ahead: dict[str, float], stat
     check = clock(ahead, START, ended)
     assert (check.status, bool(check.todo)) == (status, status != "ok")
     assert said in check.detail
+
+
+def test_a_date_tells_whole_seconds() -> None:
+    """Read at 0.0, 0.25, 0.5 and 0.75 of a second, the mean is what counts."""
+    found = [ahead_s(START.wall + timedelta(seconds=part / 4), START.wall) for part in range(4)]
+    assert sum(found) / 4 == pytest.approx(-0.125)
 
 
 def test_a_clock_that_was_set_meanwhile_is_noticed() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sipua.checks.registration import judged, told_by_agent
+from sipua.checks.registration import accepted, refused, told_by_agent
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.feed import Feed
 from sipua.fleet_view import TrunkView
@@ -100,22 +100,38 @@ async def test_a_silent_registrar_is_not_waited_for_long() -> None:
 ACCOUNT = Account("mtn", "mtn", Listener("udp", "127.0.0.1", 0), "sip:a@b", "sipua", registrar="sip:b")
 
 
+def answered(code: int, *, has_headers: bool = True) -> RegistrationAnswered:
+    return RegistrationAnswered("mtn", code, "x", {} if has_headers else None)
+
+
 @pytest.mark.parametrize(
-    ("code", "status", "said"),
+    ("code", "said"),
     [
-        (200, "ok", "accepted, and taken back"),
-        (403, "fail", "403 x (forbidden)"),
-        (404, "fail", "404 x (unknown address of record)"),
-        (503, "fail", "503 x"),
+        (403, "403 x (forbidden)"),
+        (404, "404 x (unknown address of record)"),
+        (407, "407 x (credentials refused)"),
+        (503, "503 x"),
     ],
 )
-def test_what_a_registrar_answers(code: int, status: str, said: str) -> None:
-    check = judged(Trunk.model_validate(values(5060)), ACCOUNT, RegistrationAnswered("mtn", code, "x", {}))
-    assert (check.status, check.detail, bool(check.todo)) == (
-        status,
-        f"sip:a@b at sip:b: {said}",
-        status != "ok",
-    )
+def test_a_refusal_is_told_with_its_meaning(code: int, said: str) -> None:
+    check = refused(Trunk.model_validate(values(5060)), ACCOUNT, answered(code))
+    assert (check.status, check.detail, bool(check.todo)) == ("fail", f"sip:a@b at sip:b: {said}", True)
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        (answered(200), "ok", ", and taken back"),
+        (None, "warn", "; taking it back was not answered"),
+        (answered(408, has_headers=False), "warn", "; taking it back was not answered"),
+        (answered(500), "warn", "; taking it back was answered 500"),
+    ],
+)
+def test_a_binding_that_may_have_stayed_is_told(
+    end: RegistrationAnswered | None, status: str, said: str
+) -> None:
+    check = accepted(Trunk.model_validate(values(5060)), ACCOUNT, answered(200), end)
+    assert (check.status, check.detail) == (status, f"sip:a@b at sip:b: accepted{said}")
 
 
 # ---- an agent runs ---------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ INSERT INTO public.transcripts (call_id, role, content, t) VALUES
 INSERT INTO public.voice_memories (msisdn) VALUES ('+250700000001'), ('+250700000001'), (NULL);
 """
 
-_ROLES = """
+ROLES = """
 DO $$ DECLARE r text; BEGIN
   FOREACH r IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
     IF to_regrole(r) IS NULL THEN EXECUTE format('CREATE ROLE %I NOLOGIN', r); END IF;
@@ -122,4 +122,4 @@ def seed(shape: str) -> str:
     if shape == "october":
         return OCTOBER
     sid = "twilio_call_sid" if shape == "v1" else "mtn_call_sid"
-    return V1.replace("SID", sid).replace("CREATE ROLE_IF_ABSENT", _ROLES)
+    return V1.replace("SID", sid).replace("CREATE ROLE_IF_ABSENT", ROLES)

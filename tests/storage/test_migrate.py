@@ -163,11 +163,21 @@ async def test_a_database_of_the_first_release_gets_the_rows_of_trunks(
 
 
 @pytest.mark.parametrize("table", OURS)
-async def test_only_the_service_reads_what_trunks_do(database: str, table: str) -> None:
-    for role in ("anon", "authenticated"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            run(database, f"SET ROLE {role}; SELECT 1 FROM sipua.{table}")
-    run(database, f"SET ROLE service_role; SELECT 1 FROM sipua.{table}")
+@pytest.mark.parametrize("role", ["anon", "authenticated"])
+async def test_only_the_service_reaches_what_trunks_do(empty_database: str, role: str, table: str) -> None:
+    """Also where the schema is exposed, as hosted databases do it."""
+    run(
+        empty_database,
+        f"{shapes.ROLES}; CREATE SCHEMA sipua; GRANT USAGE ON SCHEMA sipua TO anon, authenticated; "
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA sipua GRANT ALL ON TABLES TO anon, authenticated",
+    )
+    await migrate(empty_database)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table"):
+        run(empty_database, f"SET ROLE {role}; SELECT 1 FROM sipua.{table}")
+    run(empty_database, f"GRANT ALL ON sipua.{table} TO {role}")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
+        run(empty_database, f"SET ROLE {role}; INSERT INTO sipua.{table} DEFAULT VALUES")
+    run(empty_database, f"SET ROLE service_role; SELECT 1 FROM sipua.{table}")
 
 
 @pytest.mark.parametrize("file", [migration.file for migration in load()])
