@@ -131,6 +131,18 @@ class Kamailio:
         """As if it had registered."""
         self.rpc("ul.add", "location", user, contact, 300, 1.0, "", 0, 0, 0)
 
+    def notify(self, contact: str, user: str) -> Mapping[str, Any]:
+        """Tells a contact that there is news in its mailbox; code and text of the answer."""
+        body = "Messages-Waiting: yes\r\nVoice-Message: 1/0\r\n"
+        headers = (
+            f"From: <sip:mailbox@{DOMAIN}>\r\nTo: <sip:{user}@{DOMAIN}>\r\nContact: <sip:mailbox@{self.host}>\r\n"
+            "Event: message-summary\r\nContent-Type: application/simple-message-summary\r\n"
+        )
+        answer: Mapping[str, Any] = self.rpc(
+            "tm.t_uac_wait_block", "NOTIFY", contact, ".", ".", headers, body
+        )
+        return answer
+
     def _set(self, table: str, name: str, value: str) -> None:
         self.rpc("htable.sets", table, name, value)
 

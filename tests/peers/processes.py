@@ -45,10 +45,12 @@ def similarity(heard: Pcm, said: Pcm) -> float:
     return float(np.max(np.abs(product[: energy.size]) / np.sqrt(np.maximum(energy, 1.0) * np.sum(b**2))))
 
 
-def run(command: Sequence[str], timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str], timeout_s: float = 60.0, *, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     return subprocess.run(
-        arguments_of(command), env=clean_environment({}), capture_output=True, text=True, timeout=timeout_s,
+        arguments_of(command), env=clean_environment(env or {}), capture_output=True, text=True, timeout=timeout_s,
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
