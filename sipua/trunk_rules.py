@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
-    "contact_user": "a Contact per trunk",
     "public_ip": "NAT",
     "pai": "P-Asserted-Identity",
     "privacy": "Privacy",

@@ -73,12 +73,12 @@ def test_it_registers_and_takes_its_binding_back(
 ) -> None:
     """Digest user, address of record and Contact have a user part each."""
     kamailio = start_kamailio(algorithm=algorithm)
-    agent = subscribe(kamailio)
+    agent = subscribe(kamailio, 'contact_user = "desk"')
     found = until(is_in(agent, "registered"), "registered")
     assert (found["account"], found["registered"], found["failures"]) == ("carrier", True, 0)
     assert 3500 < found["expires_in_s"] <= 3600
     (binding,) = kamailio.bindings()[NUMBER]
-    assert binding["Address"] == f"sip:sipua@{agent.sip}"
+    assert binding["Address"] == f"sip:desk@{agent.sip}"
     requests = kamailio.requests("REGISTER")
     assert [each.user for each in requests] == ["", USER]
     assert {each.sender for each in requests} == {f"sip:{NUMBER}@{DOMAIN}"}
@@ -155,10 +155,10 @@ def test_a_silent_registrar_comes_back(kamailio: Kamailio, subscribe: Subscribe)
 def test_calls_come_in_by_the_binding_and_go_out_by_the_proxy(
     kamailio: Kamailio, subscribe: Subscribe, sipp: StartSipp
 ) -> None:
-    agent = subscribe(kamailio)
+    agent = subscribe(kamailio, 'contact_user = "desk"')
     until(is_in(agent, "registered"), "registered")
     caller = sipp(f"{kamailio.host}:{kamailio.port}", "call", duration_ms=500, flags=("-s", NUMBER)).wait()
-    assert caller.received("200")
+    assert caller.received("200")[0].header("Contact") == f"<sip:desk@{agent.sip}>"
     received = agent.closed_call(caller.call_id)
     assert (received["trunk"], received["direction"], received["outcome"]) == (
         "carrier", "inbound", "caller_hangup",
@@ -173,7 +173,8 @@ def test_calls_come_in_by_the_binding_and_go_out_by_the_proxy(
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert json.loads(done.stdout)["trunk"] == "carrier"
-    callee.wait()
+    invite = callee.wait().received("INVITE")[0]
+    assert (invite.header("Contact") or "").startswith(f"<sip:desk@{agent.sip}")
     assert [each.user for each in kamailio.requests("INVITE")][-2:] == ["", USER]
 
 
