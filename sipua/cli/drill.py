@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+import storage.errors as store
+from sipua import __version__
 from sipua.children import agent_environment
-from sipua.cli.command import FAILURE_EXIT, Json, print_json, run
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
+from sipua.database import mapped, open_database
 from sipua.drills.findings import Result
-from sipua.drills.mutations import Mutation
+from sipua.drills.mutations import MEANINGS, Mutation
 from sipua.drills.performance import perform
+from sipua.drills.record import record, rows_of
+from sipua.drills.report import About, html_of
 from sipua.drills.runner import run_drills
 from sipua.drills.scenarios import SCENARIOS, chosen
+from sipua.errors import ConfigError, LocalError, StoreError
 from sipua.log import configure_logging
+from sipua.pj.build import probe_library
+from sipua.settings import Settings
+from storage.migrate import migrate
+from storage.queries import drill_runs
 
 app = typer.Typer(
     help="Break something on purpose and see whether calls come through.",
@@ -24,6 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+MUTATIONS = "; ".join(f"{mutation.value}: {meaning}" for mutation, meaning in MEANINGS.items())
+NAME_WIDTH = max(len(name) for name in SCENARIOS)
 
 
 @app.callback()
@@ -47,19 +62,38 @@ def list_(json: Json = False) -> None:
         print_json({"drills": document})
         return
     for each in SCENARIOS.values():
-        typer.echo(f"{each.name:20} {each.breaks}\n{'':20} → {each.expected}")
+        typer.echo(f"{each.name:{NAME_WIDTH}}  {each.breaks}\n{'':{NAME_WIDTH}}  → {each.expected}")
 
 
 @app.command("run")
 def run_(
     names: Annotated[list[str], typer.Argument(help="Names of drills, or all.")],
-    within: Annotated[float | None, typer.Option(help="Seconds until a call must be up elsewhere.")] = None,
-    mutate: Annotated[Mutation, typer.Option(help="Make something wrong on purpose.")] = Mutation.NONE,
+    within: Annotated[
+        float | None,
+        typer.Option(help="Seconds within which a call must be up elsewhere (else each drill's own)."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Where to write a report for people.")] = None,
+    mutate: Annotated[
+        Mutation,
+        typer.Option(
+            help="Make something wrong on purpose: "
+            + "; ".join(f"{k.value}: {v}" for k, v in MEANINGS.items())
+        ),
+    ] = Mutation.NONE,
+    keep: Annotated[
+        bool, typer.Option("--record/--no-record", help="Write the results to the database.")
+    ] = True,
+    conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Perform drills; exit 1 when one did not hold."""
-    configure_logging("warning", "console")
+    """Perform drills, two at a time; exit 1 when one did not hold."""
+    settings = settings_of(conf)
+    configure_logging("error", "console")
     scenarios = chosen(names)
+    if within is not None and within <= 0:
+        raise ConfigError(f"--within {within:g}: expected more than 0 seconds")
+    if html is not None and not html.parent.is_dir():
+        raise ConfigError(f"--html {html}: there is no folder {html.parent}")
     with tempfile.TemporaryDirectory(prefix="sipua-drill-") as folder:
         environment = agent_environment(Path(folder), Path(folder), "drill")
         results = run(
@@ -68,10 +102,52 @@ def run_(
                 mutation=mutate, within_s=within, stop=stop, show=_show,
             )
         )  # fmt: skip
+    if html is not None:
+        _write(html, html_of(results, _about(settings, mutate)))
+    if keep:
+        _record(results, settings)
     if json:
         print_json({"drills": [each.as_dict() for each in results]})
     if any(each.held is False for each in results):
         raise typer.Exit(FAILURE_EXIT)
+
+
+@app.command("history")
+def history(
+    name: Annotated[str | None, typer.Argument(help="One drill; all of them otherwise.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many rows.")] = 30,
+    conf: Conf = None,
+    json: Json = False,
+) -> None:
+    """The results of earlier runs, the newest first."""
+    settings = settings_of(conf)
+    if name is not None:
+        chosen([name])
+
+    async def rows(_: asyncio.Event) -> list[dict[str, Any]]:
+        async with open_database(settings) as dsn:
+            try:
+                await migrate(dsn)
+                return await drill_runs(dsn, drill=name, limit=limit)
+            except store.StoreError as error:
+                raise mapped(error) from error
+
+    found = run(rows, patience=0)
+    if json:
+        print_json({"runs": [{key: each[key] for key in each if key != "details"} for each in found]})
+        return
+    figures = ("detect_ms", "extra_pdd_ms", "recover_ms", "attempts_per_call")
+    typer.echo(
+        f"{'when':16}  {'drill':{NAME_WIDTH}}  {'held':4}  {'lost':>7}"
+        + "".join(f"{each:>19}" for each in figures)
+    )
+    for each in found:
+        shown = "".join(f"{'-' if each[key] is None else f'{each[key]:g}':>19}" for key in figures)
+        how = "  live" if each["live"] else f"  {each['mutate']}" if each["mutate"] else ""
+        typer.echo(
+            f"{each['started_at']:%Y-%m-%d %H:%M}  {each['drill']:{NAME_WIDTH}}  {'yes' if each['held'] else 'NO':4}  "
+            f"{each['lost']:>3}/{each['attempted']:<3}{shown}{how}"
+        )
 
 
 @app.command("one", hidden=True)
@@ -90,5 +166,37 @@ def one(
 
 
 def _show(result: Result) -> None:
-    word = {True: "held", False: "DID NOT HOLD", None: "skipped"}[result.held]
-    typer.echo(f"{result.name:20} {word:12} {result.what_happened}", err=True)
+    word = {True: "held", False: "DID NOT HOLD", None: "not run"}[result.held]
+    typer.echo(f"{result.name:{NAME_WIDTH}}  {word:12}  {result.what_happened}", err=True)
+
+
+def _about(settings: Settings, mutation: Mutation) -> About:
+    facts = probe_library()
+    build = f"pjsua2 {facts.version} ({facts.build}, {facts.max_calls} calls)"
+    now = datetime.now(UTC)
+    return About(f"{now:%Y-%m-%d %H:%M} UTC", __version__, build, settings.node, mutation)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise LocalError(f"--html {file}: cannot be written: {error.strerror}") from None
+
+
+def _record(results: Sequence[Result], settings: Settings) -> None:
+    """Rows for later comparison; without a database the results are told all the same."""
+    rows = rows_of(results, settings.node, live=False)
+
+    async def work(_: asyncio.Event) -> None:
+        async with open_database(settings) as dsn:
+            try:
+                await migrate(dsn)
+                await record(rows, dsn)
+            except store.StoreError as error:
+                raise mapped(error) from error
+
+    try:
+        run(work, patience=0)
+    except (StoreError, ConfigError) as error:
+        typer.echo(f"not recorded: {error}", err=True)

@@ -87,10 +87,11 @@ class Canary:
         return round((until - self.dialled_at) * 1000)
 
     @property
-    def pdd_ms(self) -> int | None:
-        """Post-dial delay: from dialling until the caller hears it ring, or an answer."""
-        heard = self.rang_at or self.answered_at
-        return None if heard is None else round((heard - self.dialled_at) * 1000)
+    def pdd_ms(self) -> int:
+        """Post-dial delay of an answered call: from dialling until it rang, or was answered without ringing."""
+        heard_at = self.rang_at or self.answered_at
+        assert heard_at is not None
+        return round((heard_at - self.dialled_at) * 1000)
 
     @property
     def reason(self) -> str:

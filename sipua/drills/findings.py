@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Tone = Literal["plain", "good", "bad", "wait"]
-FIGURES = ("detect_ms", "attempted", "lost", "extra_pdd_ms", "attempts_per_call", "recover_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,7 @@ class Result:
     extra_pdd_ms: int | None = None
     attempts_per_call: float | None = None
     recover_ms: int | None = None
+    started_at: str = ""  # ISO 8601, UTC
     duration_ms: int = 0
     skipped: str = ""
     mutation: str = ""
@@ -70,14 +70,3 @@ def said(checks: Sequence[Check]) -> str:
     if failed:
         return "; ".join(f"expected {each.expected}, found {each.found}" for each in failed)
     return "; ".join(dict.fromkeys(each.found for each in checks))
-
-
-@dataclass(slots=True)
-class Figures:
-    """What a drill measures on its way; None where it does not apply."""
-
-    detect_ms: int | None = None
-    extra_pdd_ms: int | None = None
-    recover_ms: int | None = None
-    checks: list[Check] = field(default_factory=list)
-    timeline: list[Entry] = field(default_factory=list)

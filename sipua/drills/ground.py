@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +48,13 @@ FIRST_RESPONSE_S = 0.4
 ALLOWANCE_S = 0.3  # beyond the trunk's own time-out, until the call is up elsewhere
 PROGRESS_S = 1.0
 HOLD_DOWN_S = 1.0
-RULES = f"""\
-first_response_timeout_ms = {FIRST_RESPONSE_S * 1000:.0f}
-progress_timeout_s = {PROGRESS_S}
-hold_down_s = {HOLD_DOWN_S}
-fault_hold_down_s = {HOLD_DOWN_S}
-open_after = 2
-"""
+RULES = {
+    "first_response_timeout_ms": f"{FIRST_RESPONSE_S * 1000:.0f}",
+    "progress_timeout_s": f"{PROGRESS_S}",
+    "hold_down_s": f"{HOLD_DOWN_S}",
+    "fault_hold_down_s": f"{HOLD_DOWN_S}",
+    "open_after": "2",
+}
 RECOVERY_LIMIT_S = 8.0
 RECOVERY_STEP_S = 0.2
 DRILL = "drill"
@@ -74,6 +75,7 @@ class Ground:
         self.broken_at: float | None = None
         self.mended_at: float | None = None
         self._within_s = within_s
+        self.started_at = datetime.now(UTC).isoformat()
         self._begun = time.monotonic()
         self._stack = AsyncExitStack()
         self._line: Line | None = None
@@ -149,10 +151,11 @@ class Ground:
         folder = self.folder / "conf" / "trunks"
         folder.mkdir(parents=True, exist_ok=True)
         for priority, (name, lines) in enumerate(trunks.items()):
-            domain = "" if "domain =" in lines else f'domain = "{self.carriers[name].place}"\n'
+            rules = RULES if "domain =" in lines else {"domain": f'"{self.carriers[name].place}"', **RULES}
+            usual = "".join(f"{key} = {value}\n" for key, value in rules.items() if f"{key} =" not in lines)
             (folder / f"{name}.toml").write_text(
                 f'schema = 1\nname = "{name}"\nprovider = "loopback"\ndirection = "outbound"\n'
-                f'priority = {priority}\n{domain}caller_id = "+12025550100"\n{RULES}{lines}\n'
+                f'priority = {priority}\ncaller_id = "+12025550100"\n{usual}{lines}\n'
             )
         return load_trunks(folder.parent)
 

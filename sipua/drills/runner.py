@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ async def _in_a_child(
     arguments = ["drill", "one", scenario.name, "--folder", str(folder)]
     arguments += ["--mutate", mutation.value] if mutation else []
     arguments += [] if within_s is None else ["--within", str(within_s)]
-    begun = time.monotonic()
+    begun, started_at = time.monotonic(), datetime.now(UTC).isoformat()
     child = await Child.start(scenario.name, arguments, env=environment, log=folder / "drill.log", wait=False)
     try:
         output = b""
@@ -82,7 +83,8 @@ async def _in_a_child(
         took_ms = round((time.monotonic() - begun) * 1000)
         last_word = child.last_words().splitlines()[-1]
         words = f"its process gave no result within {took_ms} ms: {last_word}"
-        return _without(scenario, mutation, held=False, what_happened=words, duration_ms=took_ms)
+        known = {"what_happened": words, "started_at": started_at, "duration_ms": took_ms}
+        return _without(scenario, mutation, held=False, **known)
 
 
 def _without(scenario: Scenario, mutation: Mutation, **known: Any) -> Result:

@@ -32,9 +32,14 @@ def result_of_ground(scenario: Scenario, ground: Ground, fault: str = "") -> Res
     if fault:
         ground.expect("the drill comes to its end", False, fault)
     before, after = ground.before_break(), ground.after_break()
-    waited = [each.pdd_ms for each in (*before[-1:], *after[:1])]
-    extra = waited[1] - waited[0] if len(waited) == 2 and None not in waited else None  # type: ignore[operator]
-    expecting = [each for each in ground.canaries if each.expects_answer]
+    waited = [each.pdd_ms for each in (*before[-1:], *after[:1]) if each.answered_at is not None]
+    extra = waited[1] - waited[0] if len(waited) == 2 else None
+    broken_at = ground.broken_at or 0.0
+    expecting = [
+        each
+        for each in ground.canaries
+        if each.expects_answer and not (each.answered_at is not None and each.answered_at < broken_at)
+    ]
     return Result(
         name=scenario.name,
         held=bool(ground.checks) and all(each.held for each in ground.checks),
@@ -48,6 +53,7 @@ def result_of_ground(scenario: Scenario, ground: Ground, fault: str = "") -> Res
         extra_pdd_ms=extra,
         attempts_per_call=round(fmean(len(each.attempts) for each in after), 2) if after else None,
         recover_ms=ground.recover_ms,
+        started_at=ground.started_at,
         duration_ms=ground.elapsed_ms,
         mutation=ground.mutation.value,
         checks=tuple(ground.checks),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sipua.drills.call_drills import CALL_DRILLS
+from sipua.drills.health_drills import HEALTH_DRILLS
 from sipua.drills.routing_drills import ROUTING_DRILLS
 from sipua.drills.scenario import Scenario
 from sipua.errors import ConfigError
 
-SCENARIOS: dict[str, Scenario] = {each.name: each for each in (*ROUTING_DRILLS, *CALL_DRILLS)}
+SCENARIOS: dict[str, Scenario] = {each.name: each for each in (*ROUTING_DRILLS, *HEALTH_DRILLS, *CALL_DRILLS)}
 ALL = "all"
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from sipua.drills.scenarios import SCENARIOS
@@ -17,7 +22,7 @@ NEVER_ELSEWHERE = [name for name, each in SCENARIOS.items() if each.forbids_retr
 
 def drills(*arguments: str, code: int) -> dict[str, dict[str, Any]]:
     """The results by name."""
-    result = run(["drill", "run", *arguments, "--json"], timeout_s=400.0)
+    result = run(["drill", "run", *arguments, "--no-record", "--json"], timeout_s=400.0)
     assert "Traceback" not in result.stderr, result.stderr
     assert result.returncode == code, result.stderr
     return {each["name"]: each for each in json.loads(result.stdout)["drills"]}
@@ -66,3 +71,37 @@ def test_a_drill_that_is_none() -> None:
     result = run(["drill", "run", "white-hole", "--json"])
     assert result.returncode == 78
     assert "black-hole" in json.loads(result.stdout)["error"]["message"]
+
+
+def test_results_are_rows_and_a_report(tmp_path: Path, database: str) -> None:
+    env = os.environ | {"DATABASE_URL": database, "SIPUA_NODE": "drilled"}
+    command = [sys.executable, "-m", "sipua", "drill"]
+    file = tmp_path / "report.html"
+    for mutation in ([], ["--mutate", "no-break"]):
+        subprocess.run(
+            [*command, "run", "busy", "603", "--html", str(file), *mutation], env=env, timeout=60, check=False
+        )
+    assert "0 of 2" in file.read_text()
+    shown = subprocess.run(
+        [*command, "history", "--json"], env=env, capture_output=True, timeout=60, check=True
+    )
+    runs = json.loads(shown.stdout)["runs"]
+    assert sorted((each["drill"], each["held"], each["mutate"]) for each in runs) == [
+        ("603", False, "no-break"), ("603", True, None), ("busy", False, "no-break"), ("busy", True, None),
+    ]  # fmt: skip
+    assert len({each["run_id"] for each in runs}) == 2
+    assert {each["node"] for each in runs} == {"drilled"}
+    with psycopg.connect(database) as connection:
+        (details,) = connection.execute(
+            "SELECT details FROM sipua.drill_runs WHERE drill = 'busy' AND held"
+        ).fetchone() or ({},)
+    assert details["timeline"]
+
+
+def test_without_a_database_the_results_are_told_all_the_same() -> None:
+    env = os.environ | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/never"}
+    command = [sys.executable, "-m", "sipua", "drill", "run", "603", "--json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not recorded: " in done.stderr
+    assert json.loads(done.stdout)["drills"][0]["held"]
