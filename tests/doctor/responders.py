@@ -110,7 +110,7 @@ async def stream_responder(
 
 
 class Registrar:
-    """A behaviour: digest (MD5) for one user, one binding per contact. ``bindings`` is what it holds."""
+    """A behaviour: digest (MD5) for one user, one binding per contact; OPTIONS get 200. ``bindings`` is what it holds."""
 
     def __init__(self, user: str, password: str, *, longest_s: int = 3600, shortest_s: int = 60) -> None:
         self._credential = Credential("test", user, password)
@@ -119,6 +119,8 @@ class Registrar:
         self.granted: list[int] = []
 
     def __call__(self, asked: SipMessage) -> Sequence[bytes]:
+        if asked.start_line.startswith("OPTIONS "):
+            return [response(asked, "200 OK")]
         given = parse_credentials(asked.header("authorization") or "")
         if not given or given["response"] != response_of("MD5", self._credential, "REGISTER", given):
             return [
