@@ -94,6 +94,8 @@ class Admission:
                 return challenge
         if not takes_did(self._routes[trunk.name], _dialled_user(message)):
             return Refusal(404, "the number is in none of the trunk's did_ranges", trunk.name)
+        if trunk.rel100 == "off" and "100rel" in _options(message, "require"):  # pjsip would do it
+            return Refusal(420, "100rel is off", trunk.name, (("Unsupported", "100rel"),))
         offer: AudioMedia | None = None
         codec = trunk.codecs[0]
         if message.body.strip():
@@ -147,6 +149,11 @@ def _asked(message: SipMessage) -> tuple[str, str]:
     """Method and Request-URI."""
     parts = message.start_line.split(" ")
     return (parts[0], parts[1]) if len(parts) == 3 else ("", "")
+
+
+def _options(message: SipMessage, header: str) -> set[str]:
+    """The option tags of a header."""
+    return {tag.strip().lower() for value in message.headers.get(header, ()) for tag in value.split(",")}
 
 
 def _dialled_user(message: SipMessage) -> str:

@@ -7,7 +7,10 @@ from sipua.call import CallServices
 from sipua.call_leg import CallLeg
 from sipua.media import MediaLeg
 from sipua.outcome import CALLER_HUNG_UP
+from sipua.ringback import ringback
 from sipua.sip_events import IncomingCall
+
+RINGBACK = "ringback"  # the item of the playout
 
 
 class Inbound:
@@ -30,10 +33,16 @@ class Inbound:
         await self.leg.watch()
 
     async def ringing(self) -> Codec:
-        """180 went out when it was let in."""
-        return self.leg.media.codec
+        """180 went out when it was let in, or 183 where the caller is to hear the ringing from us."""
+        media = self.leg.media
+        if self.leg.trunk.early_media:
+            media.start(on_audio=lambda payload: None)
+            media.playout.append(RINGBACK, ringback(media.codec))
+            media.playout.end_item(RINGBACK)
+        return media.codec
 
     async def answered(self) -> CallLeg:
+        self.leg.media.playout.flush()
         await self._services.legs.answer(self.leg.key)
         self.leg.is_answered = True
         seconds = self._services.clock.now().monotonic - self._received_at

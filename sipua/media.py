@@ -55,6 +55,7 @@ class MediaLeg:
         self._on_digit: Callable[[str], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
+        self._frames_before = 0  # sent before ``start``
         self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
     @property
@@ -93,8 +94,12 @@ class MediaLeg:
         on_first_packet: Callable[[float], None] | None = None,
         on_digit: Callable[[str], None] | None = None,
     ) -> None:
-        """Begins to hear and to speak. ``on_first_packet`` gets time.monotonic() of the first frame sent."""
+        """Begins to hear and to speak; again, where what is heard goes from now on.
+
+        ``on_first_packet`` gets time.monotonic() of the first frame that is sent from now on.
+        """
         self._on_audio = on_audio
+        self._frames_before = self.playout.counters.frames
         self._on_first_packet = on_first_packet
         self._on_digit = on_digit
         self._pacer.add(self, self._pacing_failed)
@@ -102,7 +107,7 @@ class MediaLeg:
     def tick(self, now: float) -> None:
         """The pacer's 20 ms."""
         self._transport.tick(now)
-        if self._on_first_packet is not None and self.playout.counters.frames:
+        if self._on_first_packet is not None and self.playout.counters.frames > self._frames_before:
             self._on_first_packet(time.monotonic())
             self._on_first_packet = None
 

@@ -20,6 +20,7 @@ from rtp.errors import RtpError
 from sipua.accounts import account_name
 from sipua.errors import LocalError, SipuaError
 from sipua.media_ports import Sockets
+from sipua.our_number import from_of, headers_of
 from sipua.outcome import Ending
 from sipua.ports import AttemptMade, OutboundSip
 from sipua.resolve import Resolver, UnresolvedName, parse_place
@@ -303,12 +304,13 @@ class OutboundCall:
         if why:
             return NotSent(action.leg, why)
         plan = SdpPlan(opened.address, opened.port, trunk.codecs, srtp=srtp_of(trunk))
-        from_uri = f"sip:{target.dialled.from_user}@{trunk.domain or place.host}"
+        host = trunk.domain or place.host
         shared.owns(leg.key, self)
         self._tell(Trying(trunk.name, place.label))
         try:
             await self._sip.invite(
-                uri, plan, leg.key, route=place.uri, from_uri=from_uri,
+                uri, plan, leg.key, headers_of(trunk, target.dialled, host),
+                route=place.uri, from_uri=from_of(trunk, target.dialled, host),
                 account=account_name(trunk, target.dialled.from_e164),
                 # not to where a redirect leads: whoever answers there has no claim to the credential
                 authenticated=not leg.is_redirected,

@@ -218,7 +218,7 @@ class Trunk(Part):
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     """How keys travel."""
     early_media: bool = False
-    """Sound before the answer, on calls that come in."""
+    """183 and a ring-back tone of ours before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)
     """No RTP for so long, while not on hold, ends the call."""
     max_call_s: float = Field(default=3600.0, ge=1.0, le=86_400.0)

@@ -24,17 +24,8 @@ if TYPE_CHECKING:
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
     "public_ip": "NAT",
-    "pai": "P-Asserted-Identity",
-    "privacy": "Privacy",
     "diversion": "Diversion",
-    "extra_headers": "headers per trunk",
-    "user_agent": "User-Agent per trunk",
     "dtmf": "DTMF by INFO or in the voice band",
-    "early_media": "early media",
-    "rel100": "100rel",
-    "session_timer": "session timers per trunk",
-    "se": "session timers per trunk",
-    "min_se": "session timers per trunk",
     "refer": "incoming REFER",
 }
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})

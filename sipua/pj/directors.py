@@ -30,6 +30,7 @@ from sipua.sip_events import (
     RejectedCall,
     SdpPlan,
     SipEvent,
+    TransferProgress,
 )
 from sipua.sip_message import parse_message
 
@@ -129,6 +130,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self.codec_in_use: str | None = None
         self.hung_up = False
         self.owes_final = False  # inbound, and no final response has been given
+        self._refer_answered = False
         self.muted = False  # refused before anybody heard of it: no events
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # MediaChanged, once the answer to our offer has been seen
@@ -163,6 +165,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._see_answer(prm.e)
         event = prm.e.body.tsxState
         is_ours = event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "INVITE"
+        if event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "REFER":
+            self._on_refer_answer(event)
         if is_ours and event.type == pj.PJSIP_EVENT_RX_MSG and 100 <= event.tsx.statusCode < 200:
             body = event.src.rdata.wholeMsg.partition("\r\n\r\n")[2]
             self._post(LegProgress(self.key, event.tsx.statusCode, bool(body.strip())))
@@ -206,6 +210,19 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             codecs=codecs,
             cryptos=cryptos,
         )
+
+    def _on_refer_answer(self, event: Any) -> None:
+        code = event.tsx.statusCode
+        is_over = event.tsx.state in (pj.PJSIP_TSX_STATE_COMPLETED, pj.PJSIP_TSX_STATE_TERMINATED)
+        if is_over and code not in (401, 407) and not self._refer_answered:
+            self._refer_answered = True
+            self._post(TransferProgress(self.key, code, event.tsx.statusText, code >= 300))
+
+    @guarded
+    def onCallTransferStatus(self, prm: Any) -> None:  # noqa: N802
+        """A NOTIFY about a REFER of ours; a REFER that was accepted is reported as 100 besides."""
+        if self._refer_answered:
+            self._post(TransferProgress(self.key, prm.statusCode, prm.reason, prm.finalNotify))
 
     @guarded
     def onCallTransferRequest(self, prm: Any) -> None:  # noqa: N802
@@ -350,9 +367,9 @@ class RegistrationDirector(pj.Account):  # type: ignore[misc]
 class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
     """The one Endpoint of the process. ``select(rdata)`` names the account id of an INVITE."""
 
-    def __init__(self, post: Callable[[SipEvent], None], select: Callable[[Any], int]) -> None:
+    def __init__(self, rejected: Callable[[RejectedCall], None], select: Callable[[Any], int]) -> None:
         super().__init__()
-        self._post = post
+        self._rejected = rejected
         self._select = select
 
     @guarded
@@ -361,7 +378,7 @@ class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
 
     @guarded
     def onRejectedIncomingCall(self, prm: Any) -> None:  # noqa: N802
-        self._post(
+        self._rejected(
             RejectedCall(
                 code=prm.statusCode,
                 reason=prm.reason,

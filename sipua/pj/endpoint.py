@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -94,6 +95,7 @@ class SipEndpoint:
         self._calls: dict[UUID, CallDirector] = {}
         self._removed: list[UUID] = []
         self._ending: list[tuple[UUID, int, Sequence[tuple[str, str]]]] = []
+        self._last_invite: tuple[str | None, ...] = ()
         self._endpoint: EndpointDirector | None = None
         self._listeners: Listeners | None = None
         self._accounts: Accounts | None = None
@@ -155,6 +157,24 @@ class SipEndpoint:
             call = self._calls.get(key)
             if call is not None:
                 _end(call, code, phrase, headers)
+
+        await self.submit(command)
+
+    async def refer(self, key: UUID, target_uri: str) -> None:
+        """Asks the far end to call ``target_uri`` instead (blind transfer); how it goes comes as TransferProgress."""
+        await self.submit(lambda: self._call(key).xfer(target_uri, operation()))
+
+    async def reinvite(self, key: UUID, address: str = "") -> None:
+        """Offers anew, with our Contact of now; ``address`` is where our RTP is from now on, "" as before."""
+
+        def command() -> None:
+            call = self._call(key)
+            if address:
+                assert call.plan is not None
+                call.plan = replace(call.plan, address=address)
+            op = operation()
+            op.opt.flag |= pj.PJSUA_CALL_UPDATE_CONTACT | pj.PJSUA_CALL_UPDATE_VIA
+            call.reinvite(op)
 
         await self.submit(command)
 
@@ -278,6 +298,7 @@ class SipEndpoint:
         self._calls[key] = call  # first of all: a Call that nobody keeps is answered 603 by pjsua
         call.owes_final = True
         source, message = split_address(rdata.srcAddress), parse_message(wire_text(rdata.wholeMsg))
+        self._last_invite = _dialog_of(message)
         try:
             verdict = self._admit(Arrival(source, *self._arrival(rdata), account.name), message)
             if isinstance(verdict, Refusal):
@@ -288,10 +309,15 @@ class SipEndpoint:
                 return
             call.plan = verdict.plan
             self.post(IncomingCall(key, source, message, verdict, now))
-            call.answer(operation(180))
+            call.answer(operation(183 if verdict.trunk.early_media else 180))
         except BaseException:  # the caller must not be left ringing
             self.broken(key, 500)
             raise
+
+    def _rejected(self, event: RejectedCall) -> None:
+        """What pjsua refused: a session that is too brief after onIncomingCall, whose call tells its end."""
+        if _dialog_of(event.message) != self._last_invite:
+            self.post(event)
 
     def _run(self) -> None:
         failure = ""
@@ -331,7 +357,7 @@ class SipEndpoint:
 
     def _start_library(self) -> tuple[str, int]:
         config = self._config
-        endpoint = self._endpoint = EndpointDirector(self.post, self._select_account)
+        endpoint = self._endpoint = EndpointDirector(self._rejected, self._select_account)
         init_library(endpoint, config)
         self._resolver.install()
         self._listeners = Listeners(endpoint, has_tls13=library_facts().has_current_tls)
@@ -427,3 +453,8 @@ def _end(call: CallDirector, code: int, phrase: str = "", headers: Sequence[tupl
     except pj.Error:
         call.hung_up = False  # nothing has left: whoever tries next may
         raise
+
+
+def _dialog_of(message: SipMessage) -> tuple[str | None, ...]:
+    """What tells one INVITE from the others."""
+    return tuple(message.header(name) for name in ("call-id", "cseq", "from"))

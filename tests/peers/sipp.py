@@ -95,6 +95,7 @@ def start_sipp(
     code: int = 0,
     flags: tuple[str, ...] = (),
     prefix: tuple[str, ...] = (),
+    timeout_s: int = TIMEOUT_S,
     **keys: Any,
 ) -> Sipp:
     """Starts a scenario against ``target`` (host:port), or one that waits for a call ("").
@@ -117,7 +118,7 @@ def start_sipp(
         *prefix, "sipp", *([target] if target else []), "-sf", str(folder / "scenario.xml"), "-i", source,
         "-s", "agent", "-nostdin",
         "-m", str(calls), "-l", "1", "-d", str(duration_ms), "-cid_str", f"{call_id}-%u@peers",
-        "-timeout", str(TIMEOUT_S), "-timeout_error", "-nd",
+        "-timeout", str(timeout_s), "-timeout_error", "-nd",
         "-trace_msg", "-message_file", str(folder / "messages.log"),
         "-trace_err", "-error_file", str(folder / "errors.log"), *flags,
     ]  # fmt: skip

@@ -13,14 +13,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sipua.errors import SipuaError
 from sipua.pj.build import max_accounts
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
-from sipua.sip_events import Credential, OptionsAnswered, Refusal, RegistrationAnswered, SdpPlan, SipEvent
+from sipua.sip_events import (
+    Credential,
+    LegChanged,
+    LegState,
+    OptionsAnswered,
+    Refusal,
+    RegistrationAnswered,
+    SdpPlan,
+    SipEvent,
+    TransferProgress,
+)
 from tests.pjsua2.registrar import Registrar, started
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
@@ -287,9 +297,53 @@ async def limits() -> dict[str, Any]:
     return said
 
 
+async def _answered(it: Scene, port: str) -> UUID:
+    key = uuid4()
+    await it.endpoint.invite(f"sip:peer@127.0.0.1:{port}", SdpPlan("127.0.0.1", 4000, ("PCMU",)), key)
+    while (await it.until(LegChanged)).state is not LegState.CONFIRMED:
+        pass
+    return key
+
+
+async def refer(port: str) -> dict[str, Any]:
+    """A blind transfer of a call to a sipp at ``port``, which tells how it goes."""
+    async with scene() as it:
+        key = await _answered(it, port)
+        await it.endpoint.refer(key, "sip:+250788999999@carrier.test")
+        told: list[TransferProgress] = [await it.until(TransferProgress)]
+        while not told[-1].is_final:
+            told.append(await it.until(TransferProgress))
+        await it.endpoint.hang_up(key)
+        await it.until(LegChanged)
+    return {"codes": [each.code for each in told], "phrase": told[-1].phrase}
+
+
+async def reinvite(port: str) -> dict[str, Any]:
+    """The call's media come to another address."""
+    async with scene() as it:
+        key = await _answered(it, port)
+        await it.endpoint.reinvite(key, "127.0.0.7")
+        await asyncio.sleep(0.3)
+        await it.endpoint.hang_up(key)
+        await it.until(LegChanged)
+    return {}
+
+
 SCENES: dict[str, Callable[..., Any]] = {
     each.__name__: each
-    for each in (digest, refused, too_brief, nobody, proxies, mwi, options, listeners, limits)
+    for each in (
+        digest,
+        refused,
+        too_brief,
+        nobody,
+        proxies,
+        mwi,
+        options,
+        listeners,
+        limits,
+        refer,
+        reinvite,
+    )
 }
 
 if __name__ == "__main__":

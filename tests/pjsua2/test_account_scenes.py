@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.peers.conftest import StartSipp
+from tests.peers.processes import free_port
 from tests.pjsua2.conftest import ROOT
 
 
@@ -92,3 +94,23 @@ def test_what_cannot_be_is_refused_by_name(facts: dict[str, Any]) -> None:
     assert told["ca"] == "ConfigError: TLS: there is no file /no/such/ca.pem"
     if limit > 9:
         assert told["listeners"] == "ConfigError: the trunks need 9 SIP listeners; allowed: 8 (pjsua's limit)"
+
+
+@pytest.mark.parametrize(
+    ("scenario", "code", "codes", "phrase"),
+    [("uas_refer", 0, [202, 100, 180, 200], "OK"), ("uas_refers_not", 603, [603], "Refused")],
+)
+def test_a_blind_transfer(sipp: StartSipp, scenario: str, code: int, codes: list[int], phrase: str) -> None:
+    port = free_port()
+    peer = sipp("", scenario, flags=("-p", str(port)), code=code, formats="0 101")
+    assert play("refer", str(port)) == {"codes": codes, "phrase": phrase}
+    peer.wait()
+
+
+def test_a_call_whose_media_come_to_another_address(sipp: StartSipp) -> None:
+    port = free_port()
+    peer = sipp("", "uas_reinvited", flags=("-p", str(port)), formats="0 101")
+    play("reinvite", str(port))
+    first, second = peer.wait().received("INVITE")
+    assert ("c=IN IP4 127.0.0.1" in first.body, "c=IN IP4 127.0.0.7" in second.body) == (True, True)
+    assert "m=audio 4000 " in second.body

@@ -211,13 +211,9 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 # ---- what is not in this version, and what is to be provisioned --------------------------------------------
 
 ASKED_FOR = {
-    "rel100": "rel100 = 'required'",
-    "session_timer": "session_timer = 'required'",
     "refer": "refer = true",
     "public_ip": "public_ip = 'auto'",
-    "user_agent": "user_agent = 'x'",
     "dtmf": "dtmf = 'info'",
-    "extra_headers": "extra_headers = { X-A = 'b' }",
 }
 
 
