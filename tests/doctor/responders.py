@@ -110,7 +110,7 @@ async def stream_responder(
 
 
 class Registrar:
-    """A behaviour: digest (MD5) for one user, one binding per contact; OPTIONS get 200. ``bindings`` is what it holds."""
+    """A behaviour: OPTIONS get 200, REGISTER digest (MD5) for one user. ``bindings`` is what it holds by contact."""
 
     def __init__(self, user: str, password: str, *, longest_s: int = 3600, shortest_s: int = 60) -> None:
         self._credential = Credential("test", user, password)

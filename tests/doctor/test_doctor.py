@@ -19,11 +19,11 @@ from tests.peers.processes import free_port
 NAME = "sip.example.test"
 
 
-def write_trunk(folder: Path, name: str, **values: object) -> None:
+def write_trunk(folder: Path, name: str, *tables: str, **values: object) -> None:
     """A trunk file; values as JSON has them, which TOML has too for what is used here."""
     fixed = {"schema": 1, "name": name, "provider": "somebody", "direction": "outbound", "codecs": ["PCMU"]}
     lines = [f"{key} = {orjson.dumps(value).decode()}" for key, value in (fixed | values).items()]
-    (folder / f"{name}.toml").write_text("\n".join(lines) + "\n")
+    (folder / f"{name}.toml").write_text("\n".join([*lines, *tables]) + "\n")
 
 
 async def doctor(folder: Path, **env: str) -> tuple[int, dict[str, dict[str, str]]]:
@@ -60,9 +60,9 @@ async def test_every_trunk_is_tried(tmp_path: Path, database: str) -> None:
             registrar_uri=f"sip:127.0.0.1:{home.port}", password_env="HOME_PASSWORD",
         )  # fmt: skip
         write_trunk(
-            trunks, "secure", transport="tls", domain=f"{NAME}:{secure.port}", tls_ca=str(authority.file)
-        )
-        (trunks / "secure.toml").open("a").write(f'[static_hosts]\n"{NAME}" = ["127.0.0.1"]\n')
+            trunks, "secure", "[static_hosts]", f'"{NAME}" = ["127.0.0.1"]', transport="tls",
+            domain=f"{NAME}:{secure.port}", tls_ca=str(authority.file),
+        )  # fmt: skip
         write_trunk(trunks, "later", enabled=False, domain="ask SOMEBODY", caller_id="ask SOMEBODY")
         code, found = await doctor(tmp_path, DATABASE_URL=database, HOME_PASSWORD="sesame")
     of_trunks = {name: each["status"] for name, each in found.items() if name.startswith("trunk ")}
