@@ -84,7 +84,15 @@ class Rings:
     has_media: bool
 
 
-OutboundProgress = Trying | Rings | AttemptMade
+@dataclass(frozen=True, slots=True)
+class Alerted:
+    """What became of an attempt heals only when somebody mends it: refused credentials, a suspended account, TLS."""
+
+    trunk: str
+    reason: str
+
+
+OutboundProgress = Trying | Rings | AttemptMade | Alerted
 Tell = Callable[[OutboundProgress], None]
 
 
@@ -348,6 +356,8 @@ class OutboundCall:
         )  # fmt: skip
         self.attempts.append(made)
         self._tell(made)
+        if decision.alert:
+            self._tell(Alerted(made.trunk, made.reason))
 
     def _close_sockets(self, leg: _Leg) -> None:
         if leg.sockets is None:

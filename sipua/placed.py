@@ -16,7 +16,7 @@ from sipua.call_leg import HANG_UP_TIMEOUT_S, CallLeg, CallOver
 from sipua.dialler import Dialler
 from sipua.errors import SipuaError
 from sipua.media import MediaLeg
-from sipua.outbound import OutboundProgress, Rings, Trying, Winner
+from sipua.outbound import Alerted, OutboundProgress, Rings, Trying, Winner
 from sipua.outcome import CALLEE_HUNG_UP, Ending
 from sipua.ports import AttemptMade, CallRecord, OutboundSip
 from sipua.trunk import CARRIER_SID_HEADERS, Trunk
@@ -108,6 +108,8 @@ class Placed:
             case AttemptMade():
                 self._record.attempt(self._services.clock.now(), progress)
                 self._services.metrics.count_attempt(progress)
+            case Alerted(trunk, reason):
+                self._services.metrics.trunk_alerts.labels(trunk, reason).inc()
 
     def _leg_of(self, winner: Winner) -> CallLeg:
         services, trunk = self._services, self._trunks[winner.trunk]

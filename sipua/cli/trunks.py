@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from sipua.cli.agent import asked
 from sipua.cli.command import Conf, Json, print_json, settings_of
 
 COLOURS = {"up": "green", "down": "red", "disabled": "dim"}
+HEAD = ("trunk", "state", "changed", "OPTIONS", "calls", "why")
+INDENT = "      "  # of a reason that has no room on the line of what it is about
+
+Cells = tuple[str, str, str, str, str, str]
 
 
 def trunks(conf: Conf = None, json: Json = False) -> None:
@@ -21,60 +25,66 @@ def trunks(conf: Conf = None, json: Json = False) -> None:
     answer = asked(settings_of(conf), {"command": "trunks"})
     if json:
         print_json(answer)
-    else:
-        Console().print(_table(answer["trunks"], datetime.now(UTC)))
+        return
+    console = Console(highlight=False)
+    for line in _lines(answer["trunks"], datetime.now(UTC), console.width):
+        console.print(line, soft_wrap=True)
 
 
-def _table(found: list[Mapping[str, Any]], now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("trunk", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("changed", no_wrap=True)
-    table.add_column("OPTIONS", no_wrap=True)
-    table.add_column("calls", justify="right", no_wrap=True)
-    table.add_column("why", overflow="fold")
-    for each in found:
-        limit = f"/{each['max_channels']}" if each["max_channels"] else ""
-        calls = "" if each["state"] == "disabled" else f"{each['calls']}{limit}"
-        table.add_row(
-            f"[bold]{escape(each['trunk'])}[/bold]", _state(each["state"]), _ago(each["changed_at"], now), "", calls,
-            escape(each["why"]),
-        )  # fmt: skip
-        for binding in each["registrations"]:
-            table.add_row("  registration", *_binding(binding))
-        for target in each["targets"]:
-            why = target["why"] or (f"breaker {target['breaker']}" if target["breaker"] != "closed" else "")
-            table.add_row(
-                f"  {escape(target['target'])}", _state(target["state"]), _ago(target["changed_at"], now),
-                _options(target), "", escape(why),
-            )  # fmt: skip
-        if each["dns"] and each["dns"] not in each["why"]:
-            table.add_row(
-                "  DNS", _state("down"), "", "", "", escape(f"{each['dns']}; the last addresses stay")
-            )
-    return table
+def _lines(found: list[Mapping[str, Any]], now: datetime, width: int) -> Iterator[Text]:
+    """Columns as wide as their cells; a reason that does not fit stands below."""
+    rows = [HEAD, *(row for each in found for row in _rows(each, now))]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        line = Text("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=False)))
+        if row is HEAD:
+            line.stylize("bold")
+        elif not row[0].startswith(" "):
+            line.stylize("bold", 0, len(row[0]))
+        if row[1] in COLOURS:
+            line.stylize(COLOURS[row[1]], widths[0] + 2, widths[0] + 2 + len(row[1]))
+        why = row[5]
+        if len(line) + 2 + len(why) <= width:
+            line.append(f"  {why}")
+            why = ""
+        line.rstrip()
+        yield line
+        for part in wrap(why, max(width - len(INDENT), 20)):
+            yield Text(f"{INDENT}{part}")
 
 
-def _state(state: str) -> str:
-    return f"[{COLOURS[state]}]{state}[/{COLOURS[state]}]"
+def _rows(trunk: Mapping[str, Any], now: datetime) -> Iterator[Cells]:
+    limit = f"/{trunk['max_channels']}" if trunk["max_channels"] else ""
+    calls = "" if trunk["state"] == "disabled" else f"{trunk['calls']}{limit}"
+    yield trunk["trunk"], trunk["state"], _ago(trunk["changed_at"], now), "", calls, trunk["why"]
+    for binding in trunk["registrations"]:
+        yield "  registration", "up" if binding["registered"] else "down", "", "", "", _binding(binding)
+    for target in trunk["targets"]:
+        why = "" if target["why"] == trunk["why"] else target["why"]
+        if not target["why"] and target["breaker"] != "closed":
+            why = f"breaker {target['breaker']}"
+        changed = _ago(target["changed_at"], now)
+        yield f"  {target['target']}", target["state"], changed, _options(target), "", why
+    if trunk["dns"] and trunk["dns"] not in trunk["why"]:
+        yield "  DNS", "down", "", "", "", f"{trunk['dns']}; the last addresses stay"
 
 
-def _binding(binding: Mapping[str, Any]) -> tuple[str, ...]:
+def _binding(binding: Mapping[str, Any]) -> str:
     if binding["registered"]:
-        return "[green]up[/green]", "", "", "", f"expires in {_duration(binding['expires_in_s'])}"
+        return f"expires in {_duration(binding['expires_in_s'])}"
     again = "" if binding["next_in_s"] is None else f"; next step in {_duration(binding['next_in_s'])}"
-    return "[red]down[/red]", "", "", "", escape(f"{binding['state']}: {binding['why']}{again}")
+    return f"{binding['state']}: {binding['why']}{again}"
 
 
 def _options(target: Mapping[str, Any]) -> str:
     if target["options_code"] is None:
-        return "[dim]no answer[/dim]" if target["probe"] == "down" else ""
+        return "no answer" if target["probe"] == "down" else ""
     return f"{target['options_code']} in {target['options_ms']:.1f} ms"
 
 
 def _ago(when: str | None, now: datetime) -> str:
     if when is None:
-        return "[dim]-[/dim]"
+        return "-"
     return f"{_duration((now - datetime.fromisoformat(when)).total_seconds())} ago"
 
 
