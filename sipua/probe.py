@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -149,14 +150,14 @@ async def _by_datagram(query: Query, branch: str) -> Answer:
     )
     try:
         source = cast(tuple[str, int], transport.get_extra_info("sockname")[:2])
-        text, began, sent_at = request(query, source, branch), loop.time(), datetime.now(UTC)
+        text, began, sent_at = request(query, source, branch), time.monotonic(), datetime.now(UTC)
         wait_s = T1_S
         while not exchange.found.done():
             transport.sendto(text)
             await asyncio.wait((exchange.found,), timeout=wait_s)
             wait_s = min(2 * wait_s, T2_S)
         code, phrase, message = exchange.found.result()
-        return Answer(code, phrase, loop.time() - began, sent_at, source, message)
+        return Answer(code, phrase, time.monotonic() - began, sent_at, source, message)
     finally:
         transport.close()
         if exchange.found.done() and not exchange.found.cancelled():
@@ -164,19 +165,19 @@ async def _by_datagram(query: Query, branch: str) -> Answer:
 
 
 async def _by_stream(query: Query, branch: str, tls: ssl.SSLContext | None, name: str) -> Answer:
-    loop, target = asyncio.get_running_loop(), query.target
+    target = query.target
     reader, writer = await asyncio.open_connection(
         target.address, target.port, limit=HEAD_LIMIT, ssl=tls, server_hostname=name if tls else None,
         local_addr=(query.local, 0) if query.local else None,
     )  # fmt: skip
     try:
         source = cast(tuple[str, int], writer.get_extra_info("sockname")[:2])
-        began, sent_at = loop.time(), datetime.now(UTC)
+        began, sent_at = time.monotonic(), datetime.now(UTC)
         writer.write(request(query, source, branch))
         while True:
             found = final_response(await _message(reader), branch)
             if found is not None:
-                return Answer(*found[:2], loop.time() - began, sent_at, source, found[2])
+                return Answer(*found[:2], time.monotonic() - began, sent_at, source, found[2])
     except asyncio.IncompleteReadError:
         raise Unanswered("the connection was closed without an answer") from None
     except asyncio.LimitOverrunError:
