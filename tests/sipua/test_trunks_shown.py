@@ -53,9 +53,8 @@ def test_what_is_shown() -> None:
         "  192.0.2.2:5060;udp  down      1 h 1 min ago  200 in 12.3 ms         breaker open for 21 s more: no_response",
         "off                   disabled  -",
     ]
-    assert [line.plain for line in _lines(TRUNKS, NOW, 80)][
-        5
-    ] == "      breaker open for 21 s more: no_response"
+    narrow = [line.plain for line in _lines(TRUNKS, NOW, 80)]
+    assert "      breaker open for 21 s more: no_response" in narrow
 
 
 @pytest.mark.parametrize(
