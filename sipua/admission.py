@@ -75,17 +75,21 @@ class Admission:
     def select(
         self, source: tuple[str, int], local: tuple[str, int], transport: str, message: SipMessage
     ) -> str | None:
-        """The account that pjsua is to take an INVITE with: the trunk's."""
+        """The account that pjsua is to take an INVITE with: the trunk's.
+
+        An offer whose keys cannot be taken is left to the default account: pjsua would refuse it with 406 by an account
+        that has SRTP, and with 488 (or let it through to us, who refuse it) by one that has none.
+        """
         trunk = self.trunk_of(source[0], local[1], transport)
-        return trunk.name if trunk is not None else None
+        if trunk is None or not _has_keys_for(trunk, message.body):
+            return None
+        return trunk.name
 
     def __call__(self, arrival: Arrival, message: SipMessage) -> Grant | Refusal:
         source = arrival.source
         trunk = self.trunk_of(source[0], arrival.local[1], arrival.transport)
         if trunk is None:
             return Refusal(403, "source is on no trunk's ACL", None)
-        if arrival.account != trunk.name:  # its SRTP and timers would not be those of the trunk
-            return _busy(trunk, "the trunk has no SIP account (yet)")
         if self.draining.is_set():
             return _busy(trunk, "draining")
         if trunk.inbound_auth_user:
@@ -107,6 +111,8 @@ class Admission:
                 return Refusal(
                     488, str(error), trunk.name, (("Warning", f"399 sipua {_quoted(str(error))}"),)
                 )
+        if arrival.account != trunk.name:  # its SRTP and timers would not be those of the trunk
+            return _busy(trunk, "the trunk has no SIP account (yet)")
         token = self.occupancy.admit(trunk.name, limits_of(trunk))
         if isinstance(token, str):
             return _busy(trunk, token)
@@ -131,6 +137,17 @@ class Admission:
             return None
         headers = self._digest.challenge(trunk.inbound_algorithms, now, stale=proof is Proof.STALE)
         return Refusal(401, proof.value, trunk.name, headers)
+
+
+def _has_keys_for(trunk: Trunk, body: str) -> bool:
+    """Whether an offer is such as the trunk's ``srtp`` wants it."""
+    if trunk.srtp == "off" or not body.strip():
+        return True
+    try:
+        choose(parse_audio(body), srtp_of(trunk))
+    except SdpError:
+        return False
+    return True
 
 
 def _busy(trunk: Trunk, why: str) -> Refusal:

@@ -131,6 +131,7 @@ class Sdes:
     def __init__(self, policy: SrtpPolicy) -> None:
         self._policy = policy
         self._offered: tuple[Crypto, ...] = ()
+        self._own: dict[str, bytes] = {}  # our key of each suite, for the whole dialog
         self.keys: SrtpKeys | None = None  # None: plain RTP
         self.is_waiting = False  # for the answer to our offer, without which the keys are those before it
 
@@ -147,7 +148,10 @@ class Sdes:
         suites = [suite for suite in self._policy.suites if suite in ours]
         if not suites:
             raise SdpError(f"none of {', '.join(self._policy.suites)} is in the local SDP")
-        self._offered = tuple(Crypto(tag, each, ours[each].key) for tag, each in enumerate(suites, 1))
+        self._offered = tuple(
+            Crypto(tag, each, self._own.setdefault(each, ours[each].key))
+            for tag, each in enumerate(suites, 1)
+        )
         self.is_waiting = True
         return tuple(each.value() for each in self._offered)
 
@@ -158,9 +162,10 @@ class Sdes:
         if chosen is None:
             self.keys = None
             return ()
-        ours = next((each.key for each in _read(local) if not each.unusable), None)
-        if ours is None:
+        made = next((each.key for each in _read(local) if not each.unusable), None)
+        if made is None:
             raise SdpError("the local SDP has no key for the answer")
+        ours = self._own.setdefault(chosen.suite, made)  # pjsua may have made it for another suite
         self.keys = SrtpKeys(chosen.suite, local=ours, remote=chosen.key)
         return (Crypto(chosen.tag, chosen.suite, ours).value(),)
 

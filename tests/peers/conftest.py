@@ -17,6 +17,7 @@ from tests.ci_skips import INSTALL_HINT
 from tests.peers.agent import Agent, Emulator
 from tests.peers.kamailio import Kamailio
 from tests.peers.phone import Phone
+from tests.peers.secure_line import SecureLine, running_line
 from tests.peers.sipp import Sipp, start_sipp
 from tests.postgres import create_database, drop_database
 
@@ -73,6 +74,28 @@ def shared_agent(
     open_rows = process.select("SELECT id, status FROM voice_calls WHERE ended_at IS NULL")
     drop_database(postgres_server, dsn)
     assert open_rows == []
+
+
+@pytest.fixture(scope="session")
+def shared_line(
+    session_folder: Path, emulator: Emulator, postgres_server: str, template: str
+) -> Iterator[SecureLine]:
+    dsn = create_database(postgres_server, template)
+    folder = session_folder / "secure"
+    folder.mkdir()
+    with running_line(folder, dsn, emulator.base_url) as line:
+        yield line
+    drop_database(postgres_server, dsn)
+
+
+@pytest.fixture
+def line(shared_line: SecureLine) -> Iterator[SecureLine]:
+    """TLS trunks with and without SRTP; idle before and after."""
+    shared_line.agent.idle()
+    before = shared_line.agent.open_sockets()
+    yield shared_line
+    shared_line.agent.idle()
+    assert shared_line.agent.open_sockets() == before, "RTP sockets left over"
 
 
 @pytest.fixture

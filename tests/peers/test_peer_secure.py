@@ -6,9 +6,7 @@ baresip's SRTP is libre's. The judge is the cross-correlation of test_peer_bares
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,75 +15,31 @@ import pytest
 
 from rtp.wav import read_wav
 from sipua.resources import shipped_speech
-from tests.certificates import Authority
-from tests.peers.agent import Agent, Emulator, write_conf
+from tests.peers.agent import write_conf
 from tests.peers.baresip import Secure, answering, be_refused, silence, talk
 from tests.peers.conftest import need
 from tests.peers.processes import run, similarity
+from tests.peers.secure_line import SecureLine, free_port
 from tests.peers.test_peer_baresip import ANSWER_S, GREETING_S, NOT_SAID, SAID
-from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer
 SUITE_80, SUITE_32 = "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"
 Media = Literal["srtp", "srtp-mand", ""]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """An agent with a TLS trunk for each value of ``srtp``, and what a phone needs to call it."""
-
-    agent: Agent
-    ports: dict[str, int]
-    authority: Path
-    identity: Path
-
-    def uri(self, use: str) -> str:
-        return f"sip:agent@127.0.0.1:{self.ports[use]}"
-
-    def secure(self, media: Media) -> Secure:
-        return Secure(self.identity, self.authority, media)
-
-
-@pytest.fixture(scope="module")
-def line(
-    tmp_path_factory: pytest.TempPathFactory, emulator: Emulator, postgres_server: str, template: str
-) -> Iterator[Line]:
-    """The trunks are told apart by the port that is called."""
+def secure(line: SecureLine, media: Media) -> Secure:
     need("baresip")
-    folder = tmp_path_factory.mktemp("secure")
-    authority = Authority(folder)
-    identity = authority.issue("127.0.0.1")
-    both = folder / "both.pem"
-    both.write_bytes(identity.certificate.read_bytes() + identity.key.read_bytes())
-    ports = {use: free_port() for use in ("off", "optional", "mandatory")}
-    trunks = {
-        use: f'["127.0.0.1/32"]\ntransport = "tls"\nbind_port = {port}\nsrtp = "{use}"\ntls_ca = "{authority.file}"'
-        for use, port in ports.items()
-    }
-    dsn = create_database(postgres_server, template)
-    agent = Agent(
-        folder / "agent", dsn, emulator.base_url, trunks=trunks,
-        SIPUA_SIP__TLS_CERTIFICATE=str(identity.certificate), SIPUA_SIP__TLS_KEY=str(identity.key),
-    )  # fmt: skip
-    yield Line(agent, ports, authority.file, both)
-    agent.end()
-    drop_database(postgres_server, dsn)
+    return Secure(line.identity, line.authority, media)
 
 
 @pytest.mark.parametrize(("use", "media"), [("mandatory", "srtp-mand"), ("optional", "srtp")])
 def test_a_human_voice_is_answered_under_srtp(
-    line: Line, human_speech: Path, tmp_path: Path, use: str, media: Media
+    line: SecureLine, human_speech: Path, tmp_path: Path, use: str, media: Media
 ) -> None:
     speech = read_wav(human_speech / "agent-newlocation.wav")
     sound = np.concatenate([silence(GREETING_S), speech, silence(ANSWER_S)])
     folder = tmp_path / "baresip"
-    heard = talk(folder, line.uri(use), sound, "PCMU", secure=line.secure(media))
+    heard = talk(folder, line.uri(use), sound, "PCMU", secure=secure(line, media))
 
     assert f"SRTP is Enabled (cryptosuite={SUITE_80})" in (folder / "baresip.log").read_text(errors="replace")
     likeness = {name: similarity(heard, read_wav(shipped_speech(name))) for name in SAID + NOT_SAID}
@@ -96,13 +50,14 @@ def test_a_human_voice_is_answered_under_srtp(
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
     assert call["metadata"]["rtp"]["lost"] == 0
     assert line.agent.events(call).count("openai_input_audio_buffer_speech_started") == 1
-    line.agent.idle()
 
 
 @pytest.mark.parametrize(("use", "media"), [("off", "srtp-mand"), ("mandatory", "srtp"), ("mandatory", "")])
-def test_what_the_trunk_does_not_accept_is_a_488(line: Line, tmp_path: Path, use: str, media: Media) -> None:
+def test_what_the_trunk_does_not_accept_is_a_488(
+    line: SecureLine, tmp_path: Path, use: str, media: Media
+) -> None:
     before = line.agent.metric("sipua_invites_rejected_total", code="488")
-    story = be_refused(tmp_path / "baresip", line.uri(use), secure=line.secure(media))
+    story = be_refused(tmp_path / "baresip", line.uri(use), secure=secure(line, media))
     assert "488 Not Acceptable Here" in story
     assert line.agent.metric("sipua_invites_rejected_total", code="488") == before + 1
 
@@ -111,7 +66,7 @@ def test_what_the_trunk_does_not_accept_is_a_488(line: Line, tmp_path: Path, use
 def dial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """``sipua call`` through a TLS trunk of its own to a baresip on ``port``."""
 
-    def call(line: Line, port: int, lines: str, *flags: str, code: int = 0) -> dict[str, Any]:
+    def call(line: SecureLine, port: int, lines: str, *flags: str, code: int = 0) -> dict[str, Any]:
         conf = write_conf(
             tmp_path / "conf",
             {"carrier": f'[]\ndirection = "outbound"\ndomain = "127.0.0.1:{port}"\ntransport = "tls"\n'
@@ -137,7 +92,7 @@ def dial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     ids=["80 bits", "32 bits", "optional", "plain"],
 )  # fmt: skip
 def test_a_call_of_ours_talks_and_hears_under_srtp(
-    line: Line, dial: Callable[..., dict[str, Any]], tmp_path: Path, lines: str, media: Media, says: str
+    line: SecureLine, dial: Callable[..., dict[str, Any]], tmp_path: Path, lines: str, media: Media, says: str
 ) -> None:
     question, answer = shipped_speech("greeting_en.wav"), shipped_speech("help_fr.wav")
     port, target = free_port(), tmp_path / "heard.wav"
@@ -145,7 +100,7 @@ def test_a_call_of_ours_talks_and_hears_under_srtp(
     sound = np.concatenate(
         [read_wav(answer), silence(5.0)]
     )  # it hangs up when that is over: we are to be first
-    with answering(tmp_path / "baresip", port, sound, "PCMU", line.secure(media)) as phone:
+    with answering(tmp_path / "baresip", port, sound, "PCMU", secure(line, media)) as phone:
         document = dial(
             line,
             port,
@@ -167,10 +122,10 @@ def test_a_call_of_ours_talks_and_hears_under_srtp(
 
 
 def test_a_phone_that_cannot_do_srtp_is_not_talked_to_in_clear(
-    line: Line, dial: Callable[..., dict[str, Any]], tmp_path: Path
+    line: SecureLine, dial: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     port = free_port()
-    with answering(tmp_path / "baresip", port, silence(1.0), "PCMU", line.secure("")):
+    with answering(tmp_path / "baresip", port, silence(1.0), "PCMU", secure(line, "")):
         document = dial(line, port, 'srtp = "mandatory"', "--duration", "1", code=1)
     assert document["status"] == "failed"
     assert document["rtp"]["sent"] == 0

@@ -264,3 +264,37 @@ def test_other_trunk_files_count_from_the_next_invite_on() -> None:
         decide.replace([])
         assert decide(ARRIVAL, BOTH) == Refusal(403, "source is on no trunk's ACL", None)
         assert grant.trunk == TRUNK
+
+
+SECURE = invite("m=audio 4000 RTP/SAVP 0", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}")
+WITHOUT_KEYS = invite(
+    "m=audio 4000 RTP/SAVP 0", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}|2^20|1:4"
+)
+PLAIN = invite("m=audio 4000 RTP/AVP 0")
+
+
+@pytest.mark.parametrize(
+    ("use", "message", "account", "code"),
+    [
+        ("mandatory", SECURE, "a", None),
+        ("mandatory", PLAIN, None, 488),
+        ("mandatory", WITHOUT_KEYS, None, 488),
+        ("mandatory", invite(), "a", None),
+        ("optional", SECURE, "a", None),
+        ("optional", PLAIN, "a", None),
+        ("optional", WITHOUT_KEYS, None, 488),
+    ],
+)
+def test_an_offer_whose_keys_cannot_be_taken_is_a_488_by_the_default_account(
+    use: str, message: SipMessage, account: str | None, code: int | None
+) -> None:
+    decide = admission(srtp=use, transport="tls")
+    arrival = Arrival(SOURCE, ("127.0.0.1", 5061), "tls", account or "")
+    assert decide.select(arrival.source, arrival.local, arrival.transport, message) == account
+    if code is None:
+        with admitted(decide, message, arrival) as grant:
+            assert grant.plan.srtp.use == use
+        return
+    refusal = decide(arrival, message)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.trunk) == (code, "a")

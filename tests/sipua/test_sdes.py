@@ -247,6 +247,16 @@ def test_our_line_of_an_answer_has_the_peers_tag_and_suite_whatever_pjsua_took()
     assert sdes.keys == SrtpKeys(SUITE_32, bytes(range(30)), bytes(range(30, 60)))
 
 
+def test_our_key_of_a_suite_stays_for_the_whole_dialog() -> None:
+    sdes = Sdes(MANDATORY)
+    sdes.answer(local(KEY, suites=(SUITE_80,)), audio(line(1, key=OTHER)))
+    assert sdes.answer(local(OTHER, suites=(SUITE_80,)), audio(line(3, key=OTHER))) == (line(3, key=KEY),)
+    assert sdes.answer(local(OTHER, suites=(SUITE_80,)), audio(line(4, SUITE_32))) == (
+        line(4, SUITE_32, OTHER),
+    )
+    assert sdes.offer(local(OTHER)) == (line(1, key=KEY), line(2, SUITE_32, OTHER))
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> SrtpPolicy:
     use = draw(st.sampled_from(["off", "optional", "mandatory"]))

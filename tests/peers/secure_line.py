@@ -1,0 +1,50 @@
+"""An agent with a TLS trunk for each value of ``srtp``, told apart by the port that is called."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.certificates import Authority
+from tests.peers.agent import Agent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class SecureLine:
+    """``identity`` is a certificate with its key, for a phone that is called."""
+
+    agent: Agent
+    ports: dict[str, int]
+    authority: Path
+    identity: Path
+
+    def uri(self, use: str) -> str:
+        return f"sip:agent@127.0.0.1:{self.ports[use]}"
+
+
+@contextmanager
+def running_line(folder: Path, dsn: str, base_url: str) -> Iterator[SecureLine]:
+    authority = Authority(folder)
+    identity = authority.issue("127.0.0.1")
+    both = folder / "both.pem"
+    both.write_bytes(identity.certificate.read_bytes() + identity.key.read_bytes())
+    ports = {use: free_port() for use in ("off", "optional", "mandatory")}
+    trunks = {
+        use: f'["127.0.0.1/32"]\ntransport = "tls"\nbind_port = {port}\nsrtp = "{use}"\ntls_ca = "{authority.file}"'
+        for use, port in ports.items()
+    }
+    agent = Agent(
+        folder / "agent", dsn, base_url, trunks=trunks,
+        SIPUA_SIP__TLS_CERTIFICATE=str(identity.certificate), SIPUA_SIP__TLS_KEY=str(identity.key),
+    )  # fmt: skip
+    yield SecureLine(agent, ports, authority.file, both)
+    agent.end()

@@ -1,0 +1,114 @@
+"""SDES and SRTP against a telephone by hand: lines that cannot be run, late offers, new keys within a call."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtp.codec import CODECS
+from rtp.wav import read_wav
+from sipua.resources import shipped_speech
+from tests.peers.agent import Agent
+from tests.peers.processes import similarity, until
+from tests.peers.secure_line import SecureLine
+from tests.peers.secure_phone import SecurePhone, crypto
+from tests.rfc3711 import Direction
+
+pytestmark = pytest.mark.peer
+SUITE_80, SUITE_32, SUITE_256 = (
+    "AES_CM_128_HMAC_SHA1_80",
+    "AES_CM_128_HMAC_SHA1_32",
+    "AES_256_CM_HMAC_SHA1_80",
+)
+KEY, OTHER, THIRD = bytes(range(30)), bytes(range(30, 60)), bytes(range(60, 90))
+
+
+def dropped(agent: Agent, kind: str) -> float:
+    return agent.metric("sipua_rtp_packets_dropped_total", kind=kind)
+
+
+@pytest.fixture
+def phone(line: SecureLine) -> SecurePhone:
+    return SecurePhone(line.ports["mandatory"], line.authority)
+
+
+def test_one_call_through_a_rollover_and_three_keys(line: SecureLine, phone: SecurePhone) -> None:
+    with phone:
+        phone.index = 2**16 - 10  # it wraps within the first half second
+        unusable = [crypto(1, SUITE_256, bytes(46)), crypto(2, SUITE_80, OTHER, "|2^20|1:4"),
+                    crypto(3, SUITE_80, OTHER, " KDR=1")]  # fmt: skip
+        answer = phone.invite(phone.offer(*unusable, crypto(7, SUITE_32, KEY), crypto(9, SUITE_80, OTHER)))
+        assert (answer.status, answer.profile) == (200, "RTP/SAVP")
+        [ours] = answer.lines
+        assert (ours.tag, ours.suite) == (7, SUITE_32)
+        heard = Direction.of(ours.suite, ours.key)
+        phone.talk(Direction.of(SUITE_32, KEY), heard, 200)  # 4 s: the greeting has 3.5
+
+        again = phone.invite(phone.offer(crypto(7, SUITE_32, KEY)))  # the same key goes on counting
+        assert again.lines == [ours]
+        phone.talk(Direction.of(SUITE_32, KEY), heard)
+
+        [ours] = phone.invite(phone.offer(crypto(1, SUITE_80, OTHER))).lines
+        phone.index &= 0xFFFF  # another key begins at rollover counter 0
+        phone.talk(Direction.of(SUITE_80, OTHER), Direction.of(ours.suite, ours.key))
+
+        answer = phone.request("UPDATE", phone.offer(crypto(1, SUITE_80, THIRD)))
+        assert answer.status == 200
+        [ours] = answer.lines
+        heard = Direction.of(ours.suite, ours.key)
+        phone.talk(Direction.of(SUITE_80, THIRD), heard)
+
+        before = dropped(line.agent, "srtp_forged")
+        assert phone.invite(phone.offer(profile="RTP/AVP")).status == 488  # the call goes on as it was
+        assert phone.invite(phone.offer(crypto(1, SUITE_256, bytes(46)))).status == 488
+        phone.talk(Direction.of(SUITE_80, THIRD), heard)
+        phone.talk(None, heard, 10)
+        phone.talk(Direction.of(SUITE_80, OTHER), heard, 10)  # a key that was left
+        phone.talk(Direction.of(SUITE_80, THIRD), heard, 10)
+        assert phone.request("BYE").status == 200
+
+    call = line.agent.closed_call(phone.call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+    assert call["metadata"]["rtp"]["received"] == 200 + 25 + 25 + 25 + 25 + 10
+    assert call["metadata"]["rtp"]["dropped"] == 20
+    until(lambda: dropped(line.agent, "srtp_forged") == before + 20, "the forged packets are counted")
+    sound = CODECS["PCMU"].decode(b"".join(phone.heard.payloads))
+    assert similarity(sound, read_wav(shipped_speech("greeting_en.wav"))) > 0.9
+    assert phone.heard.refused <= 4  # those under way while a key changed
+
+
+@pytest.mark.parametrize("tag", [1, 2])
+def test_an_offer_of_ours_is_answered_in_the_ack(line: SecureLine, phone: SecurePhone, tag: int) -> None:
+    with phone:
+        offer = phone.request("INVITE")
+        assert (offer.status, offer.profile) == (200, "RTP/SAVP")
+        assert [(each.tag, each.suite) for each in offer.lines] == [(1, SUITE_80), (2, SUITE_32)]
+        ours = offer.lines[tag - 1]
+        phone.acknowledge(phone.offer(crypto(tag, ours.suite, KEY)))
+        phone.talk(Direction.of(ours.suite, KEY), Direction.of(ours.suite, ours.key), 50)
+        assert phone.request("BYE").status == 200
+    call = line.agent.closed_call(phone.call_id)
+    rtp = call["metadata"]["rtp"]
+    assert rtp["received"] >= 45  # the first ones may be quicker than the ACK
+    assert rtp["received"] + rtp["dropped"] == 50
+    assert len(phone.heard.payloads) >= 40
+    assert phone.heard.refused == 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [crypto(1, SUITE_256, bytes(46))],
+        [crypto(1, SUITE_80, KEY, "|2^20|1:4")],
+        [crypto(1, SUITE_80, KEY, " UNENCRYPTED_SRTP")],
+        [crypto(1, SUITE_80, KEY[:20])],
+        [crypto(1, SUITE_80, KEY), crypto(1, SUITE_32, KEY)],
+        ["a=crypto:x"],
+    ],
+    ids=["none", "AES-256", "MKI", "in clear", "short key", "one tag", "nonsense"],
+)
+def test_an_offer_without_a_line_that_can_be_run(
+    line: SecureLine, phone: SecurePhone, lines: list[str]
+) -> None:
+    with phone:
+        assert phone.invite(phone.offer(*lines)).status == 488
