@@ -104,11 +104,6 @@ class Winner:
     trunk: str
     sockets: Sockets
 
-    @property
-    def port(self) -> int:
-        """Of its RTP."""
-        return int(self.sockets[0].getsockname()[1])
-
 
 @dataclass(frozen=True, slots=True)
 class Carried:

@@ -133,9 +133,7 @@ class Placed:
             return
         outcome = task.result()
         if isinstance(outcome, Winner):
-            for each in outcome.sockets:
-                each.close()
-            self._services.ports.release(outcome.port)
+            self._services.ports.give_back(outcome.sockets)
             with contextlib.suppress(TimeoutError, SipuaError):
                 async with asyncio.timeout(HANG_UP_TIMEOUT_S):
                     await self._services.legs.hang_up(outcome.key)
