@@ -80,25 +80,6 @@ class AttemptMade:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
-class DrillResult:
-    """How one drill went. A time that did not come to pass is None; ``details`` holds the timeline, of JSON types."""
-
-    drill: str
-    held: bool
-    detect_ms: float | None
-    attempted: int
-    lost: int
-    extra_pdd_ms: float | None
-    attempts_per_call: float | None
-    recover_ms: float | None
-    mutate: str  # "" = nothing was switched off
-    live: bool
-    started_at: datetime
-    ended_at: datetime
-    details: Mapping[str, Any]
-
-
 class CallRecord(Protocol):
     """One call's way into the ledger. None of it blocks or fails: the writer owns the trouble."""
 

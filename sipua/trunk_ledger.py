@@ -1,4 +1,4 @@
-"""What trunks and drills report, turned into the storage package's facts. Nothing here blocks (see ``sipua.ledger``).
+"""What trunks report, turned into the storage package's facts. Nothing here blocks (see ``sipua.ledger``).
 
 The history is written change by change; the state after each change is kept beside it, one row per process, target and
 aspect. Changes carry times of the monotonic clock and may be reported some time after they happened.
@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from sipua import __version__
 from sipua.ledger import Writer
-from sipua.ports import DrillResult, Moment
+from sipua.ports import Moment
 from sipua.trunks.registration import Changed
 from sipua.trunks.watch import HealthChange, HealthView
-from storage.facts import DrillRun, TargetsWatched, TrunkAspect, TrunkChange, TrunkState
+from storage.facts import TargetsWatched, TrunkAspect, TrunkChange, TrunkState
 
 
 class TrunkLedger:
@@ -50,13 +49,6 @@ class TrunkLedger:
         """How everything stands now: what never changed, and the latency of the last answers."""
         states = tuple(state for view in views for state in self._states(view, at.wall))
         self._writer.put(states)
-
-    def drill(self, run_id: UUID, result: DrillResult) -> None:
-        """One drill of a run."""
-        values = {name: getattr(result, name) for name in result.__slots__}
-        self._writer.put(
-            (DrillRun(**values, id=uuid4(), run_id=run_id, version=__version__, node=self._process["node"]),)
-        )
 
     def _changed(
         self, target: tuple[str, str], what: TrunkAspect, before: str, after: str, why: str, when: float, at: Moment

@@ -10,20 +10,6 @@ from psycopg.rows import dict_row
 
 from storage.dsn import connected
 
-__all__ = [
-    *(
-        "call_rows",
-        "check_dsn",
-        "close_orphans",
-        "drill_runs",
-        "open_calls",
-        "ping",
-        "redact",
-        "trunk_changes",
-    ),
-    "trunk_states",
-]
-
 LOST = "process_lost"  # voice_calls.outcome of a call whose process died
 
 _CALL_ROWS = {
@@ -37,15 +23,7 @@ _OPEN_CALLS = """
 SELECT id, direction, status, started_at, trunk, sip_session_id, metadata FROM public.voice_calls
 WHERE ended_at IS NULL ORDER BY started_at, id
 """
-_TRUNK_STATES = """
-SELECT s.*, p.ended_at IS NULL AS is_live
-FROM sipua.trunk_states s LEFT JOIN sipua.processes p USING (instance)
-ORDER BY s.node, s.worker, s.trunk, s.target, s.what
-"""
-_TRUNK_CHANGES = """
-SELECT * FROM sipua.trunk_changes WHERE %(trunk)s::text IS NULL OR trunk = %(trunk)s
-ORDER BY at DESC, id LIMIT %(limit)s
-"""
+_TRUNK_CHANGES = "SELECT * FROM sipua.trunk_changes ORDER BY at DESC, id LIMIT %s"
 _DRILL_RUNS = """
 SELECT * FROM sipua.drill_runs WHERE %(drill)s::text IS NULL OR drill = %(drill)s
 ORDER BY started_at DESC, id LIMIT %(limit)s
@@ -104,17 +82,10 @@ async def open_calls(dsn: str) -> list[dict[str, Any]]:
         return await (await connection.execute(_OPEN_CALLS)).fetchall()
 
 
-async def trunk_states(dsn: str) -> list[dict[str, Any]]:
-    """How trunks and targets stand, as each process saw them last; ``is_live`` unless that one has ended."""
+async def trunk_changes(dsn: str, limit: int) -> list[dict[str, Any]]:
+    """The history of all trunks, the newest change first."""
     async with connected(dsn, "sipua", dict_row) as connection:
-        return await (await connection.execute(_TRUNK_STATES)).fetchall()
-
-
-async def trunk_changes(dsn: str, *, trunk: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-    """The history of all trunks or one, the newest change first."""
-    async with connected(dsn, "sipua", dict_row) as connection:
-        values = {"trunk": trunk, "limit": limit}
-        return await (await connection.execute(_TRUNK_CHANGES, values)).fetchall()
+        return await (await connection.execute(_TRUNK_CHANGES.encode(), (limit,))).fetchall()
 
 
 async def drill_runs(dsn: str, *, drill: str | None = None, limit: int = 100) -> list[dict[str, Any]]:

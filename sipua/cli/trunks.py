@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from textwrap import wrap
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from sipua.cli.agent import asked
 from sipua.cli.command import Conf, Json, print_json, settings_of
+from sipua.cli.trunk_history import show_history
 
 COLOURS = {"up": "green", "down": "red", "disabled": "dim"}
 HEAD = ("trunk", "state", "changed", "OPTIONS", "calls", "why")
@@ -20,8 +22,18 @@ INDENT = "      "  # of a reason that has no room on the line of what it is abou
 Cells = tuple[str, str, str, str, str, str]
 
 
-def trunks(conf: Conf = None, json: Json = False) -> None:
+def trunks(
+    history: Annotated[
+        int,
+        typer.Option(min=0, max=10_000, metavar="N", help="Show the last N changes in the database instead."),
+    ] = 0,
+    conf: Conf = None,
+    json: Json = False,
+) -> None:
     """Show each trunk and target of the running agent: state and why, last change, OPTIONS, registration, calls up."""
+    if history:
+        show_history(settings_of(conf), history, json=json)
+        return
     answer = asked(settings_of(conf), {"command": "trunks"})
     if json:
         print_json(answer)

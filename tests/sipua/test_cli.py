@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 
 from sipua.resources import shipped_conf
@@ -241,6 +242,28 @@ def test_a_trunk_that_is_not_there_is_named_with_those_that_are(sipua: Shell) ->
     assert (done.returncode, done.stdout) == (CONFIG_EXIT, b"")
     assert b"'nobody'" in done.stderr
     assert b"allowed: loopback, mtn, " in done.stderr
+
+
+def test_the_history_of_trunks_is_that_of_the_database(sipua: Shell, database: str) -> None:
+    assert sipua("trunks", "--history", "5", DATABASE_URL=database).stdout == (
+        b"no change of any trunk is in the database\n"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+        for second, (before, after, why) in enumerate([(None, "30 s", "503"), ("up", "down", "OPTIONS 503")]):
+            what = "probe" if before else "retry_after"
+            connection.execute(
+                "INSERT INTO sipua.trunk_changes"
+                " (id, at, node, worker, instance, trunk, target, what, before, after, why) VALUES"
+                " (gen_random_uuid(), %s, 'n', 0, gen_random_uuid(), 'mtn', '192.0.2.1:5060;udp', %s, %s, %s, %s)",
+                (f"2026-01-01 12:00:0{second}+00", what, before, after, why),
+            )
+    lines = sipua("trunks", "--history", "5", DATABASE_URL=database, TZ="UTC").stdout.decode().splitlines()
+    assert lines == [
+        "2026-01-01 12:00:00  mtn 192.0.2.1:5060;udp  retry-after 30 s: 503",
+        "2026-01-01 12:00:01  mtn 192.0.2.1:5060;udp  probe up → down: OPTIONS 503",
+    ]
+    (newest,) = sipua.json("trunks", "--history", "1", DATABASE_URL=database)["changes"]
+    assert (newest["trunk"], newest["what"], newest["after"]) == ("mtn", "probe", "down")
 
 
 # ---- migrate and the emulator ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which facts the reports of trunks and drills become."""
+"""Which facts the reports of trunks become."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from sipua import __version__
-from sipua.ports import DrillResult, Moment
+from sipua.ports import Moment
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.trunks.registration import Changed, Registration, RegistrationRules
 from sipua.trunks.watch import HealthRules, Key
-from storage.facts import DrillRun, Group, TargetsWatched, TrunkChange, TrunkState
+from storage.facts import Group, TargetsWatched, TrunkChange, TrunkState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INSTANCE = UUID(int=7)
@@ -109,16 +108,3 @@ def test_a_trunk_is_itself_and_its_addresses_or_gone() -> None:
         (TargetsWatched("n1", 2, "mtn", ("", ADDRESS)),),
         (TargetsWatched("n1", 2, "mtn", ()),),
     ]
-
-
-def test_a_drill_names_version_and_node() -> None:
-    book = Book()
-    result = DrillResult(
-        drill="refused", held=True, detect_ms=2.5, attempted=5, lost=0, extra_pdd_ms=3.0, attempts_per_call=2.0,
-        recover_ms=None, mutate="", live=False, started_at=START, ended_at=at(4).wall, details={"timeline": []},
-    )  # fmt: skip
-    book.ledger.drill(UUID(int=1), result)
-    ((run,),) = book.groups
-    assert isinstance(run, DrillRun)
-    assert (run.run_id, run.drill, run.node, run.version) == (UUID(int=1), "refused", "n1", __version__)
-    assert (run.held, run.detect_ms, run.recover_ms, run.details) == (True, 2.5, None, {"timeline": []})
