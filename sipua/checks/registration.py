@@ -11,6 +11,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.checks.report import Check
 from sipua.control import ask
 from sipua.errors import ConfigError, LocalError, SipuaError
+from sipua.names import Names
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.settings import Settings
@@ -83,6 +84,7 @@ async def tried(trunks: Sequence[Trunk], settings: Settings) -> list[Check]:
         EndpointConfig(bind=str(sip.bind), port=0, codecs=("PCMU",), contact_user=sip.contact_user),
         lambda arrival, message: Refusal(480, "a check takes no calls", None),
         deliver,
+        look_up=Names("AAAA" if ":" in str(sip.bind) else "A", trunks).find,
     )
     place = Place(str(sip.bind), 0, sip.contact_user, has_fixed_ports=False)
     async with AsyncExitStack() as stack:

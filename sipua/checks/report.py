@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["ok", "warn", "fail"]
-_RANK: tuple[Status, ...] = ("ok", "warn", "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +25,6 @@ class Check:
 
     def as_dict(self) -> dict[str, str]:
         return {"name": self.name, "status": self.status, "detail": self.detail, "todo": self.todo}
-
-
-def worst(found: Iterable[Status]) -> Status:
-    """The most serious of them; ok if there is none."""
-    return max(found, key=_RANK.index, default="ok")
 
 
 def listed(items: Iterable[str]) -> str:

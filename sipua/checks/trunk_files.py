@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sipua.checks.report import Check
+from sipua.checks.report import Check, Status
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts
 from sipua.settings import read_secret
@@ -35,22 +35,24 @@ def fit(trunks: tuple[Trunk, ...], folder: Path, facts: LibraryFacts) -> Check:
 def one(trunk: Trunk, facts: LibraryFacts) -> Check:
     """What is to be known about one trunk; a disabled one is no fault, whatever it lacks."""
     name = f"trunk {trunk.name}"
-    what = f"{'enabled' if trunk.enabled else 'disabled'}, {trunk.kind}, {trunk.direction}"
-    if trunk.transport == "tls" and not facts.has_current_tls:
-        detail = f"{what}: transport = tls, and pjsua2 brings {facts.tls}, which is end of life"
-        return Check(name, "warn", detail, "`make pjsua2` builds one with a current OpenSSL")
+    status: Status = "ok"
+    texts = [f"{'enabled' if trunk.enabled else 'disabled'}, {trunk.kind}, {trunk.direction}"]
+    todos = []
     if trunk.asks:
         by_mark: dict[str, list[str]] = {}
         for key, mark in trunk.asks:
             by_mark.setdefault(mark, []).append(key)
-        marks = "; ".join(f"{mark} for {', '.join(keys)}" for mark, keys in by_mark.items())
-        return Check(name, "ok", f"{what}; {marks}", f"`sipua trunk setup {trunk.name}` has the questions")
-    secrets = _missing_secrets(trunk)
-    if secrets and trunk.enabled:
-        return Check(name, "fail", f"{what}; {'; '.join(secrets)}", "set it, or correct the key", True)
-    if secrets:
-        return Check(name, "ok", f"{what}; {'; '.join(secrets)}", "set it before enabled = true")
-    return Check(name, "ok", "; ".join([what, *not_yet(trunk)]))
+        texts += [f"{mark} for {', '.join(keys)}" for mark, keys in by_mark.items()]
+        todos.append(f"`sipua trunk setup {trunk.name}` has the questions")
+    elif secrets := _missing_secrets(trunk):
+        texts += secrets
+        todos.append("set it, or correct the key" if trunk.enabled else "set it before enabled = true")
+        status = "fail" if trunk.enabled else "ok"
+    if trunk.transport == "tls" and not facts.has_current_tls:
+        texts.append(f"transport = tls, and pjsua2 brings {facts.tls}, which is end of life")
+        todos.append("`make pjsua2` builds one with a current OpenSSL")
+        status = "fail" if status == "fail" else "warn"
+    return Check(name, status, "; ".join([*texts, *not_yet(trunk)]), "; ".join(todos), status == "fail")
 
 
 def codecs(trunk: Trunk, facts: LibraryFacts) -> Check:

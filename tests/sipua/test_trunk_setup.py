@@ -128,6 +128,9 @@ def test_doctor_warns_of_tls_on_the_wheel() -> None:
     assert "OpenSSL 1.0.2k, which is end of life" in check.detail
     assert "make pjsua2" in check.todo
     assert check_of(tls, OWN).status == "ok"
+    lacking = check_of(trunk(transport="tls", auth_user="u", password_env="NOT_THERE"), WHEEL)
+    assert (lacking.status, lacking.is_configuration) == ("fail", True)
+    assert "which is end of life" in lacking.detail
     assert check_of(trunk(), WHEEL).status == "ok"
 
 
