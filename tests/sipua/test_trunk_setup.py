@@ -64,7 +64,6 @@ def test_what_mtn_has_to_tell_is_asked_one_by_one() -> None:
     questions = found(steps, "Ask mtn").values
     assert [each.partition(":")[0] for each in questions] == [key for key, _ in mtn.asks]
     assert not [each for each in questions if each.endswith("the value")]
-    assert "user_agent: User-Agent per trunk" in found(steps, "Not in this version").values
     assert found(steps, "At last").values == ("enabled = true",)
 
 
