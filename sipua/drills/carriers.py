@@ -43,6 +43,7 @@ class Carrier:
         *,
         transport: str = "udp",
         certificate: CertificateFiles | None = None,
+        contact_host: str = "",
     ) -> None:
         self.name = name
         self.host = host
@@ -51,6 +52,7 @@ class Carrier:
         self.echo = Echo()
         self._script = script
         self._certificate = certificate
+        self._contact_host = contact_host or host
         self._breaks_handshakes = False
         self._responder: Responder | None = None
         self._media: asyncio.DatagramTransport | None = None
@@ -83,7 +85,7 @@ class Carrier:
         media, _ = await loop.create_datagram_endpoint(lambda: self.echo, local_addr=(self.host, 0))
         self._media = media
         await self.appear()
-        contact = f"{self.place};transport={self.transport}"
+        contact = f"{self._contact_host}:{self.port};transport={self.transport}"
         media_port: int = media.get_extra_info("sockname")[1]
         self._responder = Responder(self._script, contact, (self.host, media_port), random.Random())
 

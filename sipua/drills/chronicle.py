@@ -29,6 +29,7 @@ class Step:
     after: str
     why: str
     at: float
+    is_well: bool = True
 
 
 class Chronicle:
@@ -46,15 +47,17 @@ class Chronicle:
         """Nor is that nothing has changed."""
 
     def health_changed(self, change: HealthChange, at: Moment) -> None:
-        self.steps.append(Step(change.key.trunk, change.what, change.after, change.why, change.at))
+        is_well = change.after in ("up", "closed", "registered")
+        self.steps.append(Step(change.key.trunk, change.what, change.after, change.why, change.at, is_well))
         where = change.key.address.partition(";")[0]
-        tone: Tone = "good" if change.after in ("up", "closed") else "bad"
+        tone: Tone = "good" if is_well else "bad"
         text = f"{change.what.replace('_', ' ')} {change.after}: {change.why}"
         self._mark(f"{where} {text}".strip(), tone, lane=f"trunk {change.key.trunk}", at=change.at)
 
     def registration_changed(self, trunk: str, account: str, change: Changed, at: Moment) -> None:
-        self.steps.append(Step(trunk, "registration", change.after.value, change.why, at.monotonic))
-        tone: Tone = "good" if not change.why_not else "bad"
+        is_well = not change.why_not
+        self.steps.append(Step(trunk, "registration", change.after.value, change.why, at.monotonic, is_well))
+        tone: Tone = "good" if is_well else "bad"
         lane = f"trunk {trunk}"
         self._mark(f"{change.after.value}: {change.why}", tone, lane=lane, at=at.monotonic)
 

@@ -28,6 +28,7 @@ from sipua.drills.script import WELL, Script
 from sipua.errors import LocalError
 from sipua.fleet import Fleet, Surroundings
 from sipua.media_ports import MediaPorts
+from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
@@ -95,11 +96,19 @@ class Ground:
     # ---- building ------------------------------------------------------------------------------------------
 
     async def carrier(
-        self, name: str, script: Script = WELL, *, transport: str = "udp", certificate: CertificateFiles | None = None
-    ) -> Carrier:  # fmt: skip
-        """A carrier on a loopback address of its own."""
+        self,
+        name: str,
+        script: Script = WELL,
+        *,
+        transport: str = "udp",
+        certificate: CertificateFiles | None = None,
+        domain: str = "",
+    ) -> Carrier:
+        """A carrier on a loopback address of its own; ``domain`` is the name that its certificate bears."""
         host = f"127.0.0.{11 + len(self.carriers)}"
-        carrier = Carrier(name, host, script, transport=transport, certificate=certificate)
+        carrier = Carrier(
+            name, host, script, transport=transport, certificate=certificate, contact_host=domain
+        )
         await carrier.start()
         self._stack.push_async_callback(carrier.close)
         self.carriers[name] = carrier
@@ -124,6 +133,7 @@ class Ground:
             EndpointConfig(bind=OURS, port=0, codecs=("PCMU", "PCMA"), contact_user="drill"),
             lambda arrival, message: Refusal(480, "a drill takes no calls", None),
             fleet.on_sip_event,
+            look_up=Names("A", files).find,
         )
         await endpoint.start()
         occupancy.open(max_calls())

@@ -86,8 +86,8 @@ class Responder:
         self._media = media
         self._rng = rng
         self._transactions: dict[tuple[str, str], _Transaction] = {}
-        self._nonces: dict[str, int] = {}  # how often each was used
-        self._stale: set[str] = set()  # Call-IDs that have been told so
+        self._nonces: set[str] = set()
+        self._told_stale: set[str] = set()  # Call-IDs
         self._used = {"OPTIONS": 0, "REGISTER": 0}  # requests, of which answers are taken in turn
         self._due: list[_Due] = []
         self._order = 0
@@ -199,18 +199,14 @@ class Responder:
         given = message.header("authorization") or message.header("proxy-authorization")
         fields = {name.lower(): quoted or bare for name, quoted, bare in _FIELD.findall(given or "")}
         is_right = bool(given) and digest_is_right(challenge, fields, message.start_line.partition(" ")[0])
-        nonce = fields.get("nonce", "")
-        uses = self._nonces.get(nonce)
-        is_fresh = uses is not None and (not challenge.nonce_uses or uses < challenge.nonce_uses)
-        if is_right and challenge.stale_first:
+        if is_right and fields.get("nonce", "") in self._nonces:
             call_id = message.header("call-id") or ""
-            is_fresh = is_fresh and call_id in self._stale
-            self._stale.add(call_id)
-        if is_right and is_fresh:
-            self._nonces[nonce] = (uses or 0) + 1
-            return SILENCE
+            if not challenge.stale_first or call_id in self._told_stale:
+                self._told_stale.discard(call_id)
+                return SILENCE
+            self._told_stale.add(call_id)
         fresh = f"{self._rng.getrandbits(64):016x}"
-        self._nonces[fresh] = 0
+        self._nonces.add(fresh)
         stale = ", stale=true" if is_right else ""
         name = "WWW-Authenticate" if challenge.code == 401 else "Proxy-Authenticate"
         value = f'Digest realm="{challenge.realm}", nonce="{fresh}", algorithm=MD5, qop="auth"{stale}'

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 
 from sipua.drills.call_drills import CALL_DRILLS
 from sipua.drills.health_drills import HEALTH_DRILLS
+from sipua.drills.registration_drills import REGISTRATION_DRILLS
 from sipua.drills.routing_drills import ROUTING_DRILLS
 from sipua.drills.scenario import Scenario
+from sipua.drills.tls_drills import TLS_DRILLS
 from sipua.errors import ConfigError
 
-SCENARIOS: dict[str, Scenario] = {each.name: each for each in (*ROUTING_DRILLS, *HEALTH_DRILLS, *CALL_DRILLS)}
+SCENARIOS: dict[str, Scenario] = {
+    each.name: each
+    for each in (*ROUTING_DRILLS, *REGISTRATION_DRILLS, *TLS_DRILLS, *HEALTH_DRILLS, *CALL_DRILLS)
+}
 ALL = "all"
 
 

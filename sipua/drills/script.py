@@ -20,16 +20,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """Digest (RFC 7616, MD5). ``nonce_uses``: how often a nonce is good before it is stale; 0 = always.
+    """Digest (RFC 7616, MD5). With ``stale_first`` a right answer is called stale, as if its nonce had just expired.
 
-    ``stale_first``: the first right answer of each Call-ID is called stale, as if the nonce had just expired.
+    The next one of that Call-ID is good then.
     """
 
     user: str
     password: str
     realm: str = "carrier"
     code: int = 401
-    nonce_uses: int = 0
     stale_first: bool = False
 
 
