@@ -33,7 +33,10 @@ Lookup = Callable[[str, int, str], Awaitable[Found]]  # host, port (0: none give
 Answer = Callable[[Found], None]
 Ask = Callable[[str, int, str, Answer], None]
 
-MOST_ADDRESSES = 8  # PJSIP_MAX_RESOLVED_ADDRESSES
+MOST_ADDRESSES = 8  # of ours in an answer; pjsip takes at least so many
+# What pjsip copies of an answer, whatever its count: PJSIP_MAX_RESOLVED_ADDRESSES is 8 in the wheel and 32 where IPv6
+# is compiled in. An answer that ends sooner lets it read past its end.
+ENTRIES_COPIED = 64
 PLACE_NUMBERS = range(1, 443)  # written where a port stands; no SIP server has one of these
 NAMES_KEPT = 1024
 _PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
@@ -73,7 +76,7 @@ class _Record(ctypes.Structure):
 class _Records(ctypes.Structure):
     """pjsip_server_addresses; longer than pjsip's, which copies its own length"""
 
-    _fields_ = (("count", ctypes.c_uint), ("entry", _Record * (2 * MOST_ADDRESSES)))
+    _fields_ = (("count", ctypes.c_uint), ("entry", _Record * ENTRIES_COPIED))
 
 
 class _OldRecord(ctypes.Structure):
@@ -83,7 +86,7 @@ class _OldRecord(ctypes.Structure):
 
 
 class _OldRecords(ctypes.Structure):
-    _fields_ = (("count", ctypes.c_uint), ("entry", _OldRecord * (2 * MOST_ADDRESSES)))
+    _fields_ = (("count", ctypes.c_uint), ("entry", _OldRecord * ENTRIES_COPIED))
 
 
 _Callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
@@ -220,7 +223,11 @@ def _layout_of(library: ctypes.CDLL, endpoint: int) -> type[_Records] | type[_Ol
 
     def answered(status: int, token: Any, addresses: int) -> None:
         if not status:
-            answers.append(ctypes.string_at(addresses, ctypes.sizeof(_OldRecords) // 2))
+            answers.append(
+                ctypes.string_at(
+                    addresses, _OldRecords.entry.offset + MOST_ADDRESSES * ctypes.sizeof(_OldRecord)
+                )
+            )
 
     host = ctypes.create_string_buffer(b"192.0.2.1")
     target = _Target(0, _UDP, _Text(ctypes.addressof(host), 9), 5070)
