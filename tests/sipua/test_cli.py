@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import psycopg
 import pytest
 
 from sipua.resources import shipped_conf
+from storage.migrate import load, migrate, migrations_dir
 from tests.peers.processes import free_port
 
 CONFIG_EXIT = 78
@@ -275,6 +277,20 @@ def test_migrate_says_what_is_missing(sipua: Shell, database: str) -> None:
     down = sipua("migrate", DATABASE_URL="postgresql://u@127.0.0.1:9/x")
     assert down.returncode == 1
     assert down.stderr.startswith(b"sipua: failed: ")
+
+
+def test_a_database_of_the_first_release_is_brought_up_to_date(sipua: Shell, empty_database: str) -> None:
+    first, *later = load()
+    folder = sipua.folder / "first"
+    folder.mkdir()
+    shutil.copy(migrations_dir() / first.file, folder)
+    asyncio.run(migrate(empty_database, folder=folder))
+    sipua.env["DATABASE_URL"] = empty_database
+    missing = sipua.json("migrate", "--check", code=1)["missing"]
+    assert missing[: len(later)] == [f"migration {each.file}" for each in later]
+    assert "table sipua.call_attempts" in missing
+    assert sipua.json("migrate")["applied"] == [each.file for each in later]
+    assert sipua.json("migrate", "--check")["missing"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
