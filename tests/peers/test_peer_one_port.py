@@ -59,7 +59,8 @@ class Line:
             f"{method} sip:agent@127.0.0.1:{self.port};transport=tls SIP/2.0\r\n"
             f"Via: SIP/2.0/TLS {local};branch=z9hG4bK{uuid4().hex}\r\nFrom: <sip:+250788123456@{local}>;tag=t\r\n"
             f"To: <sip:agent@127.0.0.1>{tag}\r\nCall-ID: {local}@one-port\r\nCSeq: {cseq} {method}\r\n"
-            f"Contact: <sip:{local};transport=tls>\r\nMax-Forwards: 70\r\n{about}Content-Length: {len(sdp)}\r\n\r\n{sdp}"
+            f"Contact: <sip:{local};transport=tls>\r\nMax-Forwards: 70\r\n{about}"
+            f"Content-Length: {len(sdp)}\r\n\r\n{sdp}"
         ).encode()
 
 
