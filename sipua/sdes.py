@@ -131,7 +131,7 @@ class Sdes:
     def __init__(self, policy: SrtpPolicy) -> None:
         self._policy = policy
         self._offered: tuple[Crypto, ...] = ()
-        self._own: dict[str, bytes] = {}  # our key of each suite, for the whole dialog
+        self.own: dict[str, bytes] = {}  # our key of each suite, for the whole dialog
         self.keys: SrtpKeys | None = None  # None: plain RTP
         self.is_waiting = False  # for the answer to our offer, without which the keys are those before it
 
@@ -149,8 +149,7 @@ class Sdes:
         if not suites:
             raise SdpError(f"none of {', '.join(self._policy.suites)} is in the local SDP")
         self._offered = tuple(
-            Crypto(tag, each, self._own.setdefault(each, ours[each].key))
-            for tag, each in enumerate(suites, 1)
+            Crypto(tag, each, self.own.setdefault(each, ours[each].key)) for tag, each in enumerate(suites, 1)
         )
         self.is_waiting = True
         return tuple(each.value() for each in self._offered)
@@ -165,7 +164,7 @@ class Sdes:
         made = next((each.key for each in _read(local) if not each.unusable), None)
         if made is None:
             raise SdpError("the local SDP has no key for the answer")
-        ours = self._own.setdefault(chosen.suite, made)  # pjsua may have made it for another suite
+        ours = self.own.setdefault(chosen.suite, made)  # pjsua may have made it for another suite
         self.keys = SrtpKeys(chosen.suite, local=ours, remote=chosen.key)
         return (Crypto(chosen.tag, chosen.suite, ours).value(),)
 
@@ -179,6 +178,11 @@ class Sdes:
             self.keys = None
         else:
             self.keys = self._agreed(cryptos)
+        self.is_waiting = False
+
+    def accept_key(self, suite: str, remote: bytes) -> None:
+        """The same for an answer of which only its key is known."""
+        self.keys = SrtpKeys(suite, local=self.own[suite], remote=remote)
         self.is_waiting = False
 
     def _agreed(self, cryptos: tuple[Crypto, ...]) -> SrtpKeys:

@@ -17,6 +17,7 @@ from uuid import UUID
 import pjsua2 as pj
 
 from sipua.pj.parameters import header_vector
+from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose
 from sipua.sdp import SdpError, accept, parse_audio, shape_local
 from sipua.sip_events import (
@@ -119,7 +120,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
     """One INVITE session. ``plan`` must be set before the first answer or makeCall creates the local SDP.
 
     pjsua2 shows the SDP of an answer to our offer as part of its message only: of a response to INVITE or an ACK with
-    the state that it brings, of others with the transaction, and that after onCallMediaState, whose news then waits.
+    the state that it brings (for the ACK after onCallMediaState, whose news then waits), of others with the
+    transaction, which is later; of the ACK to a re-INVITE not at all. The keys of the last two are read out of pjsua.
     """
 
     def __init__(self, account: pj.Account, call_id: int, key: UUID, owner: CallOwner) -> None:
@@ -133,8 +135,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._refer_answered = False
         self.muted = False  # refused before anybody heard of it: no events
         self._sdes: Sdes | None = None  # from the first SDP of ours on
-        self._media_due = False  # MediaChanged, once the answer to our offer has been seen
-        self._told: MediaDescription | None = None  # of this round of offer and answer
+        self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
+        self._told: MediaDescription | None = None
         self._post = owner.post
         self._gone = owner.gone
         self._broken = owner.broken
@@ -193,7 +195,6 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         in_use = self.codec_in_use or self.plan.chosen
         if self._sdes is None:
             self._sdes = Sdes(self.plan.srtp)
-        self._media_due, self._told = False, None
         local = parse_audio(prm.sdp.wholeSdp)
         if prm.remSdp.wholeSdp:
             offer = parse_audio(prm.remSdp.wholeSdp)
@@ -241,10 +242,22 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         media = self._describe()
         if media is not None and media.codec:
             self.codec_in_use = media.codec
-        if self._sdes is not None and self._sdes.is_waiting and media is not None:
+        sdes = self._sdes
+        if sdes is None or not sdes.is_waiting or media is None:
+            self._tell(media)
+            return
+        if not self._reads_keys(sdes) and self._told is None:
             self._media_due = True
         else:
-            self._tell(media)
+            self._tell(self._describe())
+
+    def _reads_keys(self, sdes: Sdes) -> bool:
+        info = self.getInfo()  # by a name: what is read of it goes with it
+        audio = next(each for each in info.media if each.type == pj.PJMEDIA_TYPE_AUDIO)
+        found = remote_key(self.getId(), audio.index, sdes.own)
+        if found is not None:
+            sdes.accept_key(*found)
+        return found is not None
 
     def _tell(self, media: MediaDescription | None) -> None:
         self._media_due, self._told = False, media
@@ -263,7 +276,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             log.warning("call=%s < the answer cannot be taken, the call ends: %s", self.key, error)
             self.broken(488)
             return
-        if self._media_due or (self._told is not None and self._told.srtp != self._sdes.keys):
+        told = self._told
+        if self._media_due or (told is not None and told.codec != "" and told.srtp != self._sdes.keys):
             self._tell(self._describe())
 
     def _describe(self) -> MediaDescription | None:

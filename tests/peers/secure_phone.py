@@ -174,8 +174,8 @@ class SecurePhone:
 
     # ---- media ---------------------------------------------------------------------------------------------
 
-    def talk(self, outbound: Direction | None, inbound: Direction, packets: int = 25) -> None:
-        """Sends so many packets, one every 20 ms, and hears what comes meanwhile. None sends plain RTP."""
+    def talk(self, outbound: Direction | None, inbound: Direction | None, packets: int = 25) -> None:
+        """Sends so many packets, one every 20 ms, and hears what comes meanwhile. None is plain RTP."""
         due = time.monotonic()
         for _ in range(packets):
             head = struct.pack("!BBHII", 0x80, 0, self.index & 0xFFFF, self.timestamp & 0xFFFFFFFF, SSRC)
@@ -186,15 +186,13 @@ class SecurePhone:
             due += 0.02
             self._hear(inbound, due)
 
-    def _hear(self, inbound: Direction, until: float) -> None:
+    def _hear(self, inbound: Direction | None, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
             if not select.select([self._media], [], [], left)[0]:
                 return
             data = self._media.recv(4096)
-            try:
-                packet = inbound.unprotect(
-                    data, 0
-                )  # the agent's sequence begins below 2^15: no rollover here
+            try:  # the agent's sequence begins below 2^15: no rollover here
+                packet = data if inbound is None else inbound.unprotect(data, 0)
             except ValueError:
                 self.heard.refused += 1
                 continue

@@ -257,6 +257,14 @@ def test_our_key_of_a_suite_stays_for_the_whole_dialog() -> None:
     assert sdes.offer(local(OTHER)) == (line(1, key=KEY), line(2, SUITE_32, OTHER))
 
 
+def test_an_answer_of_which_only_the_key_is_known() -> None:
+    sdes = Sdes(MANDATORY)
+    sdes.offer(local(KEY))
+    sdes.accept_key(SUITE_32, bytes(range(30, 60)))
+    assert sdes.keys == SrtpKeys(SUITE_32, bytes(range(30)), bytes(range(30, 60)))
+    assert not sdes.is_waiting
+
+
 @st.composite
 def policies(draw: st.DrawFn) -> SrtpPolicy:
     use = draw(st.sampled_from(["off", "optional", "mandatory"]))
