@@ -37,7 +37,7 @@ async def run_checks(folder: Path) -> list[Check]:
     if not running:
         checks += machine.free_ports(settings, trunks)
     ephemeral, reserved = machine.kernel_ports()
-    checks.append(machine.rtp_ports(settings, trunks, facts.max_calls, ephemeral, reserved))
+    checks.append(machine.rtp_ports(settings, trunks, ephemeral, reserved))
     checks += own_certificate(settings.sip, trunks, datetime.now(UTC))
     checks += [await services.database(settings), await services.voice_service(settings)]
     checks.append(trunk_files.fit(trunks, folder, facts))

@@ -129,37 +129,65 @@ def kernel_ports() -> tuple[Range, tuple[Range, ...]]:
         return (49152, 65535), ()
 
 
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One range of RTP ports: the keys that set it, and how many calls the trunks that use it may have at once."""
+
+    low_key: str
+    high_key: str
+    low: int
+    high: int
+    channels: int
+
+    @property
+    def pairs(self) -> int:
+        return (self.high - self.low + 1) // 2
+
+
+def media_ranges(settings: Settings, trunks: Sequence[Trunk]) -> list[MediaRange]:
+    """That of all trunks, and those of trunks with one of their own."""
+    enabled = [each for each in trunks if each.enabled]
+    shared = sum(each.max_channels for each in enabled if not each.rtp_port_min)
+    rtp = settings.rtp
+    return [
+        MediaRange("rtp.port_min", "rtp.port_max", rtp.port_min, rtp.port_max, shared),
+        *(
+            MediaRange(
+                f"trunk {each.name}: rtp_port_min", "rtp_port_max", each.rtp_port_min, each.rtp_port_max,
+                each.max_channels,
+            )
+            for each in enabled
+            if each.rtp_port_min
+        ),
+    ]  # fmt: skip
+
+
 def rtp_ports(
-    settings: Settings, trunks: Sequence[Trunk], calls: int, ephemeral: Range, reserved: Sequence[Range]
+    settings: Settings, trunks: Sequence[Trunk], ephemeral: Range, reserved: Sequence[Range]
 ) -> Check:
-    """Ranges for media: outside the ephemeral one, without our other ports, enough of them."""
-    own = [("rtp.port_min", "rtp.port_max", settings.rtp.port_min, settings.rtp.port_max)]
-    own += [
-        (f"trunk {each.name}: rtp_port_min", "rtp_port_max", each.rtp_port_min, each.rtp_port_max)
-        for each in trunks
-        if each.enabled and each.rtp_port_min
-    ]
+    """Ranges for media: outside the ephemeral one, without our other ports, enough for the trunks' channels."""
     taken = {each.port: key for each, key in listeners(settings, trunks).items() if each.transport == "udp"}
     texts, todos = [], []
-    for low_key, high_key, low, high in own:
-        if not low:
+    for each in media_ranges(settings, trunks):
+        if not each.low:
             texts.append("any free port")
-            todos.append(f"set {low_key} and {high_key}: a firewall has to let the media in")
+            todos.append(f"set {each.low_key} and {each.high_key}: a firewall has to let the media in")
             continue
-        inside = next((f"{key} = {port}" for port, key in taken.items() if low <= port <= high), "")
+        inside = next((f"{key} = {port}" for port, key in taken.items() if each.low <= port <= each.high), "")
         if inside:
-            detail = f"{low}-{high}: {inside} lies in it"
-            return Check("rtp ports", "fail", detail, f"move {low_key} and {high_key} away from it", True)
-        texts.append(f"{low}-{high}: {(high - low + 1) // 2} calls")
-        overlap = range(max(low, ephemeral[0]), min(high, ephemeral[1]) + 1)
+            todo = f"move {each.low_key} and {each.high_key} away from it"
+            return Check("rtp ports", "fail", f"{each.low}-{each.high}: {inside} lies in it", todo, True)
+        texts.append(f"{each.low}-{each.high}: {each.pairs} calls")
+        if each.pairs < each.channels:
+            texts[-1] += f", of {each.channels} that max_channels allows"
+            todos.append(f"widen {each.low_key} to {each.high_key}: two ports a call")
+        overlap = range(max(each.low, ephemeral[0]), min(each.high, ephemeral[1]) + 1)
         if any(not any(first <= port <= last for first, last in reserved) for port in overlap):
             texts[-1] += f", overlaps the kernel's source ports {ephemeral[0]}-{ephemeral[1]}"
             todos.append(
-                f"set {low_key} and {high_key} below {ephemeral[0]}, or add them to "
+                f"set {each.low_key} and {each.high_key} below {ephemeral[0]}, or add them to "
                 "net.ipv4.ip_local_reserved_ports: a port taken in between costs a call its sound"
             )
-        elif (high - low + 1) // 2 < calls:
-            todos.append(f"widen it if all {calls} calls of this build are wanted: two ports each")
     return Check("rtp ports", "warn" if todos else "ok", "; ".join(texts), "; ".join(dict.fromkeys(todos)))
 
 

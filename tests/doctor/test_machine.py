@@ -48,28 +48,38 @@ def trunk(low: int, high: int, **values: object) -> Trunk:
         (settings(32000, 33000), "warn", "overlaps the kernel's source ports 32768-60999"),
         (settings(0, 0), "warn", "any free port"),
         (settings(5000, 6000), "fail", "sip.port = 5060 lies in it"),
-        (settings(16000, 16019), "warn", "10 calls"),
+        (settings(16000, 16019), "ok", "10 calls"),
     ],
 )
 def test_rtp_ports(mine: Settings, status: str, said: str) -> None:
-    check = rtp_ports(mine, (), 100, KERNEL, ())
+    check = rtp_ports(mine, (), KERNEL, ())
     assert (check.status, check.is_configuration) == (status, status == "fail")
     assert said in check.detail
     assert bool(check.todo) == (status != "ok")
 
 
 def test_what_the_kernel_leaves_alone_does_not_overlap() -> None:
-    assert rtp_ports(settings(32000, 33000), (), 100, KERNEL, ((32000, 33000),)).status == "ok"
-    assert rtp_ports(settings(32000, 33000), (), 100, KERNEL, ((32000, 32999),)).status == "warn"
+    assert rtp_ports(settings(32000, 33000), (), KERNEL, ((32000, 33000),)).status == "ok"
+    assert rtp_ports(settings(32000, 33000), (), KERNEL, ((32000, 32999),)).status == "warn"
 
 
 def test_the_ports_of_a_trunk_count_while_it_is_enabled() -> None:
     own = trunk(40000, 40999)
-    assert (
-        "40000-40999: 500 calls, overlaps" in rtp_ports(settings(16000, 16999), [own], 100, KERNEL, ()).detail
-    )
+    assert "40000-40999: 500 calls, overlaps" in rtp_ports(settings(16000, 16999), [own], KERNEL, ()).detail
     off = trunk(40000, 40999, enabled=False)
-    assert rtp_ports(settings(16000, 16999), [off], 100, KERNEL, ()).status == "ok"
+    assert rtp_ports(settings(16000, 16999), [off], KERNEL, ()).status == "ok"
+
+
+def test_a_range_holds_the_calls_that_its_trunks_may_have() -> None:
+    shared = [trunk(0, 0, name=name, max_channels=6) for name in ("one", "two")]
+    check = rtp_ports(settings(16000, 16019), shared, KERNEL, ())
+    assert (check.status, check.detail) == ("warn", "16000-16019: 10 calls, of 12 that max_channels allows")
+    assert rtp_ports(settings(16000, 16019), shared[:1], KERNEL, ()).status == "ok"
+    own = rtp_ports(settings(16000, 16019), [trunk(17000, 17009, max_channels=6)], KERNEL, ())
+    assert (own.status, own.todo) == (
+        "warn",
+        "widen trunk mtn: rtp_port_min to rtp_port_max: two ports a call",
+    )
 
 
 def test_ports_as_the_kernel_writes_them() -> None:

@@ -198,9 +198,10 @@ def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> Non
     env = {"DATABASE_URL": database, "OPENAI_API_KEY": "sk-geheim", "OPENAI_BASE_URL": NOWHERE}
     document = sipua.json("doctor", code=1, **env)
     found = checks(document)
-    assert {name: each["status"] for name, each in found.items() if name != "pjsua2"} == {
+    of_machine = ("pjsua2", "rtp ports")  # as this one is
+    assert {name: each["status"] for name, each in found.items() if name not in of_machine} == {
         "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
-        "voice service": "fail", "rtp ports": "ok", "clock": "ok", "trunk loopback": "ok",
+        "voice service": "fail", "clock": "ok", "trunk loopback": "ok",
         "trunk loopback codecs": "ok", "trunk loopback options": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
         "trunk twilio": "ok", "trunk twilio-sip-domain": "ok",
     }  # fmt: skip
@@ -209,7 +210,8 @@ def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> Non
     assert "127.0.0.1:9" in found["voice service"]["detail"]
     assert "sk-geheim" not in str(document)
     lines = sipua("doctor", **env).stdout.decode().splitlines()
-    assert lines[-1].endswith("1 failed, 1 to look at" if found["pjsua2"]["status"] == "warn" else "1 failed")
+    odd = sum(each["status"] == "warn" for each in found.values())
+    assert lines[-1] == f"{len(found)} checks: 1 failed" + (f", {odd} to look at" if odd else "")
     assert [line for line in lines if line.startswith("fail voice service ")]
     assert [line for line in lines if line.startswith("ok     options ")]
 
