@@ -152,7 +152,8 @@ class Call:
         async with voice_session(services.voice, format, to_phone, self.record, services.clock) as session:
             self._move(Phase.ANSWERING)
             leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
-            answered = services.clock.now()
+            answered = leg.answered_at
+            assert answered is not None
             self._move(Phase.TALKING)
             self._is_settled.set()
             leg.on_change = self._follow_hold

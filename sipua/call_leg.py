@@ -13,7 +13,7 @@ from uuid import UUID
 from sipua.errors import LocalError, MediaTimeout, SipuaError
 from sipua.media import MediaLeg
 from sipua.outcome import Ending, ending_of_disconnect
-from sipua.ports import Clock, SipLegs
+from sipua.ports import Clock, Moment, SipLegs
 from sipua.sip_events import LegChanged, LegState, MediaChanged, SipEvent
 from sipua.trunk import Trunk
 
@@ -47,6 +47,7 @@ class CallLeg:
         self.media = media
         self.ended: Ending | None = None  # what the SIP layer said when the leg was gone
         self.is_answered = False
+        self.answered_at: Moment | None = None  # when we took it to be: 200 sent, or received
         self.is_held = False  # by its direction, as last negotiated
         self.codec = media.codec.name  # on the wire
         self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
@@ -55,6 +56,10 @@ class CallLeg:
         # a leg has a handful of events in its life
         self._events: asyncio.Queue[SipEvent] = asyncio.Queue() if events is None else events
         self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
+
+    def accepted(self, at: Moment) -> None:
+        """The 200 has gone out, or has come."""
+        self.is_answered, self.answered_at = True, at
 
     def deliver(self, event: SipEvent) -> None:
         """What the SIP thread reports about this leg."""

@@ -44,8 +44,9 @@ class Inbound:
     async def answered(self) -> CallLeg:
         self.leg.media.playout.flush()
         await self._services.legs.answer(self.leg.key)
-        self.leg.is_answered = True
-        seconds = self._services.clock.now().monotonic - self._received_at
+        answered = self._services.clock.now()
+        self.leg.accepted(answered)
+        seconds = answered.monotonic - self._received_at
         self._services.metrics.setup_seconds.observe(seconds)
         return self.leg
 

@@ -118,7 +118,7 @@ class Placed:
         media = MediaLeg(winner.sockets, services.ports, services.pacer, self._codec)
         events = self._dialling.events
         leg = CallLeg(winner.key, trunk, media, services.legs, CALLEE_HUNG_UP, events)
-        leg.is_answered = True
+        leg.accepted(services.clock.now())
         leg.catch_up()
         return leg
 
