@@ -64,7 +64,7 @@ def test_other_files_count_for_new_calls_only(
         ("acl = []", "here.toml: unknown key 'acl'"),
         ("= nonsense", "here.toml: not valid TOML"),
         ("srtp = 'mandatory'", "srtp = 'mandatory', transport = 'udp': SDES keys would travel in clear"),
-        ("rel100 = 'required'", "rel100 = 'required': 100rel: not in this version"),
+        ("refer = true", "refer = true: incoming REFER: not in this version"),
         ("enabled = false", "no trunk file in trunks/ of the configuration folder is enabled"),
         ("auth_user = 'us'\npassword_env = 'NOT_SET_ANYWHERE'", "trunk here: password: "),
     ],
