@@ -27,6 +27,7 @@ from sipua.pj.accounts import Accounts
 from sipua.pj.arrival import Arrivals
 from sipua.pj.build import library_facts, max_accounts
 from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address, wire_text
+from sipua.pj.intervals import IntervalGuard
 from sipua.pj.library import EndpointConfig, init_library, start_library
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
@@ -101,6 +102,7 @@ class SipEndpoint:
         self._accounts: Accounts | None = None
         self._arrivals: Arrivals | None = None
         self._resolver = NameResolver(self._ask_for)
+        self._intervals = IntervalGuard()
 
     # ---- asyncio side -------------------------------------------------------------------------------------
 
@@ -360,6 +362,7 @@ class SipEndpoint:
         endpoint = self._endpoint = EndpointDirector(self._rejected, self._select_account)
         init_library(endpoint, config)
         self._resolver.install()
+        self._intervals.install()
         self._listeners = Listeners(endpoint, has_tls13=library_facts().has_current_tls)
         own = Listener("udp", config.bind, config.port, config.public_address, config.dscp)
         opened = self._listeners.open(own)
