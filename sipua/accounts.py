@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
@@ -11,6 +11,7 @@ from sipua.settings import SipSettings, read_secret
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import Credential
 from sipua.trunk import Trunk
+from sipua.trunk_rules import fixed_address
 from sipua.trunks.numbers import national_number
 
 Secrets = Mapping[tuple[str, str], SecretStr]  # by (trunk, caller id), "" for that of every caller id
@@ -27,6 +28,7 @@ class Place:
     certificate: str = ""
     key: str = ""
     has_fixed_ports: bool = True
+    told: str = ""  # our address as the other side knows it, where that is another one
 
 
 def place_of(sip: SipSettings) -> Place:
@@ -58,9 +60,22 @@ def secrets_of(trunks: Sequence[Trunk]) -> Secrets:
     return found
 
 
-def accounts_of(trunks: Sequence[Trunk], place: Place, secrets: Secrets) -> tuple[Account, ...]:
-    """One per enabled trunk, by its name, and one more per number with a credential of its own."""
-    return tuple(account for trunk in trunks if trunk.enabled for account in _of_trunk(trunk, place, secrets))
+def accounts_of(
+    trunks: Sequence[Trunk],
+    place: Place,
+    secrets: Secrets,
+    address_of: Callable[[Trunk], str] = fixed_address,
+) -> tuple[Account, ...]:
+    """One per enabled trunk, by its name, and one more per number with a credential of its own.
+
+    ``address_of`` is what the trunk is told of us; "" is the address that we listen on.
+    """
+    return tuple(
+        account
+        for trunk in trunks
+        if trunk.enabled
+        for account in _of_trunk(trunk, replace(place, told=address_of(trunk)), secrets)
+    )
 
 
 def account_name(trunk: Trunk, caller: str) -> str:
@@ -77,7 +92,7 @@ def listener_of(trunk: Trunk, place: Place) -> Listener:
         transport=trunk.transport,
         bind=trunk.bind or place.bind,
         port=trunk.bind_port or port if place.has_fixed_ports else 0,
-        public_address="" if trunk.public_ip == "auto" else trunk.public_ip,
+        public_address=place.told,
         dscp=trunk.dscp,
         tls=TlsFiles(trunk.tls_ca, place.certificate, place.key, trunk.tls_min_version) if is_tls else None,
     )

@@ -40,6 +40,7 @@ from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
+from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
@@ -102,7 +103,12 @@ async def serve(
         sole = SoleWorker(identity.node, identity.worker, redact(dsn))
         stack.callback(sole.release)
         writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
-        ports = MediaPorts(PortAllocator(settings.rtp.port_min, settings.rtp.port_max), settings.rtp_bind)
+        own_address = OwnAddress(files.trunks, str(settings.sip.bind), settings.sip.stun_server)
+        ports = MediaPorts(
+            PortAllocator(settings.rtp.port_min, settings.rtp.port_max),
+            settings.rtp_bind,
+            own_address.address_of,
+        )
         clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
         admission = Admission(files.trunks, ports, occupancy)
         dialler = Dialler(Health(rng), occupancy, ports, rng, clock)
@@ -113,7 +119,9 @@ async def serve(
                 rng=rng,
                 ledger=TrunkLedger(writer, identity.as_dict()),
                 alarm=lambda trunk, reason: metrics.trunk_alerts.labels(trunk, reason).inc(),
-                accounts_of=lambda trunks: accounts_of(trunks, place, secrets_of(trunks)),
+                accounts_of=lambda trunks: accounts_of(
+                    trunks, place, secrets_of(trunks), own_address.address_of
+                ),
             ),
         )
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, dialler, failed)
@@ -121,6 +129,7 @@ async def serve(
         def on_sip_event(event: SipEvent) -> None:
             switchboard.on_sip_event(event)
             fleet.on_sip_event(event)
+            own_address.on_sip_event(event)
 
         own = own_listener(accounts, place)
         names = Names("AAAA" if ":" in place.bind else "A", files.trunks)
@@ -193,14 +202,27 @@ async def serve(
             "database": redact(dsn),
         }
 
+        changing = asyncio.Lock()  # the trunks, or our address as they know it
+
         async def apply(trunks: Sequence[Trunk]) -> None:
-            await fleet.replace(trunks)
-            try:
-                admission.replace(trunks)
-            except SipuaError:
-                await fleet.replace(files.trunks)
-                raise
-            names.replace(trunks)
+            async with changing:
+                own_address.replace(trunks)
+                try:
+                    await fleet.replace(trunks)
+                    admission.replace(trunks)
+                except SipuaError:
+                    own_address.replace(files.trunks)
+                    await fleet.replace(files.trunks)
+                    raise
+                names.replace(trunks)
+
+        async def moved(trunks: set[str]) -> None:
+            async with changing:
+                await fleet.replace(fleet.trunks)
+                await switchboard.own_address_changed(trunks, own_address.address_of)
+
+        watching = asyncio.create_task(own_address.watch(fleet.addresses_of, moved), name="own-address")
+        stack.callback(watching.cancel)
 
         following = asyncio.create_task(files.follow(apply), name="trunk-files")
         stack.callback(following.cancel)

@@ -103,6 +103,11 @@ class Call:
         self._is_settled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def leg(self) -> CallLeg | None:
+        """The leg that there is to talk on."""
+        return self._way.leg
+
     def stop(self) -> None:
         """The process ends: a caller gets 503 or BYE. A call that has not begun to run ends when it does."""
         if self._stop is None:

@@ -142,6 +142,10 @@ class Fleet:
         for registrar, _, _ in self._registrars.values():
             registrar.address_changed()
 
+    def addresses_of(self, trunk: str) -> tuple[str, ...]:
+        """Where its calls go, as far as that is known."""
+        return tuple(each.address for each in self._addresses.get(trunk, ()))
+
     def on_sip_event(self, event: SipEvent) -> None:
         """Everything that the SIP thread reports, on the loop."""
         if isinstance(event, RegistrationAnswered):

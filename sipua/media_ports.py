@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rtp.ports import PortAllocator
 from sipua.trunk import Trunk
+from sipua.trunk_rules import fixed_address
 
 Sockets = tuple[socket.socket, socket.socket]  # RTP, RTCP
 ANY = ("0.0.0.0", "::")
@@ -27,20 +28,18 @@ class Opened:
     port: int
 
 
-def fixed_public(trunk: Trunk) -> str:
-    """The public address as the file names it."""
-    return "" if trunk.public_ip == "auto" else trunk.public_ip
-
-
 class MediaPorts:
-    """``default`` is the range of trunks without one, ``bind`` their address; "" is the one that leads to the peer."""
+    """``default`` is the range of trunks without one, ``bind`` their address; "" is the one that leads to the peer.
+
+    ``address_of`` is what a trunk is told of us; "" is the address that the socket has.
+    """
 
     def __init__(
-        self, default: PortAllocator, bind: str = "", public: Callable[[Trunk], str] = fixed_public
+        self, default: PortAllocator, bind: str = "", address_of: Callable[[Trunk], str] = fixed_address
     ) -> None:
         self._default = default
         self._bind = bind
-        self._public = public
+        self._address_of = address_of
         self._own: dict[tuple[int, int], PortAllocator] = {}
         self._out: dict[int, list[PortAllocator]] = {}  # by RTP port: several addresses may have the same
         self._lock = threading.Lock()
@@ -57,7 +56,7 @@ class MediaPorts:
         if trunk.dscp:
             for each in sockets:
                 mark(each, trunk.dscp)
-        return Opened(sockets, self._public(trunk) or local, port)
+        return Opened(sockets, self._address_of(trunk) or local, port)
 
     def release(self, port: int) -> None:
         """The pair with this RTP port is closed; a port that is not out is ignored."""

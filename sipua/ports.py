@@ -126,6 +126,7 @@ class SipLegs(Protocol):
     async def hang_up(
         self, key: UUID, code: int = 0, *, phrase: str = "", headers: Sequence[tuple[str, str]] = ()
     ) -> None: ...
+    async def reinvite(self, key: UUID, address: str = "") -> None: ...
 
 
 class OutboundSip(Protocol):

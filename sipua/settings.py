@@ -61,6 +61,8 @@ class SipSettings(Section):
     """Our certificate with its chain (PEM), for trunks that connect to us by TLS; empty = none can."""
     tls_key: str = ""
     """Its private key (PEM)."""
+    stun_server: str = Field(default="", pattern=r"^([A-Za-z0-9._-]+(:[0-9]{1,5})?)?$")
+    """host or host:port that tells our address (public_ip = auto) until a trunk itself does; empty = none."""
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
     """User part of our Contact."""
     log_level: int = Field(default=0, ge=0, le=5)

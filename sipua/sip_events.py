@@ -186,6 +186,7 @@ class OptionsAnswered:
     code: int
     phrase: str
     headers: Mapping[str, tuple[str, ...]] | None = None
+    account: str = ""  # that sent it; "" is the endpoint's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +18,7 @@ from sipua.call_leg import CallLeg
 from sipua.call_state import Phase
 from sipua.dialler import Dialler
 from sipua.digest import Proof
-from sipua.errors import ConfigError, LocalError
+from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
 from sipua.outcome import ending_of_code
@@ -112,6 +112,18 @@ class Switchboard:
         log.info("call=%s to %s", record.id, mask_number(route.to_e164))
         self._start(self._run(call), f"call-{record.id}")
         return call, way
+
+    async def own_address_changed(self, trunks: Collection[str], address_of: Callable[[Trunk], str]) -> None:
+        """Every call of these trunks that is up is offered our new address."""
+        assert self.services is not None
+        for leg in [call.leg for call in self._calls.values()]:
+            if leg is None or not leg.is_answered or leg.trunk.name not in trunks:
+                continue
+            try:
+                await self.services.legs.reinvite(leg.key, address_of(leg.trunk))
+                log.info("call=%s > re-INVITE with our new address", leg.key)
+            except SipuaError as error:  # it has just ended, or has a re-INVITE under way
+                log.warning("call=%s > our new address could not be offered: %s", leg.key, error)
 
     async def end_all(self) -> None:
         """Hangs up every call and waits until each has closed its row; one that still comes ends at once."""

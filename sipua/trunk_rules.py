@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
-    "public_ip": "NAT",
     "diversion": "Diversion",
     "dtmf": "DTMF by INFO or in the voice band",
     "refer": "incoming REFER",
@@ -78,6 +77,11 @@ def number_plan_of(trunk: Trunk) -> NumberPlan:
 def limits_of(trunk: Trunk) -> Limits:
     """What it carries at once."""
     return Limits(trunk.max_channels, trunk.cps)
+
+
+def fixed_address(trunk: Trunk) -> str:
+    """Our address as its file names it; "" if that does not."""
+    return "" if trunk.public_ip == "auto" else trunk.public_ip
 
 
 def srtp_of(trunk: Trunk) -> SrtpPolicy:

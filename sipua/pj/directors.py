@@ -347,7 +347,7 @@ class AccountDirector(pj.Account):  # type: ignore[misc]
         state = prm.e.body.tsxState
         is_answer = state.type == pj.PJSIP_EVENT_RX_MSG
         headers = parse_message(wire_text(state.src.rdata.wholeMsg)).headers if is_answer else None
-        self._post(OptionsAnswered(token, state.tsx.statusCode, state.tsx.statusText, headers))
+        self._post(OptionsAnswered(token, state.tsx.statusCode, state.tsx.statusText, headers, self.name))
 
     @guarded
     def onIncomingSubscribe(self, prm: Any) -> None:  # noqa: N802

@@ -212,7 +212,6 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 
 ASKED_FOR = {
     "refer": "refer = true",
-    "public_ip": "public_ip = 'auto'",
     "dtmf": "dtmf = 'info'",
 }
 
