@@ -62,6 +62,7 @@ SAMPLES = {
     "SIP__TLS_PORT": "5062",
     "SIP__TLS_CERTIFICATE": "/etc/sipua/our.pem",
     "SIP__TLS_KEY": "/etc/sipua/our.key",
+    "SIP__STUN_SERVER": "stun.example.org:3478",
     "SIP__CONTACT_USER": "bob",
     "SIP__LOG_LEVEL": "5",
     "RTP__BIND": "::1",
