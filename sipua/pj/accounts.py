@@ -14,8 +14,9 @@ import pjsua2 as pj
 
 from sipua.errors import ConfigError, LocalError
 from sipua.pj.account_config import call_config, plain_config, registration_config
+from sipua.pj.account_directors import AccountDirector, RegistrationDirector
 from sipua.pj.build import accounts_taken
-from sipua.pj.directors import AccountDirector, CallDirector, RegistrationDirector
+from sipua.pj.directors import CallDirector
 from sipua.pj.listeners import Listeners, Opened, place_of
 from sipua.sip_account import Account, Listener
 from sipua.sip_events import RegistrationAnswered, SipEvent

@@ -10,13 +10,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol
 from uuid import UUID
 
 import pjsua2 as pj
 
-from sipua.pj.parameters import header_vector
 from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose
 from sipua.sdp import SdpError, accept, parse_audio, shape_local
@@ -26,9 +25,6 @@ from sipua.sip_events import (
     LegState,
     MediaChanged,
     MediaDescription,
-    OptionsAnswered,
-    RegistrationAnswered,
-    RejectedCall,
     SdpPlan,
     SipEvent,
     TransferProgress,
@@ -299,104 +295,4 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             remote_rtcp=split_address(stream.remoteRtcpAddress),
             direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
             srtp=None if self._sdes is None else self._sdes.keys,
-        )
-
-
-class AccountDirector(pj.Account):  # type: ignore[misc]
-    """One account for calls and OPTIONS; ``name`` "" is the endpoint's own.
-
-    ``on_invite(account, call_id, rdata)`` must create and keep the CallDirector.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        on_invite: Callable[[AccountDirector, int, Any], None],
-        post: Callable[[SipEvent], None],
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self._on_invite = on_invite
-        self._post = post
-        self._asked: dict[
-            int, tuple[UUID, Any]
-        ] = {}  # open requests by the address that is their token for pjsua
-
-    @property
-    def has_open_requests(self) -> bool:
-        return bool(self._asked)
-
-    def ask(self, uri: str, token: UUID, headers: Sequence[tuple[str, str]]) -> None:
-        """Sends OPTIONS; its end comes as OptionsAnswered."""
-        request = pj.SendRequestParam()
-        request.method = "OPTIONS"
-        request.txOption.targetUri = uri
-        request.txOption.headers = header_vector(headers)
-        mark = pj.StringVector()  # any object of C++: pjsua hands its address back
-        request.userData = mark
-        self._asked[int(mark.this)] = token, mark
-        try:
-            self.sendRequest(request)
-        except pj.Error:
-            self._asked.pop(int(mark.this), None)
-            raise
-
-    @guarded
-    def onSendRequest(self, prm: Any) -> None:  # noqa: N802
-        token, _ = self._asked.pop(int(prm.userData))
-        state = prm.e.body.tsxState
-        is_answer = state.type == pj.PJSIP_EVENT_RX_MSG
-        headers = parse_message(wire_text(state.src.rdata.wholeMsg)).headers if is_answer else None
-        self._post(OptionsAnswered(token, state.tsx.statusCode, state.tsx.statusText, headers, self.name))
-
-    @guarded
-    def onIncomingSubscribe(self, prm: Any) -> None:  # noqa: N802
-        """SUBSCRIBE: pjsua would accept it from anybody and send NOTIFYs wherever its Contact points."""
-        prm.code = 403
-
-    @guarded
-    def onIncomingCall(self, prm: Any) -> None:  # noqa: N802
-        self._on_invite(self, prm.callId, prm.rdata)
-
-
-class RegistrationDirector(pj.Account):  # type: ignore[misc]
-    """The account of a REGISTER, apart from that of the calls: its proxies and Service-Route must not steer INVITEs."""
-
-    def __init__(self, name: str, answered: Callable[[RegistrationAnswered], None]) -> None:
-        super().__init__()
-        self.name = name
-        self._answered = answered
-
-    @guarded
-    def onRegState(self, prm: Any) -> None:  # noqa: N802
-        text = wire_text(prm.rdata.wholeMsg)
-        headers = parse_message(text).headers if text else None
-        self._answered(RegistrationAnswered(self.name, prm.code, prm.reason, headers))
-
-    @guarded
-    def onIncomingSubscribe(self, prm: Any) -> None:  # noqa: N802
-        prm.code = 403
-
-
-class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
-    """The one Endpoint of the process. ``select(rdata)`` names the account id of an INVITE."""
-
-    def __init__(self, rejected: Callable[[RejectedCall], None], select: Callable[[Any], int]) -> None:
-        super().__init__()
-        self._rejected = rejected
-        self._select = select
-
-    @guarded
-    def onSelectAccount(self, prm: Any) -> None:  # noqa: N802
-        prm.accountIndex = self._select(prm.rdata)
-
-    @guarded
-    def onRejectedIncomingCall(self, prm: Any) -> None:  # noqa: N802
-        self._rejected(
-            RejectedCall(
-                code=prm.statusCode,
-                reason=prm.reason,
-                source=split_address(prm.rdata.srcAddress),
-                message=parse_message(wire_text(prm.rdata.wholeMsg)),
-            )
         )

@@ -1,8 +1,7 @@
-"""The thread that owns pjsua2, and its face towards asyncio.
+"""The SIP endpoint: what asyncio may ask of pjsua2, and the turns of the thread that owns it.
 
-All pjsua2 objects live and die on one thread, which alternates between ``libHandleEvents`` and a command queue.
-asyncio submits commands (``submit`` returns an awaitable) and receives ``SipEvent``s through
-``loop.call_soon_threadsafe``. The queue is bounded by its users: each command is awaited by one call.
+All pjsua2 objects live and die on one thread (``sipua.pj.thread``), which alternates between ``libHandleEvents`` and
+the commands of asyncio. ``SipEvent``s come back through ``loop.call_soon_threadsafe``.
 """
 
 from __future__ import annotations
@@ -10,28 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pjsua2 as pj
 
-from sipua.errors import LocalError, SipuaError
+from sipua.errors import LocalError
+from sipua.pj.account_directors import AccountDirector, EndpointDirector
 from sipua.pj.accounts import Accounts
 from sipua.pj.arrival import Arrivals
 from sipua.pj.build import library_facts, max_accounts
-from sipua.pj.directors import AccountDirector, CallDirector, EndpointDirector, split_address, wire_text
+from sipua.pj.directors import CallDirector, split_address, wire_text
 from sipua.pj.intervals import IntervalGuard
 from sipua.pj.library import EndpointConfig, init_library, start_library
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
 from sipua.pj.resolver import Answer, Lookup, NameResolver, system_addresses
+from sipua.pj.thread import LibraryThread
 from sipua.sip_account import Account, Listener
 from sipua.sip_events import (
     Arrival,
@@ -54,10 +52,6 @@ log = logging.getLogger(__name__)
 POLL_MS = 5  # wait in libHandleEvents: mean wait of a command 2.5 ms, idle cost 1.6 % of a core (2 ms: 2.7 %)
 LAST_CALLS_S = 2.0  # how long stop() waits for BYE answers
 
-STOP_TIMEOUT_S = 10.0
-OVER = "the SIP thread has ended"
-
-T = TypeVar("T")
 Admit = Callable[[Arrival, SipMessage], "Grant | Refusal"]
 # source, local address (port 0 if it is none of our listeners'), transport, INVITE -> name of the account
 Select = Callable[[tuple[str, int], tuple[str, int], str, SipMessage], "str | None"]
@@ -85,13 +79,12 @@ class SipEndpoint:
         self._select = select
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
-        self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
-        self._gate = threading.Lock()  # between submit and the thread's end: no command may be left behind
-        self._is_over = False
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pjsua2", daemon=True)
-        self._started: Future[tuple[str, int]] = Future()
-        self._done = asyncio.Event()
+        self._thread = LibraryThread(
+            self._start_library,
+            self._serve,
+            self._destroy_library,
+            lambda failure: self.post(EndpointFailed(failure)),
+        )
         # touched by the pjsua2 thread only
         self._calls: dict[UUID, CallDirector] = {}
         self._removed: list[UUID] = []
@@ -108,37 +101,16 @@ class SipEndpoint:
 
     async def start(self) -> tuple[str, int]:
         """Starts the thread and the library; (address, port) it listens on. LocalError if the port is in use."""
-        self._thread.start()
-        try:
-            return await asyncio.wrap_future(self._started)
-        except asyncio.CancelledError:
-            self._stopping.set()
-            raise
+        return await self._thread.start()
 
     async def stop(self) -> None:
         """Hangs up what is left, destroys the library on its own thread, joins the thread."""
-        self._stopping.set()
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._done.wait()
-        except TimeoutError:
-            log.error("the SIP thread did not end within %g s", STOP_TIMEOUT_S)
-            return  # a daemon: it goes with the process
-        await asyncio.to_thread(self._thread.join, 5.0)
-
-    async def submit(self, command: Callable[[], T]) -> T:
-        """Runs ``command`` on the pjsua2 thread. LocalError when that has ended."""
-        future: Future[T] = Future()
-        with self._gate:
-            if self._is_over:
-                raise LocalError(OVER)
-            self._commands.append((command, future))
-        return await asyncio.wrap_future(future)
+        await self._thread.stop()
 
     async def settle(self) -> None:
         """Returns once everything that the SIP thread had decided before has been delivered."""
         with contextlib.suppress(LocalError):
-            await self.submit(lambda: None)
+            await self._thread.submit(lambda: None)
 
     async def answer(self, key: UUID) -> None:
         """200 OK with our SDP."""
@@ -148,7 +120,7 @@ class SipEndpoint:
             call.answer(operation(200))
             call.owes_final = False
 
-        await self.submit(command)
+        await self._thread.submit(command)
 
     async def hang_up(
         self, key: UUID, code: int = 0, *, phrase: str = "", headers: Sequence[tuple[str, str]] = ()
@@ -160,11 +132,11 @@ class SipEndpoint:
             if call is not None:
                 _end(call, code, phrase, headers)
 
-        await self.submit(command)
+        await self._thread.submit(command)
 
     async def refer(self, key: UUID, target_uri: str) -> None:
         """Asks the far end to call ``target_uri`` instead (blind transfer); how it goes comes as TransferProgress."""
-        await self.submit(lambda: self._call(key).xfer(target_uri, operation()))
+        await self._thread.submit(lambda: self._call(key).xfer(target_uri, operation()))
 
     async def reinvite(self, key: UUID, address: str = "") -> None:
         """Offers anew, with our Contact of now; ``address`` is where our RTP is from now on, "" as before."""
@@ -178,7 +150,7 @@ class SipEndpoint:
             op.opt.flag |= pj.PJSUA_CALL_UPDATE_CONTACT | pj.PJSUA_CALL_UPDATE_VIA
             call.reinvite(op)
 
-        await self.submit(command)
+        await self._thread.submit(command)
 
     async def set_accounts(self, accounts: Sequence[Account]) -> None:
         """These besides the endpoint's own, with the listeners that they need; again at will.
@@ -186,15 +158,15 @@ class SipEndpoint:
         ConfigError if the build has not so many or two contradict each other, LocalError if a port is taken: then those
         before stay. What is up keeps its account until it has ended.
         """
-        await self.submit(lambda: self._of_library().set(accounts, self._calls.values()))
+        await self._thread.submit(lambda: self._of_library().set(accounts, self._calls.values()))
 
     async def register(self, account: str, expires_s: int) -> None:
         """Sends REGISTER (0 unregisters); the answer comes as RegistrationAnswered. pjsua repeats nothing."""
-        await self.submit(lambda: self._of_library().register(account, expires_s))
+        await self._thread.submit(lambda: self._of_library().register(account, expires_s))
 
     async def options(self, uri: str, token: UUID, account: str) -> None:
         """Sends OPTIONS to ``uri`` (as the ``route`` of an INVITE); the answer comes as OptionsAnswered."""
-        await self.submit(lambda: self._of_library().ask(account, self._resolver.aim(uri), token))
+        await self._thread.submit(lambda: self._of_library().ask(account, self._resolver.aim(uri), token))
 
     async def invite(
         self,
@@ -233,7 +205,7 @@ class SipEndpoint:
                 self._removed.append(key)
                 raise
 
-        await self.submit(command)
+        await self._thread.submit(command)
 
     # ---- pjsua2 thread --------------------------------------------------------------------------------------
 
@@ -273,7 +245,7 @@ class SipEndpoint:
                 )
             finally:
                 with contextlib.suppress(LocalError):
-                    await self.submit(lambda: answer(found))
+                    await self._thread.submit(lambda: answer(found))
 
         asyncio.run_coroutine_threadsafe(work(), self._loop)
 
@@ -321,42 +293,6 @@ class SipEndpoint:
         if _dialog_of(event.message) != self._last_invite:
             self.post(event)
 
-    def _run(self) -> None:
-        failure = ""
-        self._started.set_running_or_notify_cancel()  # from here on it cannot be cancelled
-        try:
-            address = self._start_library()
-            self._started.set_result(address)
-            self._serve()
-        except BaseException as error:
-            if not self._started.done():
-                self._started.set_exception(self._mapped(error))
-            else:
-                failure = f"{type(error).__name__}: {error}"
-                log.critical("the SIP thread died", exc_info=True)
-        finally:
-            try:
-                self._destroy_library()
-            finally:
-                if failure:
-                    self.post(EndpointFailed(failure))
-                self._refuse_commands()
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    self._loop.call_soon_threadsafe(self._done.set)
-
-    def _refuse_commands(self) -> None:
-        with self._gate:
-            self._is_over = True
-        while self._commands:
-            _, future = self._commands.popleft()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(LocalError(OVER))
-
-    def _mapped(self, error: BaseException) -> SipuaError:
-        if isinstance(error, SipuaError):
-            return error
-        return LocalError(f"pjsua2 did not start: {type(error).__name__}: {error}")
-
     def _start_library(self) -> tuple[str, int]:
         config = self._config
         endpoint = self._endpoint = EndpointDirector(self._rejected, self._select_account)
@@ -381,7 +317,7 @@ class SipEndpoint:
 
     def _serve(self) -> None:
         assert self._endpoint is not None
-        while not self._stopping.is_set():
+        while not self._thread.is_stopping:
             self._turn()
         for key in self._calls:
             self.broken(key, 503)
@@ -395,17 +331,7 @@ class SipEndpoint:
         self._forget_removed()
         while self._ending:
             self._end_later(*self._ending.pop())
-        while self._commands:
-            command, future = self._commands.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(command())
-            except pj.Error as error:
-                future.set_exception(LocalError(f"pjsua2: {error.title}: {error.reason}"))
-            except Exception as error:  # noqa: BLE001 - belongs to whoever awaits the future
-                # without its frames: they hold directors, which must not be freed on another thread
-                future.set_exception(error.with_traceback(None))
+        self._thread.run_commands()
         # a command may have ended a call; its object must go before the next round, not inside a callback
         self._forget_removed()
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pjsua2 as pj
 
+from sipua.pj.account_directors import EndpointDirector
 from sipua.pj.build import WANTED_CALLS, silence_console
-from sipua.pj.directors import EndpointDirector
 
 
 @dataclass(frozen=True, slots=True)
