@@ -70,7 +70,7 @@ class TrunkView:
     def why(self) -> str:
         """Why it is not up."""
         if self.own is None:  # calls only come in
-            unbound = [view.why for _, view in self.registrations if view.expires_in_s is None]
+            unbound = [f"{view.phase.value} ({view.why})" for _, view in self.registrations if view.expires_in_s is None]
             return f"not registered: {unbound[0]}" if len(unbound) == len(self.registrations) > 0 else ""
         if self.own.why_not:
             return self.own.why_not

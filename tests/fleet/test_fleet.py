@@ -201,6 +201,20 @@ def test_a_trunk_that_registers_carries_calls_while_it_is_bound() -> None:
     assert not any("registration" in each for each in world.rows.health), "its steps are rows already"
 
 
+def test_a_trunk_for_calls_that_come_in_is_up_while_it_is_bound() -> None:
+    async def story(world: World) -> None:
+        assert world.why("a") == "not registered: registering (start)"
+        await asyncio.sleep(1)
+        (view,) = world.fleet.views()
+        assert (view.state, view.targets, view.own) == ("up", (), None)
+        world.wire.code = 503
+        await asyncio.sleep(4000)
+        assert world.why("a").startswith("not registered: ")
+        assert world.wire.probed == []
+
+    lived([registering("a", direction="inbound")], story)
+
+
 def test_the_binding_is_taken_back_at_the_end() -> None:
     async def story(world: World) -> None:
         await asyncio.sleep(1)

@@ -126,6 +126,9 @@ def test_the_next_call_goes_straight_to_the_secondary(
     assert [each["trunk"] for each in document["targets"]] == ["secondary"]
     reasons = {each["trunk"]: each["reason"] for each in document["rejected"]}
     assert reasons["primary"].startswith("breaker open")
+    breaker = {"trunk": "primary", "target": f"127.0.0.1:{office.ports[0]};udp"}
+    assert office.agent.metric("sipua_trunk_breaker_state", state="open", **breaker) == 1
+    assert office.agent.metric("sipua_trunk_breaker_state", state="closed", **breaker) == 0
 
 
 def test_a_busy_callee_rings_once(emulator: Emulator, start_agent: StartAgent, sipp: StartSipp) -> None:

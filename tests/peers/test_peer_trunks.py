@@ -48,6 +48,16 @@ def asked(agent: Agent, *command: str, code: int = 0) -> Any:
     return json.loads(done.stdout)
 
 
+def for_people(agent: Agent, *command: str) -> str:
+    """What a command prints in a terminal of 80 columns."""
+    env = clean_environment({"SIPUA_STATE_DIR": str(agent.state)})
+    done = subprocess.run(
+        arguments_of(command), env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def shown(agent: Agent, name: str) -> Mapping[str, Any]:
     """A trunk as ``sipua trunks`` shows it."""
     return next(each for each in asked(agent, "trunks")["trunks"] if each["trunk"] == name)
@@ -68,6 +78,7 @@ def test_a_trunk_registers_is_shown_and_takes_its_binding_back(
         (binding,) = trunk["registrations"]
         assert (trunk["state"], binding["state"], binding["registered"]) == ("up", "registered", True)
         assert 3500 < binding["expires_in_s"] <= 3600
+        assert "expires in 59 min" in for_people(agent, "trunks")
         agent.end()
         expires = [each.header("expires") for each in registrar.sent("REGISTER")]
         assert (expires[0], expires[-1]) == ("3600", "0")
@@ -218,6 +229,7 @@ def test_a_target_that_flaps(emulator: Emulator, start_agent: StartAgent, sipp: 
     until(up(1), "up again")
     (pong,) = asked(agent, "trunk", "ping", "carrier")["targets"]
     assert pong["code"] == 200
+    assert target in for_people(agent, "trunk", "ping", "carrier")
     agent.end()
     rows = agent.select("SELECT after FROM sipua.trunk_changes WHERE what = 'probe' ORDER BY at")
     assert [row["after"] for row in rows][:3] == ["up", "down", "up"]
