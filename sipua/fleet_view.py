@@ -70,8 +70,8 @@ class TrunkView:
     def why(self) -> str:
         """Why it is not up."""
         if self.own is None:  # calls only come in
-            unbound = [f"{view.phase.value} ({view.why})" for _, view in self.registrations if view.expires_in_s is None]
-            return f"not registered: {unbound[0]}" if len(unbound) == len(self.registrations) > 0 else ""
+            unbound = [view for _, view in self.registrations if view.expires_in_s is None]
+            return f"not registered: {unbound[0].phase.value} ({unbound[0].why})" if unbound else ""
         if self.own.why_not:
             return self.own.why_not
         if not self.targets:
