@@ -85,6 +85,7 @@ pjsua2-wheel: $(VENV)/.runtime
 	$(PIP) install --require-hashes -r $(LOCK)
 	@$(BIN)/sipua version
 
+# The server that Debian's kamailio starts (on port 5060 of every address) is none of ours: the tests start their own.
 # Never fails: what is missing is skipped by the tests with a word on what to install (and fails there with CI=true).
 peers:
 	@missing=""; for p in $(PEERS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
@@ -93,7 +94,8 @@ peers:
 		echo "not root: tests that need$$missing will be skipped (apt-get install$$missing)"; exit 0; fi; \
 	echo "installing$$missing"; \
 	$$as apt-get -qq update && $$as env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null \
-		|| echo "apt-get could not install$$missing: their tests will be skipped"
+		|| echo "apt-get could not install$$missing: their tests will be skipped"; \
+	case "$$missing" in *" kamailio"*) [ ! -d /run/systemd/system ] || $$as systemctl --quiet disable --now kamailio.service || true;; esac
 
 lock: $(VENV)/.dev
 	$(PIP) install --target $(VENV)/.uv --upgrade uv
