@@ -245,9 +245,10 @@ class Call:
         services, way = self._services, self._way
         await way.end(0 if self.state.answered else (ending.sip_code or 500))
         counters = way.leg.media.counters() if way.leg is not None else {}
+        srtp = way.leg.media.srtp_suite if way.leg is not None else ""
         way.close()
         self._move(Phase.ENDED)
-        self.record.ended(services.clock.now(), ending, counters)
+        self.record.ended(services.clock.now(), ending, counters, srtp)
         services.metrics.calls_active.dec()
         if way.leg is not None:
             services.metrics.count_rtp(counters, way.leg.media.dropped())

@@ -219,7 +219,8 @@ class Record:
         if self._feed.is_watched:
             self._publish("rtp", **counters)
 
-    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, float]) -> None:
+    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, float], srtp: str = "") -> None:
+        """``srtp`` is the suite of the media, "" for plain RTP."""
         if self._ended:
             return
         self._ended = True
@@ -231,7 +232,7 @@ class Record:
                 duration_seconds=round(talked),
                 status=ending.status.value,
                 outcome=ending.reason,
-                metadata=_ending_metadata(ending) | {"rtp": dict(rtp)},
+                metadata=_ending_metadata(ending) | {"rtp": dict(rtp)} | ({"srtp": srtp} if srtp else {}),
             ),
             _event(self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
         )

@@ -68,6 +68,12 @@ class MediaLeg:
         """The codec that ``on_audio`` and ``playout`` speak."""
         return self._codec
 
+    @property
+    def srtp_suite(self) -> str:
+        """What protects the media now; "" is plain RTP."""
+        keys = self._configured.srtp if self._configured is not None else None
+        return keys.suite if keys is not None else ""
+
     def configure(self, media: MediaDescription) -> None:
         """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""
         if media.codec:

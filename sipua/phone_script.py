@@ -21,7 +21,8 @@ GREETING_WAIT_S = 8.0  # nobody spoke at all: begin anyway
 class CallOptions:
     """What the caller does. ``until_quiet_s``: hang up when the answer to what was played is over.
 
-    ``uri`` is a number if there are ``trunks`` to route it, on the trunk ``only`` if that is named.
+    ``uri`` is a number if there are ``trunks`` to route it, on the trunk ``only`` if that is named. ``certificate`` and
+    ``key`` are shown to the far end of a TLS trunk where it connects to us, for a BYE of its own.
     """
 
     uri: str
@@ -36,6 +37,8 @@ class CallOptions:
     after_greeting: bool = False
     until_quiet_s: float | None = None
     ring_timeout_s: float | None = None  # None: the trunk's, or RING_TIMEOUT_S
+    certificate: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

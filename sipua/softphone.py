@@ -128,7 +128,14 @@ class _Softphone:
             if not options.trunks:
                 return await self._call(endpoint, address)
             trunks = [each for each in options.trunks if each.name in addresses]
-            place = Place(address, 0, "softphone", has_fixed_ports=False)
+            place = Place(
+                address,
+                0,
+                "softphone",
+                certificate=options.certificate,
+                key=options.key,
+                has_fixed_ports=False,
+            )
             await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
             self._dialler = Dialler.alone(options.trunks, addresses, limit=max_calls(), ports=self._ports)
             return await self._call_by_number(endpoint, self._dialler, stack)

@@ -52,7 +52,7 @@ def call(
     json: Json = False,
 ) -> None:
     """Place a call from this machine with an endpoint of its own; exit 0 if it was answered."""
-    settings_of(conf)
+    sip = settings_of(conf).sip
     for name, seconds in (
         ("duration", duration),
         ("until-quiet", until_quiet),
@@ -75,6 +75,8 @@ def call(
         after_greeting=after_greeting,
         until_quiet_s=until_quiet,
         ring_timeout_s=ring_timeout,
+        certificate=sip.tls_certificate,
+        key=sip.tls_key,
     )
     result = run(lambda stop: place_call(options, stop, _show))
     if json:

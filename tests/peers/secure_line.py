@@ -20,11 +20,13 @@ def free_port() -> int:
 
 @dataclass(frozen=True, slots=True)
 class SecureLine:
-    """``identity`` is a certificate with its key, for a phone that is called."""
+    """``identity`` has certificate and key in one file."""
 
     agent: Agent
     ports: dict[str, int]
     authority: Path
+    certificate: Path
+    key: Path
     identity: Path
 
     def uri(self, use: str) -> str:
@@ -46,5 +48,5 @@ def running_line(folder: Path, dsn: str, base_url: str) -> Iterator[SecureLine]:
         folder / "agent", dsn, base_url, trunks=trunks,
         SIPUA_SIP__TLS_CERTIFICATE=str(identity.certificate), SIPUA_SIP__TLS_KEY=str(identity.key),
     )  # fmt: skip
-    yield SecureLine(agent, ports, authority.file, both)
+    yield SecureLine(agent, ports, authority.file, identity.certificate, identity.key, both)
     agent.end()

@@ -32,14 +32,11 @@ def secure(line: SecureLine, media: Media) -> Secure:
     return Secure(line.identity, line.authority, media)
 
 
-@pytest.mark.parametrize(("use", "media"), [("mandatory", "srtp-mand"), ("optional", "srtp")])
-def test_a_human_voice_is_answered_under_srtp(
-    line: SecureLine, human_speech: Path, tmp_path: Path, use: str, media: Media
-) -> None:
+def test_a_human_voice_is_answered_under_srtp(line: SecureLine, human_speech: Path, tmp_path: Path) -> None:
     speech = read_wav(human_speech / "agent-newlocation.wav")
     sound = np.concatenate([silence(GREETING_S), speech, silence(ANSWER_S)])
     folder = tmp_path / "baresip"
-    heard = talk(folder, line.uri(use), sound, "PCMU", secure=secure(line, media))
+    heard = talk(folder, line.uri("mandatory"), sound, "PCMU", secure=secure(line, "srtp-mand"))
 
     assert f"SRTP is Enabled (cryptosuite={SUITE_80})" in (folder / "baresip.log").read_text(errors="replace")
     likeness = {name: similarity(heard, read_wav(shipped_speech(name))) for name in SAID + NOT_SAID}
@@ -49,7 +46,21 @@ def test_a_human_voice_is_answered_under_srtp(
     call = line.agent.closed_call(line.agent.select(query)[0]["sip_session_id"])
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
     assert call["metadata"]["rtp"]["lost"] == 0
+    assert call["metadata"]["srtp"] == SUITE_80
     assert line.agent.events(call).count("openai_input_audio_buffer_speech_started") == 1
+
+
+@pytest.mark.parametrize(("media", "suite"), [("srtp", SUITE_80), ("srtp-mand", SUITE_80), ("", None)])
+def test_what_an_optional_trunk_takes(
+    line: SecureLine, tmp_path: Path, media: Media, suite: str | None
+) -> None:
+    heard = talk(
+        tmp_path / "baresip", line.uri("optional"), silence(GREETING_S), "PCMU", secure=secure(line, media)
+    )
+    assert similarity(heard, read_wav(shipped_speech("greeting_en.wav"))) > 0.9
+    query = "SELECT sip_session_id FROM voice_calls ORDER BY started_at DESC LIMIT 1"
+    call = line.agent.closed_call(line.agent.select(query)[0]["sip_session_id"])
+    assert call["metadata"].get("srtp") == suite
 
 
 @pytest.mark.parametrize(("use", "media"), [("off", "srtp-mand"), ("mandatory", "srtp"), ("mandatory", "")])
@@ -72,6 +83,8 @@ def dial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
             {"carrier": f'[]\ndirection = "outbound"\ndomain = "127.0.0.1:{port}"\ntransport = "tls"\n'
                         f'tls_ca = "{line.authority}"\ncaller_id = "+250788000001"\n{lines}'},
         )  # fmt: skip
+        settings = f'[sip]\ntls_certificate = "{line.certificate}"\ntls_key = "{line.key}"\n'
+        (conf / "sipua.toml").write_text(settings)
         result = run(["call", "0788999888", "--conf", str(conf), "--json", *flags])
         assert "Traceback" not in result.stderr, result.stderr
         assert result.returncode == code, (result.stdout, result.stderr)
@@ -119,6 +132,15 @@ def test_a_call_of_ours_talks_and_hears_under_srtp(
     assert similarity(heard, read_wav(question)) > 0.9
     assert similarity(read_wav(target), read_wav(answer)) > 0.9
     assert similarity(read_wav(target), read_wav(question)) < 0.5  # the judge can say no
+
+
+def test_the_far_end_hangs_up_on_a_connection_of_its_own(
+    line: SecureLine, dial: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    port = free_port()
+    with answering(tmp_path / "baresip", port, silence(1.0), "PCMU", secure(line, "srtp-mand")):
+        document = dial(line, port, 'srtp = "mandatory"', "--duration", "20")
+    assert (document["status"], document["reason"]) == ("completed", "far_end_hangup")
 
 
 def test_a_phone_that_cannot_do_srtp_is_not_talked_to_in_clear(

@@ -186,6 +186,13 @@ def test_a_call_without_an_answer_lasted_nothing(book: Book) -> None:
     assert only(CallEnded, book.take()).duration_seconds == 0
 
 
+def test_what_protected_the_media_is_kept(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.ended(at(2), CALLER_HUNG_UP, {}, "AES_CM_128_HMAC_SHA1_80")
+    assert only(CallEnded, book.take()).metadata["srtp"] == "AES_CM_128_HMAC_SHA1_80"
+
+
 def outbound(book: Book) -> Record:
     """An outbound call that no trunk carries yet."""
     opening = replace(
