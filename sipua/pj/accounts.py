@@ -5,6 +5,7 @@ On the pjsua2 thread only. What is no longer wanted goes once no call and no req
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ class _Kept:
     registration: RegistrationDirector | None = None
     expires_s: int = 0
     proxy: int = 0  # which of the outbound proxies is tried
+    service_route: tuple[str, ...] = ()  # what the registrar wants calls to go through (RFC 3608)
 
     @property
     def directors(self) -> list[AccountDirector]:
@@ -124,6 +126,10 @@ class Accounts:
         """What stands on every request of the account."""
         return self._of(name).account.headers if name else ()
 
+    def service_route_of(self, name: str) -> tuple[str, ...]:
+        """Where calls of the account go after their first target, while it is registered."""
+        return self._of(name).service_route if name else ()
+
     def id_of(self, name: str | None) -> int:
         """pjsua's id; that of the default account for None or a name that is not (any more) known."""
         kept = self._kept.get(name or "")
@@ -181,6 +187,11 @@ class Accounts:
 
     def _registered(self, event: RegistrationAnswered) -> None:
         kept = self._kept.get(event.account)
+        if kept is not None:
+            values = (
+                (event.headers or {}).get("service-route", ()) if event.code == 200 else ()
+            )
+            kept.service_route = tuple(uri for value in values for uri in re.findall(r"<[^<>]+>", value))
         if kept is not None and event.headers is None:
             kept.proxy += 1  # nobody there: the next one, next time
             if kept.registration is not None and len(kept.account.outbound_proxies) > 1:

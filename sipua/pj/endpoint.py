@@ -189,10 +189,15 @@ class SipEndpoint:
         """
 
         def command() -> None:
-            # pjsip takes a Route from the URI's headers for the first request alone; ";hide" keeps it off the wire
-            hidden = quote(f"<{self._resolver.place(route)};lr;hide>", safe="")
-            target = f"{uri}?Route={hidden}" if route else uri
+            # pjsip takes Routes from the URI's headers for the first request alone; ";hide" keeps one off the wire
             accounts = self._of_library()
+            hidden = (f"<{self._resolver.place(route)};lr;hide>",) if route else ()
+            routes = (*hidden, *accounts.service_route_of(account))
+            target = (
+                "?".join((uri, "&".join(f"Route={quote(each, safe='')}" for each in routes)))
+                if routes
+                else uri
+            )
             director = accounts.named(account, authenticated=authenticated)
             call = CallDirector(director, pj.PJSUA_INVALID_ID, key, self)
             call.plan = plan

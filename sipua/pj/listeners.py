@@ -87,8 +87,9 @@ class Listeners:
         config.port = listener.port
         config.publicAddress = listener.public_address
         if listener.dscp:
-            config.qosParams.flags = pj.PJ_QOS_PARAM_HAS_DSCP
-            config.qosParams.dscp_val = listener.dscp
+            for params in (config.qosParams, config.tlsConfig.qosParams):  # pjsip looks at the latter for TLS
+                params.flags = pj.PJ_QOS_PARAM_HAS_DSCP
+                params.dscp_val = listener.dscp
         if listener.tls is not None:
             _set_tls(config.tlsConfig, listener.tls)
         kind = _TYPES[listener.transport] | (pj.PJSIP_TRANSPORT_IPV6 if ":" in listener.bind else 0)

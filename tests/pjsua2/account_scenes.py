@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -51,6 +53,7 @@ class Scene:
         )
         self.choose: Callable[[int], str | None] = lambda port: None
         self.port = 0
+        self.accounts: list[Account] = []
 
     def _select(
         self, source: tuple[str, int], local: tuple[str, int], transport: str, message: Any
@@ -166,7 +169,9 @@ async def nobody() -> dict[str, Any]:
 async def proxies() -> dict[str, Any]:
     """REGISTER goes through the proxy, INVITE and OPTIONS do not, nor where a Service-Route leads."""
     proxy = await started(
-        lambda: Registrar(script=((200, ("Service-Route: <sip:127.0.0.1:9;lr>",)), (486, ())))
+        lambda: Registrar(
+            script=((200, ("Service-Route: <sip:127.0.0.1:9;lr>, <sip:orig@s.test;lr>",)), (486, ()))
+        )
     )
     other = await started(lambda: Registrar(script=((486, ()),)))
     async with scene() as it:
@@ -187,6 +192,7 @@ async def proxies() -> dict[str, Any]:
         "at_proxy": sorted({each.start_line.split()[0] for each in proxy.received}),
         "request_uri": proxy.received[0].start_line.split()[1],
         "elsewhere": sorted({each.start_line.split()[0] for each in other.received} - {"ACK"}),
+        "routes": [each.headers.get("route", ()) for each in other.sent("INVITE")],
         "agents": sorted({each.header("user-agent") or "" for each in other.received if "ACK" not in each.start_line}),
     }  # fmt: skip
 
@@ -297,6 +303,48 @@ async def limits() -> dict[str, Any]:
     return said
 
 
+async def dscp() -> dict[str, Any]:
+    """Of every socket that has to do with a trunk: listeners, and a connection that an OPTIONS opens."""
+    found: dict[str, list[int]] = {}
+    async with scene() as it:
+        for transport in ("udp", "tcp", "tls"):
+            tls = TlsFiles() if transport == "tls" else None
+            listener = Listener(transport, "127.0.0.1", free_port(), dscp=46, tls=tls)
+            peer = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+            port = peer.sockets[0].getsockname()[1]
+            it.accounts.append(
+                account(await started(Registrar), registrar="", name=transport, listener=listener)
+            )
+            await it.endpoint.set_accounts(it.accounts)
+            await it.endpoint.options(f"sip:127.0.0.1:{port};transport={transport}", uuid4(), transport)
+            await asyncio.sleep(0.2)
+            found[transport] = sorted(_dscp_of(listener.port, port))
+            peer.close()
+    return found
+
+
+def _dscp_of(local: int, remote: int) -> list[int]:
+    """Of our sockets that are bound to the one port or connected to the other."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            with socket.socket(fileno=os.dup(int(link.name))) as each:
+                peer = each.getpeername()[1] if _is_connected(each) else 0
+                if each.getsockname()[1] == local or peer == remote:
+                    found.append(each.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) >> 2)
+        except (OSError, IndexError):
+            continue  # no socket, or none of the internet
+    return found
+
+
+def _is_connected(each: socket.socket) -> bool:
+    try:
+        each.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 async def _answered(it: Scene, port: str) -> UUID:
     key = uuid4()
     await it.endpoint.invite(f"sip:peer@127.0.0.1:{port}", SdpPlan("127.0.0.1", 4000, ("PCMU",)), key)
@@ -343,6 +391,7 @@ SCENES: dict[str, Callable[..., Any]] = {
         limits,
         refer,
         reinvite,
+        dscp,
     )
 }
 

@@ -56,6 +56,7 @@ def test_proxies_of_the_registration_do_not_steer_calls() -> None:
     told = play("proxies")
     assert (told["code"], told["at_proxy"], told["request_uri"]) == (200, ["REGISTER"], "sip:ims.test")
     assert told["elsewhere"] == ["INVITE", "OPTIONS"]
+    assert told["routes"] == [["<sip:127.0.0.1:9;lr>", "<sip:orig@s.test;lr>"]]
     assert told["agents"] == ["As they say"]
 
 
@@ -114,3 +115,8 @@ def test_a_call_whose_media_come_to_another_address(sipp: StartSipp) -> None:
     first, second = peer.wait().received("INVITE")
     assert ("c=IN IP4 127.0.0.1" in first.body, "c=IN IP4 127.0.0.7" in second.body) == (True, True)
     assert "m=audio 4000 " in second.body
+
+
+def test_the_code_point_of_a_trunk_on_every_socket_of_it() -> None:
+    """The UDP socket; listener and connection of TCP and of TLS."""
+    assert play("dscp") == {"udp": [46], "tcp": [46, 46], "tls": [46, 46]}
