@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -43,12 +42,13 @@ class Kamailio:
         folder: Path,
         *,
         host: str = "127.0.0.5",
+        port: int = 0,
         algorithm: str = "MD5",
         max_expires_s: int = 3600,
         tls: Identity | None = None,
     ) -> None:
         self.host = host
-        self.port = free_port(host)
+        self.port = port or free_port(host)
         self.tls_port = free_port(host) if tls else 0
         self._log = folder / f"kamailio-{self.port}.log"
         self._folder = Path(tempfile.mkdtemp(prefix="kamailio-"))  # a socket's path is short
@@ -88,15 +88,20 @@ class Kamailio:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @property
+    def is_running(self) -> bool:
+        return self._popen.poll() is None
+
     def end(self) -> None:
-        self._popen.send_signal(signal.SIGTERM)
+        """Again at will."""
+        self._popen.terminate()
         try:
             self._popen.wait(10)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
         self._rpc.close()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def rpc(self, method: str, *parameters: object) -> Any:
         """Its own remote control; what it answers."""

@@ -30,10 +30,10 @@ def subscribe(start_agent: Callable[..., Agent], emulator: Emulator, tmp_path: P
     """An agent with one trunk, kamailio's subscriber; ``lines`` are more of its trunk file."""
 
     def start(kamailio: Kamailio, lines: str = "", *, password: str = PASSWORD) -> Agent:
-        kamailio.add_user(USER, PASSWORD, owns=NUMBER)
+        if kamailio.is_running:
+            kamailio.add_user(USER, PASSWORD, owns=NUMBER)
         (tmp_path / "password").write_text(password)
-        is_tls = "transport" in lines
-        host, port = (DOMAIN, kamailio.tls_port) if is_tls else (kamailio.host, kamailio.port)
+        host, port = (DOMAIN, kamailio.tls_port) if kamailio.tls_port else (kamailio.host, kamailio.port)
         trunk = (
             f'["{kamailio.host}/32"]\nkind = "register"\ndomain = "{DOMAIN}"\n'
             f'registrar_uri = "sip:{host}:{port}"\noutbound_proxies = ["{host}:{port}"]\n'
@@ -151,6 +151,20 @@ def test_a_silent_registrar_comes_back(kamailio: Kamailio, subscribe: Subscribe)
     assert not registration(agent)["registered"]
     kamailio.unset("REGISTER")
     until(is_in(agent, "registered"), "registered")
+
+
+def test_a_registrar_that_is_down_is_asked_until_it_is_up(
+    start_kamailio: StartKamailio, subscribe: Subscribe
+) -> None:
+    """Over TCP, where nobody's port says so at once."""
+    down = start_kamailio()
+    down.end()
+    agent = subscribe(down, 'transport = "tcp"\nreg_retry_first_s = 0.3\nreg_retry_cap_s = 0.6')
+    until(lambda: registration(agent)["failures"] >= 3, "three failures")
+    up = start_kamailio(port=down.port)
+    up.add_user(USER, PASSWORD, owns=NUMBER)
+    until(is_in(agent, "registered"), "registered")
+    assert {each.transport for each in up.requests("REGISTER")} == {"tcp"}
 
 
 def test_calls_come_in_by_the_binding_and_go_out_by_the_proxy(
