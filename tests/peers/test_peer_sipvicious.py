@@ -68,6 +68,26 @@ def test_a_scan_of_the_agent_finds_nobody(
     assert agent.select("SELECT id FROM voice_calls") == []
 
 
+def test_a_scan_from_where_telephones_call_by_digest_finds_nobody(
+    emulator: Emulator, start_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    """Every user is asked for the password alike, the true one too, and none of the words is it."""
+    (tmp_path / "password").write_text("a long one that no list has")
+    trunk = (
+        '["127.0.0.1/32"]\ninbound_auth_user = "1002"\ninbound_algorithms = ["MD5"]\n'
+        f'inbound_password_file = "{tmp_path}/password"'
+    )
+    agent = start_agent(emulator.base_url, trunks={"telephones": trunk})
+    found = all_scans(tmp_path, agent.sip)
+    for name, result in found.items():
+        assert "180" not in statuses(result), (name, result.said)
+    assert all(found[name].rows == () for name in found if not name.startswith("devices"))
+    assert statuses(found["users by INVITE"]) == {"100", "401"}
+    assert "trying password" in found["password by INVITE"].said
+    agent.idle()
+    assert agent.select("SELECT id FROM voice_calls") == []
+
+
 def test_the_same_scans_of_a_careless_registrar_find_it_all(
     kamailio: Kamailio, sipp: StartSipp, tmp_path: Path
 ) -> None:
