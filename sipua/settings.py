@@ -171,6 +171,13 @@ class RealtimeSettings(Section):
         return value
 
 
+class DrillSettings(Section):
+    """`sipua drill run --live`."""
+
+    test_number: str = Field(default="", pattern=r"^(\+[1-9][0-9]{6,14})?$")
+    """Who is called on the configured trunks: a number of your own (E.164 with +) that may ring."""
+
+
 class LogSettings(Section):
     """What is said on stderr."""
 
@@ -214,6 +221,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 
     # the unprefixed names; never in the file

@@ -14,19 +14,22 @@ import typer
 import storage.errors as store
 from sipua import __version__
 from sipua.children import agent_environment
-from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.database import mapped, open_database
 from sipua.drills.findings import Result
+from sipua.drills.live import KINDS, Live, check_number, check_trunks, scenario_of
 from sipua.drills.mutations import MEANINGS, Mutation
 from sipua.drills.performance import perform
 from sipua.drills.record import record, rows_of
 from sipua.drills.report import About, html_of
-from sipua.drills.runner import run_drills
-from sipua.drills.scenarios import SCENARIOS, chosen
+from sipua.drills.runner import Plan, run_drills
+from sipua.drills.scenario import Scenario
+from sipua.drills.scenarios import ALL, SCENARIOS, chosen
 from sipua.errors import ConfigError, LocalError, StoreError
 from sipua.log import configure_logging
 from sipua.pj.build import probe_library
 from sipua.settings import Settings
+from sipua.trunk import load_trunks
 from storage.migrate import migrate
 from storage.queries import drill_runs
 
@@ -38,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 MUTATIONS = "; ".join(f"{mutation.value}: {meaning}" for mutation, meaning in MEANINGS.items())
+LIVE_WITHIN_S = 15.0  # first response, and what a mobile network takes until it rings
 NAME_WIDTH = max(len(name) for name in SCENARIOS)
 
 
@@ -68,6 +72,14 @@ def list_(json: Json = False) -> None:
 @app.command("run")
 def run_(
     names: Annotated[list[str], typer.Argument(help="Names of drills, or all.")],
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="On the configured trunks: --trunk is made unreachable on our side alone."
+        ),
+    ] = False,
+    trunk: Annotated[str, typer.Option(help="With --live: the trunk that is made unreachable.")] = "",
+    expect: Annotated[str, typer.Option(help="With --live: the trunk that is to carry the call.")] = "",
     within: Annotated[
         float | None,
         typer.Option(help="Seconds within which a call must be up elsewhere (else each drill's own)."),
@@ -89,23 +101,24 @@ def run_(
     """Perform drills, two at a time; exit 1 when one did not hold."""
     settings = settings_of(conf)
     configure_logging("error", "console")
-    scenarios = chosen(names)
     if within is not None and within <= 0:
         raise ConfigError(f"--within {within:g}: expected more than 0 seconds")
+    scenarios, more = _live(names, settings, conf, trunk, expect, within) if live else (chosen(names), ())
+    if not live and (trunk or expect):
+        raise ConfigError(
+            "--trunk and --expect: belong to --live; the trunks of a drill on loopback are its own"
+        )
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html {html}: there is no folder {html.parent}")
     with tempfile.TemporaryDirectory(prefix="sipua-drill-") as folder:
         environment = agent_environment(Path(folder), Path(folder), "drill")
-        results = run(
-            lambda stop: run_drills(
-                scenarios, Path(folder), environment,
-                mutation=mutate, within_s=within, stop=stop, show=_show,
-            )
-        )  # fmt: skip
+        plan = Plan(Path(folder), environment, mutate, within, more)
+        results = run(lambda stop: run_drills(scenarios, plan, stop, _show))
     if html is not None:
-        _write(html, html_of(results, _about(settings, mutate)))
+        about = _about(settings, mutate, f"{trunk} is made unreachable, {expect} is expected" if live else "")
+        _write(html, html_of(results, about))
     if keep:
-        _record(results, settings)
+        _record(results, settings, live=live)
     if json:
         print_json({"drills": [each.as_dict() for each in results]})
     if any(each.held is False for each in results):
@@ -156,13 +169,40 @@ def one(
     folder: Annotated[Path, typer.Option()],
     within: float | None = None,
     mutate: Mutation = Mutation.NONE,
+    trunk: str = "",
+    expect: str = "",
+    number: str = "",
+    conf: Conf = None,
 ) -> None:
-    """Perform one drill in this process; its result is one line of JSON."""
+    """Perform one drill in this process; its result is one line of JSON. With --trunk it is a live one."""
     configure_logging("warning", "console")
-    (scenario,) = chosen([name])
+    if trunk:
+        trunks = load_trunks(conf_dir(conf))
+        scenario = scenario_of(name, trunks, Live(trunk, expect, within or LIVE_WITHIN_S, number))
+    else:
+        (scenario,) = chosen([name])
     folder.mkdir(parents=True, exist_ok=True)
     result = run(lambda stop: perform(scenario, folder, mutate, within), patience=0)
     print_json(result.as_dict())
+
+
+def _live(
+    names: Sequence[str], settings: Settings, conf: Path | None, trunk: str, expect: str, within: float | None
+) -> tuple[tuple[Scenario, ...], tuple[str, ...]]:
+    """The live drills of these names, and what their processes are told. ConfigError for what cannot be."""
+    if not (trunk and expect):
+        raise ConfigError("--live: name the trunks, --trunk A --expect B")
+    kinds = tuple(KINDS) if ALL in names else tuple(dict.fromkeys(names))
+    unknown = [name for name in kinds if name not in KINDS]
+    if unknown:
+        raise ConfigError(
+            f"--live {', '.join(unknown)}: cannot be done on our side alone; allowed: {ALL}, {', '.join(KINDS)}"
+        )
+    live = Live(trunk, expect, within or LIVE_WITHIN_S, check_number(settings.drill.test_number))
+    trunks = load_trunks(conf_dir(conf))
+    check_trunks(trunks, live)
+    more = ("--trunk", trunk, "--expect", expect, "--number", live.number, "--conf", str(conf_dir(conf)))
+    return tuple(scenario_of(kind, trunks, live) for kind in kinds), more
 
 
 def _show(result: Result) -> None:
@@ -170,11 +210,11 @@ def _show(result: Result) -> None:
     typer.echo(f"{result.name:{NAME_WIDTH}}  {word:12}  {result.what_happened}", err=True)
 
 
-def _about(settings: Settings, mutation: Mutation) -> About:
+def _about(settings: Settings, mutation: Mutation, live: str) -> About:
     facts = probe_library()
     build = f"pjsua2 {facts.version} ({facts.build}, {facts.max_calls} calls)"
     now = datetime.now(UTC)
-    return About(f"{now:%Y-%m-%d %H:%M} UTC", __version__, build, settings.node, mutation)
+    return About(f"{now:%Y-%m-%d %H:%M} UTC", __version__, build, settings.node, mutation, live)
 
 
 def _write(file: Path, text: str) -> None:
@@ -184,9 +224,9 @@ def _write(file: Path, text: str) -> None:
         raise LocalError(f"--html {file}: cannot be written: {error.strerror}") from None
 
 
-def _record(results: Sequence[Result], settings: Settings) -> None:
+def _record(results: Sequence[Result], settings: Settings, *, live: bool) -> None:
     """Rows for later comparison; without a database the results are told all the same."""
-    rows = rows_of(results, settings.node, live=False)
+    rows = rows_of(results, settings.node, live=live)
 
     async def work(_: asyncio.Event) -> None:
         async with open_database(settings) as dsn:

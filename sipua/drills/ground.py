@@ -34,7 +34,8 @@ from sipua.pj.build import max_calls
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.resolve import resolve_trunks
-from sipua.sip_events import Refusal
+from sipua.sip_events import Refusal, SipEvent
+from sipua.source_address import bind_address
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunks.health import Health
 from sipua.trunks.policy import Verdict
@@ -129,22 +130,46 @@ class Ground:
             lambda found: accounts_of(found, place, secrets_of(found)), self._resolve,
         )  # fmt: skip
         fleet = self.fleet = Fleet(dialler, around)
+        endpoint = await self._endpoint(files, OURS, fleet.on_sip_event)
+        occupancy.open(max_calls())
+        await fleet.start(endpoint, files)
+        self._stack.push_async_callback(fleet.stop)
+        self._line = self._line_of(endpoint, dialler, NUMBER)
+
+    async def open_configured(
+        self, trunks: Sequence[Trunk], addresses: Mapping[str, tuple[Address, ...]], number: str
+    ) -> None:
+        """The configured trunks as they are, at these addresses: no registration, no OPTIONS, as with a test call."""
+        holder: list[Dialler] = []
+        bind = bind_address(addresses)
+        endpoint = await self._endpoint(trunks, bind, lambda event: holder[0].deliver(event))
+        known = [each for each in trunks if each.name in addresses]
+        place = Place(bind, 0, "drill", has_fixed_ports=False)
+        await endpoint.set_accounts(accounts_of(known, place, secrets_of(known)))
+        ports = MediaPorts(PortAllocator(0, 0))
+        holder.append(Dialler.alone(trunks, addresses, limit=max_calls(), ports=ports))
+        self.addresses = addresses
+        self._line = self._line_of(endpoint, holder[0], number)
+
+    async def _endpoint(
+        self, trunks: Sequence[Trunk], bind: str, deliver: Callable[[SipEvent], None]
+    ) -> SipEndpoint:
+        """The one of this process, started."""
+        codecs = tuple(dict.fromkeys(codec for trunk in trunks for codec in trunk.codecs))
         endpoint = SipEndpoint(
-            EndpointConfig(bind=OURS, port=0, codecs=("PCMU", "PCMA"), contact_user="drill"),
+            EndpointConfig(bind=bind, port=0, codecs=codecs, contact_user="drill"),
             lambda arrival, message: Refusal(480, "a drill takes no calls", None),
-            fleet.on_sip_event,
-            look_up=Names("A", files).find,
+            deliver,
+            look_up=Names("AAAA" if ":" in bind else "A", trunks).find,
         )
         await endpoint.start()
-        occupancy.open(max_calls())
         self._stack.push_async_callback(endpoint.stop)
         self._pacer.start()
         self._stack.callback(self._pacer.stop)
-        await fleet.start(endpoint, files)
-        self._stack.push_async_callback(fleet.stop)
-        self._line = Line(
-            endpoint, dialler, lambda: self.addresses, self._pacer, self.mutation, NUMBER, self.draw
-        )
+        return endpoint
+
+    def _line_of(self, endpoint: SipEndpoint, dialler: Dialler, number: str) -> Line:
+        return Line(endpoint, dialler, lambda: self.addresses, self._pacer, self.mutation, number, self.draw)
 
     async def _resolve(
         self, trunks: Sequence[Trunk]

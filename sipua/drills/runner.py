@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,30 @@ from sipua.errors import Stopped
 AT_ONCE = 2  # more would share two cores and spoil each other's figures
 GRACE_S = 20.0  # beyond a drill's own limit: starting Python, ending children
 
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How drills are performed. ``more`` are further arguments of each process (those of --live)."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    mutation: Mutation = Mutation.NONE
+    within_s: float | None = None
+    more: Sequence[str] = ()
+
+
 Show = Callable[[Result], None]
 
 
 async def run_drills(
-    scenarios: Sequence[Scenario],
-    folder: Path,
-    environment: Mapping[str, str],
-    *,
-    mutation: Mutation,
-    within_s: float | None,
-    stop: asyncio.Event,
-    show: Show,
+    scenarios: Sequence[Scenario], plan: Plan, stop: asyncio.Event, show: Show
 ) -> list[Result]:
     """All of them, in the order asked for; ``show`` gets each when it is over. Raises Stopped."""
     slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(scenario: Scenario) -> Result:
         async with slots:
-            result = await _in_a_child(scenario, folder / scenario.name, environment, mutation, within_s)
+            result = await _in_a_child(scenario, plan)
         show(result)
         return result
 
@@ -58,17 +64,19 @@ async def run_drills(
         await asyncio.gather(*work, stopping, return_exceptions=True)
 
 
-async def _in_a_child(
-    scenario: Scenario, folder: Path, environment: Mapping[str, str], mutation: Mutation, within_s: float | None
-) -> Result:  # fmt: skip
+async def _in_a_child(scenario: Scenario, plan: Plan) -> Result:
     why_not = scenario.why_not()
+    mutation = plan.mutation
     if why_not:
         return _without(scenario, mutation, held=None, what_happened=f"not run: {why_not}", skipped=why_not)
-    arguments = ["drill", "one", scenario.name, "--folder", str(folder)]
+    folder = plan.folder / scenario.name
+    arguments = ["drill", "one", scenario.name, "--folder", str(folder), *plan.more]
     arguments += ["--mutate", mutation.value] if mutation else []
-    arguments += [] if within_s is None else ["--within", str(within_s)]
+    arguments += [] if plan.within_s is None else ["--within", str(plan.within_s)]
     begun, started_at = time.monotonic(), datetime.now(UTC).isoformat()
-    child = await Child.start(scenario.name, arguments, env=environment, log=folder / "drill.log", wait=False)
+    child = await Child.start(
+        scenario.name, arguments, env=plan.environment, log=folder / "drill.log", wait=False
+    )
     try:
         output = b""
         with contextlib.suppress(TimeoutError):
