@@ -188,9 +188,7 @@ class Accounts:
     def _registered(self, event: RegistrationAnswered) -> None:
         kept = self._kept.get(event.account)
         if kept is not None:
-            values = (
-                (event.headers or {}).get("service-route", ()) if event.code == 200 else ()
-            )
+            values = (event.headers or {}).get("service-route", ()) if event.code == 200 else ()
             kept.service_route = tuple(uri for value in values for uri in re.findall(r"<[^<>]+>", value))
         if kept is not None and event.headers is None:
             kept.proxy += 1  # nobody there: the next one, next time
