@@ -53,7 +53,9 @@ class Message:
 
     @property
     def profile(self) -> str:
-        return self.body.partition("m=audio ")[2].split(" ")[1]
+        match = re.search(r"^m=audio [1-9]\d* (\S+)", self.body, re.M)
+        assert match is not None, self.body
+        return match[1]
 
     @property
     def lines(self) -> list[Line]:
@@ -130,6 +132,13 @@ class SecurePhone:
                 self._learn_place(answer.body)
         return answer
 
+    def until_bye(self) -> None:
+        """The agent ends the call."""
+        while not (found := self._receive()).text.startswith("BYE "):
+            pass
+        echoed = [f"{name}: {found.header(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq")]
+        self._tls.sendall("\r\n".join(["SIP/2.0 200 OK", *echoed, "Content-Length: 0", "", ""]).encode())
+
     def acknowledge(self, body: str = "") -> None:
         self._send("ACK", self._cseq, body)
 
@@ -167,7 +176,7 @@ class SecurePhone:
             self._buffer += data
 
     def _learn_place(self, body: str) -> None:
-        address, port = re.search(r"c=IN IP4 (\S+)", body), re.search(r"m=audio (\d+)", body)
+        address, port = re.search(r"c=IN IP4 (\S+)", body), re.search(r"m=audio ([1-9]\d*)", body)
         assert address is not None
         assert port is not None
         self._agent = address[1], int(port[1])

@@ -133,6 +133,29 @@ def test_a_re_invite_without_an_offer_is_answered_in_an_ack_that_pjsua2_does_not
 
 
 @pytest.mark.parametrize(
+    ("lines", "profile"),
+    [
+        ([], "RTP/AVP"),
+        ([], "RTP/SAVP"),
+        ([crypto(3, SUITE_80, KEY)], "RTP/SAVP"),
+        ([crypto(1, SUITE_32, KEY)], "RTP/SAVP"),
+        ([crypto(1, SUITE_80, KEY, "|2^20|1:4")], "RTP/SAVP"),
+    ],
+    ids=["in clear", "no key", "unknown tag", "another suite", "MKI"],
+)
+def test_an_answer_that_is_none_to_our_offer_ends_the_call(
+    line: SecureLine, phone: SecurePhone, lines: list[str], profile: str
+) -> None:
+    with phone:
+        assert phone.request("INVITE").status == 200
+        phone.acknowledge(phone.offer(*lines, profile=profile))
+        phone.until_bye()
+    call = line.agent.closed_call(phone.call_id)
+    assert call["metadata"]["rtp"].get("received", 0) == 0
+    assert call["status"] == "failed"
+
+
+@pytest.mark.parametrize(
     "lines",
     [
         [],
