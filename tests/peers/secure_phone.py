@@ -132,12 +132,27 @@ class SecurePhone:
                 self._learn_place(answer.body)
         return answer
 
+    def answer_invite(self, body: str) -> Message:
+        """A re-INVITE of the agent's, answered with ``body`` and acknowledged."""
+        found = self._until("INVITE")
+        self._respond(found, body)
+        self._until("ACK")
+        return found
+
     def until_bye(self) -> None:
         """The agent ends the call."""
-        while not (found := self._receive()).text.startswith("BYE "):
+        self._respond(self._until("BYE"))
+
+    def _until(self, method: str) -> Message:
+        while not (found := self._receive()).text.startswith(f"{method} "):
             pass
-        echoed = [f"{name}: {found.header(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq")]
-        self._tls.sendall("\r\n".join(["SIP/2.0 200 OK", *echoed, "Content-Length: 0", "", ""]).encode())
+        return found
+
+    def _respond(self, request: Message, body: str = "") -> None:
+        lines = [f"{name}: {request.header(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq")]
+        lines += [f"Contact: <sip:phone@{self._here};transport=tls>", f"Content-Length: {len(body)}"]
+        lines += ["Content-Type: application/sdp"] if body else []
+        self._tls.sendall(("\r\n".join(["SIP/2.0 200 OK", *lines]) + "\r\n\r\n" + body).encode())
 
     def acknowledge(self, body: str = "") -> None:
         self._send("ACK", self._cseq, body)
