@@ -5,6 +5,7 @@ The rules of ``sipua.pj.directors`` hold here too.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,8 @@ from sipua.pj.directors import guarded, split_address, wire_text
 from sipua.pj.parameters import header_vector
 from sipua.sip_events import OptionsAnswered, RegistrationAnswered, RejectedCall, SipEvent
 from sipua.sip_message import parse_message
+
+TIMER_B_S = 34.0  # RFC 3261 section 17.1.1.2: 64 T1 = 32 s, and what was measured on top
 
 
 class AccountDirector(pj.Account):  # type: ignore[misc]
@@ -33,13 +36,19 @@ class AccountDirector(pj.Account):  # type: ignore[misc]
         self.name = name
         self._on_invite = on_invite
         self._post = post
+        self._call_over_at = float("-inf")
         self._asked: dict[
             int, tuple[UUID, Any]
         ] = {}  # open requests by the address that is their token for pjsua
 
+    def call_is_over(self) -> None:
+        """A call of it has been reported gone; an abandoned INVITE of it may still be open."""
+        self._call_over_at = time.monotonic()
+
     @property
-    def has_open_requests(self) -> bool:
-        return bool(self._asked)
+    def is_awaited(self) -> bool:
+        """Whether pjsua may yet have something to say about a request of it."""
+        return bool(self._asked) or time.monotonic() - self._call_over_at < TIMER_B_S
 
     def ask(self, uri: str, token: UUID, headers: Sequence[tuple[str, str]]) -> None:
         """Sends OPTIONS; its end comes as OptionsAnswered."""

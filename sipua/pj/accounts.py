@@ -43,8 +43,8 @@ class _Kept:
         return [self.calls] if self.bare is None else [self.calls, self.bare]
 
     def is_busy(self, in_use: Collection[int]) -> bool:
-        """Whether a call (its account's ``id`` is in ``in_use``) or an answer is still theirs."""
-        return any(id(each) in in_use or each.has_open_requests for each in self.directors)
+        """Whether a call (its account's ``id`` is in ``in_use``) or what follows it is still theirs."""
+        return any(id(each) in in_use or each.is_awaited for each in self.directors)
 
 
 class Accounts:

@@ -342,7 +342,10 @@ class SipEndpoint:
 
     def _forget_removed(self) -> None:
         while self._removed:
-            self._calls.pop(self._removed.pop(), None)
+            call = self._calls.pop(self._removed.pop(), None)
+            if call is not None:
+                call.account.call_is_over()
+            del call  # it must not outlive the library
         if self._accounts is not None:
             self._accounts.sweep(self._calls.values())
 

@@ -18,7 +18,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sipua.errors import SipuaError
-from sipua.pj.build import max_accounts
+from sipua.pj import account_directors, arrival
+from sipua.pj.build import accounts_taken, max_accounts
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
@@ -29,6 +30,7 @@ from sipua.sip_events import (
     OptionsAnswered,
     Refusal,
     RegistrationAnswered,
+    RejectedCall,
     SdpPlan,
     SipEvent,
     TransferProgress,
@@ -303,6 +305,82 @@ async def limits() -> dict[str, Any]:
     return said
 
 
+async def changed() -> dict[str, Any]:
+    """The same account with another listener, Contact and headers: what is sent from now on is of the new ones."""
+    peer = await started(lambda: Registrar(script=((200, ()),)))
+    port = free_port()
+    async with scene() as it:
+        for each in (
+            account(peer, registrar=""),
+            account(
+                peer,
+                registrar="",
+                contact_user="hall",
+                headers=(),
+                listener=Listener("udp", "127.0.0.1", port),
+            ),
+        ):
+            await it.endpoint.set_accounts([each])
+            await it.endpoint.options(f"sip:127.0.0.1:{peer.port}", uuid4(), "a")
+            await it.until(OptionsAnswered)
+        sources = [
+            "default" if where == it.port else "own" if where == port else "?" for _, where in peer.sources
+        ]
+    return {
+        "sources": sources,
+        "agents": [each.header("user-agent") for each in peer.received],
+        "from": [(each.header("from") or "").partition(";")[0] for each in peer.received],
+    }
+
+
+async def leaving() -> dict[str, Any]:
+    """An account that nobody wants any more stays until its call is over and, if that was abandoned, Timer B."""
+    account_directors.TIMER_B_S = 0.5
+    silent = await started(lambda: Registrar(is_silent=True))
+    counts = []
+    async with scene() as it:
+
+        async def count() -> None:
+            await it.endpoint.settle()
+            counts.append(accounts_taken())
+
+        await it.endpoint.set_accounts([account(silent, registrar="")])
+        await count()
+        key = uuid4()
+        plan = SdpPlan("127.0.0.1", 4000, ("PCMU",))
+        await it.endpoint.invite(f"sip:x@127.0.0.1:{silent.port}", plan, key, account="a")
+        await it.endpoint.set_accounts([])
+        await count()
+        await it.endpoint.hang_up(key)
+        while (await it.until(LegChanged)).state is not LegState.DISCONNECTED:
+            pass
+        await count()
+        await asyncio.sleep(account_directors.TIMER_B_S)
+        await count()
+    return {"counts": counts}
+
+
+async def another_pjsip() -> dict[str, Any]:
+    """Its structures are laid out otherwise: then nothing is read out of them, and one listener is all there may be."""
+    arrival._LOCAL += 4
+    registrar = await started(Registrar)
+    async with scene() as it:
+        await it.endpoint.set_accounts([account(registrar, registrar="")])
+        registrar.request("INVITE", ["Content-Type: application/sdp"], SDP, ("127.0.0.1", it.port))
+        rejected = await it.until(RejectedCall)
+        elsewhere = account(registrar, registrar="", listener=Listener("tcp", "127.0.0.1", 0))
+        said = ""
+        try:
+            await it.endpoint.set_accounts([elsewhere])
+        except SipuaError as error:
+            said = str(error)
+    return {
+        "is_own": it.selected == [{"local": it.port, "transport": "udp"}],
+        "code": rejected.code,
+        "said": said,
+    }
+
+
 async def dscp() -> dict[str, Any]:
     """Of every socket that has to do with a trunk: listeners, and a connection that an OPTIONS opens."""
     found: dict[str, list[int]] = {}
@@ -392,6 +470,9 @@ SCENES: dict[str, Callable[..., Any]] = {
         refer,
         reinvite,
         dscp,
+        changed,
+        leaving,
+        another_pjsip,
     )
 }
 

@@ -120,3 +120,20 @@ def test_a_call_whose_media_come_to_another_address(sipp: StartSipp) -> None:
 def test_the_code_point_of_a_trunk_on_every_socket_of_it() -> None:
     """The UDP socket; listener and connection of TCP and of TLS."""
     assert play("dscp") == {"udp": [46], "tcp": [46, 46], "tls": [46, 46]}
+
+
+def test_an_account_that_is_changed() -> None:
+    told = play("changed")
+    assert told["sources"] == ["default", "own"]
+    assert told["agents"] == ["As they say", None]
+    assert told["from"] == ["<sip:desk@ims.test>", "<sip:hall@ims.test>"]
+
+
+def test_an_account_stays_as_long_as_its_calls() -> None:
+    assert play("leaving") == {"counts": [2, 2, 2, 1]}
+
+
+def test_a_pjsip_of_another_layout_has_one_listener() -> None:
+    told = play("another_pjsip")
+    assert (told["is_own"], told["code"]) == (True, 480)
+    assert told["said"].startswith("this build of pjsua2 does not tell at which listener a call comes in")
