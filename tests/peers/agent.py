@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def write_conf(folder: Path, trunks: Mapping[str, str]) -> Path:
 class Emulator(Process):
     """The voice service's stand-in."""
 
-    def __init__(self, log: Path, *flags: str) -> None:
-        super().__init__(["emulate", "realtime", *flags], {}, log)
+    def __init__(self, log: Path, *flags: str, prefix: Sequence[str] = ()) -> None:
+        super().__init__(["emulate", "realtime", *flags], {}, log, prefix=prefix)
         self.base_url = str(self.ready["base_url"])
 
 
@@ -53,6 +53,7 @@ class Agent(Process):
         base_url: str,
         *,
         trunks: Mapping[str, str] = TRUNKS,
+        prefix: Sequence[str] = (),
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True)
@@ -70,7 +71,7 @@ class Agent(Process):
             "OPENAI_BASE_URL": base_url,
         }
         self.state = folder / "state"
-        super().__init__(["serve"], env | settings, folder / "serve.log")
+        super().__init__(["serve"], env | settings, folder / "serve.log", prefix=prefix)
         self.sip = str(self.ready["sip"])
         self.port = int(self.sip.rpartition(":")[2])
 

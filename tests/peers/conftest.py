@@ -159,8 +159,8 @@ def start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
     """Emulators with flags of the test's own."""
     running: list[Emulator] = []
 
-    def start(*flags: str) -> Emulator:
-        process = Emulator(tmp_path / f"emulator{len(running)}.log", *flags)
+    def start(*flags: str, **options: Any) -> Emulator:
+        process = Emulator(tmp_path / f"emulator{len(running)}.log", *flags, **options)
         running.append(process)
         return process
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Kamailio:
         algorithm: str = "MD5",
         max_expires_s: int = 3600,
         tls: Identity | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.port = port or free_port(host)
@@ -55,7 +56,7 @@ class Kamailio:
         words = {
             "DOMAIN": DOMAIN, "REALM": REALM, "ALGORITHM": algorithm, "RPC_SOCKET": f"{self._folder}/rpc",
         }  # fmt: skip
-        command = ["kamailio", "-f", str(CONFIGURATION), "-DD", "-E", "-m", "32", "-M", "4"]
+        command = [*prefix, "kamailio", "-f", str(CONFIGURATION), "-DD", "-E", "-m", "32", "-M", "4"]
         command += ["-Y", str(self._folder), "-l", f"udp:{host}:{self.port}", "-l", f"tcp:{host}:{self.port}"]
         if tls:
             words |= {"TLS_CERTIFICATE": str(tls.certificate), "TLS_KEY": str(tls.key)}

@@ -56,13 +56,15 @@ def run(
 
 
 class Process:
-    """One long-running command. ``end`` checks how it ended."""
+    """One long-running command, with ``prefix`` before it. ``end`` checks how it ended."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], log: Path, *, prefix: Sequence[str] = ()
+    ) -> None:
         self.log = log
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
-                arguments_of(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
+                [*prefix, *arguments_of(command)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr,
                 env=clean_environment(env), start_new_session=True,
             )  # fmt: skip
         try:

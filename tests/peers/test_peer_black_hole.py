@@ -1,10 +1,11 @@
-"""A carrier whose packets a firewall drops without a word: the call comes up on the other one, and returns in time.
+"""A carrier whose packets a firewall drops without a word: calls go to the other one, and come back when it does.
 
 Measured on two cores, both builds: up 13 to 18 ms after the first response timeout; what is asserted is the order.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,7 +17,10 @@ from uuid import uuid4
 
 import pytest
 
+from sipua.control import ask
+from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp, need
+from tests.peers.kamailio import Kamailio
 from tests.peers.namespace import Namespace, NotPermittedError
 from tests.peers.processes import clean_environment, until
 
@@ -117,3 +121,50 @@ def test_the_primary_falls_into_a_black_hole_and_comes_back(
     network.swallow_nothing()
     until(lambda: decisions(call()) == answered["primary"], "the primary is used again")
     assert decisions(call()) == answered["primary"]
+
+
+def test_options_notice_a_black_hole_before_any_call_does(
+    network: Namespace,
+    start_kamailio: Callable[..., Kamailio],
+    start_emulator: Callable[..., Emulator],
+    start_agent: Callable[..., Agent],
+    sipp: StartSipp,
+    tmp_path: Path,
+) -> None:
+    """A running agent, two kamailios: nobody waits for a time-out, in either direction."""
+    (tmp_path / "password").write_text("secret")
+    prefix = network.prefix
+    callee = sipp("", "uas", source="127.0.1.3", calls=2, formats="0 101", prefix=prefix)
+    trunks = {}
+    for priority, (name, address) in enumerate([("primary", PRIMARY), ("secondary", SECONDARY)]):
+        carrier = start_kamailio(host=address, prefix=prefix)
+        carrier.add_user("us", "secret")
+        carrier.set("carrier", "sip:127.0.1.3:5060")
+        trunks[name] = (
+            f'["{address}/32"]\npriority = {priority}\ndomain = "{address}:{carrier.port}"\n'
+            f'caller_id = "+250788000001"\nauth_user = "us"\npassword_file = "{tmp_path}/password"\n'
+            f"options_interval_s = 1\noptions_timeout_s = 0.5\ndown_after = 2\nup_after = 1\nhold_down_s = 1\n"
+        )
+    voice = start_emulator(prefix=prefix)
+    agent = start_agent(voice.base_url, trunks=trunks, prefix=prefix)
+
+    def states() -> list[str]:
+        answer = asyncio.run(ask(agent.state, {"command": "trunks"}))
+        return [each["state"] for each in answer["trunks"]]
+
+    def dial() -> list[tuple[str, str, str]]:
+        request = {"command": "dial", "number": "0788123456"}
+        return decisions(asyncio.run(ask(agent.state, request, timeout_s=30)))
+
+    until(lambda: states() == ["up", "up"], "both are up")
+    network.swallow(PRIMARY)
+    until(lambda: states() == ["down", "up"], "the primary is missed")
+    assert dial() == [("secondary", "answered", "answered")]
+    network.swallow_nothing()
+    until(lambda: states() == ["up", "up"], "the primary is back")
+    assert dial() == [("primary", "answered", "answered")]
+    assert len(callee.received("INVITE")) == 2
+    changes = (
+        "SELECT after FROM sipua.trunk_changes WHERE trunk = 'primary' AND what = 'probe' ORDER BY at, id"
+    )
+    until(lambda: [row["after"] for row in agent.select(changes)][-2:] == ["down", "up"], "its history")
