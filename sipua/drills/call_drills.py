@@ -6,9 +6,11 @@ import asyncio
 import time
 
 from sipua.drills.canary import Canary
+from sipua.drills.carriers import Carrier
 from sipua.drills.far_end import RTP_TIMEOUT_S, FarEnd
-from sipua.drills.ground import Ground
+from sipua.drills.ground import NUMBER, Ground
 from sipua.drills.scenario import Scenario
+from sipua.drills.script import Script
 from sipua.errors import LocalError
 
 SERVICE_LOST_S = 1.5  # the closed connection is seen, the caller gets BYE
@@ -16,6 +18,21 @@ TICK_S = 1.0  # how often the agent looks for silence, and some room
 DATABASE_AWAY_S = 2.0
 BACK_LIMIT_S = 15.0  # the keeper starts the database again, the ledger writes what has waited
 LIMIT_S = 75.0
+ELSEWHERE = "127.0.0.77"
+MOVED_S = 4.0  # two answers that say so, half a second apart, and some room
+REGISTERING = """\
+schema = 1
+name = "canary"
+provider = "loopback"
+kind = "register"
+registrar_uri = "sip:{place}"
+domain = "{place}"
+aor_user = "drill"
+caller_id = "+12025550100"
+public_ip = "auto"
+options_interval_s = 0.5
+options_timeout_s = 0.4
+"""
 
 
 async def _talking(ground: Ground) -> tuple[FarEnd, Canary]:
@@ -111,6 +128,52 @@ async def database_lost(ground: Ground) -> None:
     ground.expect("the agent still runs", far_end.is_running, "running" if far_end.is_running else "it ended")
 
 
+async def own_address_changes(ground: Ground) -> None:
+    """The trunk sees us under another address: it is registered anew, and a call that is up is told."""
+    carrier = await ground.carrier("carrier")
+    seen = carrier.responder
+    far_end = FarEnd(ground.folder)
+    ground.leaves(far_end.close)
+    await far_end.start(REGISTERING.format(place=carrier.place))
+    await ground.until(lambda: seen.count("REGISTER", 200), "the first registration", 5.0)
+    await far_end.dial(NUMBER)
+    up = await ground.until(
+        lambda: seen.count("INVITE", 200) and seen.count("ACK"), "a call of the agent's", 5.0
+    )
+    ground.mark("registered, and a call is up", "good", lane="agent")
+    ground.expect(
+        "the agent registers and calls", up, f"{seen.count('REGISTER', 200)} REGISTER, a call is up"
+    )
+    if ground.breaks(f"the trunk sees us at {ELSEWHERE}"):
+        carrier.becomes(Script(received=ELSEWHERE))
+    assert ground.broken_at is not None
+
+    def registers() -> list[str]:
+        return [each for each in _contacts(carrier, "REGISTER") if ELSEWHERE in each]
+
+    def offers() -> list[str]:
+        return [each.body for each in seen.requests("INVITE")[1:] if f"IN IP4 {ELSEWHERE}" in each.body]
+
+    told = await ground.until(registers, "a REGISTER from the new address", MOVED_S)
+    if told:
+        ground.detect_ms = round((time.monotonic() - ground.broken_at) * 1000)
+        ground.mark(f"REGISTER with Contact {ELSEWHERE}", "good", lane="agent")
+    found = f"REGISTER after {ground.detect_ms} ms" if told else "no REGISTER from there"
+    ground.expect("it registers the new address", told, found)
+    offered = await ground.until(offers, "a re-INVITE with the new address", MOVED_S)
+    if offered:
+        ground.recover_ms = round((time.monotonic() - ground.broken_at) * 1000)
+        ground.mark(f"re-INVITE with RTP at {ELSEWHERE}", "good", lane="agent")
+    found = f"re-INVITE after {ground.recover_ms} ms" if offered else "no re-INVITE"
+    ground.expect("the call that is up is told where our RTP is now", offered, found)
+    lost = seen.count("BYE") or len(far_end.endings)
+    ground.expect("the call goes on", not lost, "it is up" if not lost else "it has ended")
+
+
+def _contacts(carrier: Carrier, method: str) -> list[str]:
+    return [each.header("contact") or "" for each in carrier.responder.requests(method)]
+
+
 CALL_DRILLS = (
     Scenario(
         "media-stops", "the caller's RTP stops during a call",
@@ -124,5 +187,9 @@ CALL_DRILLS = (
         "database-lost", "the database is lost during a call",
         "the call goes on and ends in order; its row is written when the database is back", database_lost,
         limit_s=LIMIT_S,
+    ),
+    Scenario(
+        "own-address", "our own address changes during a call",
+        "the agent registers the new one, and tells it in the call that is up", own_address_changes, limit_s=LIMIT_S,
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from sipua.children import Child, agent_environment
-from sipua.control import watch
+from sipua.control import ask, watch
 from sipua.errors import LocalError
 from storage.errors import StoreError
 from storage.queries import call_rows
@@ -53,10 +53,10 @@ class FarEnd:
         """host:port of its SIP."""
         return str(self.agent.ready["sip"])
 
-    async def start(self) -> None:
-        """Ready to be called."""
+    async def start(self, trunk: str = TRUNK) -> None:
+        """Ready to be called, on the trunk of this file."""
         conf, state, logs = (self._folder / name for name in ("far-conf", "far-state", "far-logs"))
-        await asyncio.to_thread(_write, conf / "trunks" / "canary.toml")
+        await asyncio.to_thread(_write, conf / "trunks" / "canary.toml", trunk)
         environment = agent_environment(conf, state, "drill")
         emulator = ["emulate", "realtime", "--port", "0"]
         self._emulator = await Child.start(
@@ -77,6 +77,13 @@ class FarEnd:
                 self.call_id = UUID(entry["call"])
             if entry.get("event") == "ended":
                 self.endings.append(entry)
+
+    async def dial(self, number: str) -> None:
+        """The agent calls somebody and talks. LocalError if it cannot."""
+        request = {"command": "dial", "number": number, "from": "", "trunk": ""}
+        answer = await ask(self._folder / "far-state", request)
+        if "error" in answer:
+            raise LocalError(f"the agent does not dial: {answer['error']}")
 
     def lose_the_voice_service(self) -> None:
         """At once, as a crash would."""
@@ -117,6 +124,6 @@ class FarEnd:
                 await child.end()
 
 
-def _write(file: Path) -> None:
+def _write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(TRUNK)
+    file.write_text(text)

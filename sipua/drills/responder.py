@@ -251,7 +251,9 @@ class Responder:
         if step.code > 100 and not _parameter(to, "tag"):
             to += f";tag={transaction.tag}"
         lines = [f"SIP/2.0 {step.code} {PHRASES.get(step.code, 'Drill')}"]
-        lines += [f"Via: {each}" for each in request.headers.get("via", ())]
+        topmost, *others = request.headers.get("via", ("",))
+        seen = f";received={self.script.received}" if self.script.received else ""
+        lines += [f"Via: {topmost}{seen}", *(f"Via: {each}" for each in others)]
         lines += [f"From: {request.header('from')}", f"To: {to}", f"Call-ID: {request.header('call-id')}"]
         lines.append(f"CSeq: {request.header('cseq')}")
         names = {name.lower() for name, _ in step.headers}

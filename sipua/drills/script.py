@@ -39,7 +39,10 @@ SILENCE: tuple[Step, ...] = ()
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """``options`` and ``register`` are used in turn, request by request. ``hears`` False is a black hole."""
+    """``options`` and ``register`` are used in turn, request by request. ``hears`` False is a black hole.
+
+    ``received`` is where it says that our requests come from, in the Via of its answers (RFC 3261 section 18.2.1).
+    """
 
     invite: tuple[Step, ...] = ANSWER
     on_cancel: tuple[Step, ...] = (Step(487),)
@@ -50,6 +53,7 @@ class Script:
     min_expires_s: int = 0  # a REGISTER that asks for less gets 423
     grants_s: int = 0  # 0: what is asked for
     hears: bool = True
+    received: str = ""
 
 
 WELL = Script()
