@@ -206,21 +206,26 @@ def _name(value: Any) -> str:
 
 
 async def resolve_trunks(
-    trunks: Sequence[Trunk], *, families: Sequence[str] = ("A",)
+    trunks: Sequence[Trunk],
+    *,
+    families: Sequence[str] = ("A",),
+    nameservers: Sequence[tuple[str, int]] = (),
 ) -> tuple[dict[str, tuple[Address, ...]], dict[str, str]]:
     """Addresses of every enabled trunk that calls go out on, and what went wrong by trunk name.
 
     Outbound proxies in the order of the file stand for the domain if there are any.
     """
     wanted = [each for each in trunks if each.enabled and each.direction != "inbound"]
-    found = await asyncio.gather(*(_of_trunk(each, families) for each in wanted))
+    found = await asyncio.gather(*(_of_trunk(each, families, nameservers) for each in wanted))
     faults = {trunk.name: fault for trunk, (_, fault) in zip(wanted, found, strict=True) if fault}
     return {trunk.name: each for trunk, (each, _) in zip(wanted, found, strict=True)}, faults
 
 
-async def _of_trunk(trunk: Trunk, families: Sequence[str]) -> tuple[tuple[Address, ...], str]:
+async def _of_trunk(
+    trunk: Trunk, families: Sequence[str], nameservers: Sequence[tuple[str, int]]
+) -> tuple[tuple[Address, ...], str]:
     static = {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
-    resolver = Resolver(static, families=families)
+    resolver = Resolver(static, families=families, nameservers=nameservers)
     addresses: dict[str, Address] = {}
     faults = []
     for rank, text in enumerate(trunk.outbound_proxies or ((trunk.domain,) if trunk.domain else ())):

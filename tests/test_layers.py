@@ -24,7 +24,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "pylibsrtp": ("rtp.srtp",),
     "cryptography": ("sipua.tls_probe", "sipua.drills.certificates"),
     "aioice": ("sipua.stun",),
-    "dns": ("sipua.resolve",),
+    "dns": ("sipua.resolve", "sipua.drills.name_server"),
     "psycopg": ("storage",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
     "uvicorn": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),

@@ -24,6 +24,7 @@ from sipua.drills.carriers import Carrier
 from sipua.drills.chronicle import Chronicle
 from sipua.drills.findings import Check, Entry, Tone
 from sipua.drills.mutations import Mutation
+from sipua.drills.name_server import Zone, start_name_server
 from sipua.drills.script import WELL, Script
 from sipua.errors import LocalError
 from sipua.fleet import Fleet, Surroundings
@@ -84,6 +85,7 @@ class Ground:
         self.chronicle = Chronicle(self.mark)
         self.addresses: Mapping[str, tuple[Address, ...]] = {}
         self.fleet: Fleet | None = None
+        self.nameservers: list[tuple[str, int]] = []  # else the system's
         self._pacer = Pacer()
 
     async def __aenter__(self) -> Ground:
@@ -114,6 +116,12 @@ class Ground:
         self._stack.push_async_callback(carrier.close)
         self.carriers[name] = carrier
         return carrier
+
+    async def name_server(self, zone: Zone) -> None:
+        """Names are asked of a server of the drill's own."""
+        server = await start_name_server(zone)
+        self._stack.callback(server.transport.close)
+        self.nameservers.append(server.address)
 
     def leaves(self, close: Callable[[], Awaitable[None]]) -> None:
         """What is to be ended with the drill."""
@@ -160,7 +168,7 @@ class Ground:
             EndpointConfig(bind=bind, port=0, codecs=codecs, contact_user="drill"),
             lambda arrival, message: Refusal(480, "a drill takes no calls", None),
             deliver,
-            look_up=Names("AAAA" if ":" in bind else "A", trunks).find,
+            look_up=Names("AAAA" if ":" in bind else "A", trunks, nameservers=self.nameservers).find,
         )
         await endpoint.start()
         self._stack.push_async_callback(endpoint.stop)
@@ -175,7 +183,7 @@ class Ground:
         self, trunks: Sequence[Trunk]
     ) -> tuple[Mapping[str, tuple[Address, ...]], Mapping[str, str]]:
         """As everywhere; a name that leads nowhere is a fault of the drill."""
-        addresses, faults = await resolve_trunks(trunks)
+        addresses, faults = await resolve_trunks(trunks, nameservers=self.nameservers)
         for name, why in faults.items():
             self.expect(f"the name of trunk {name} is known", False, why)
         self.addresses = addresses

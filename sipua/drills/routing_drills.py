@@ -22,6 +22,7 @@ from sipua.drills.script import (
     wakes_up,
 )
 
+DOMAIN = "carrier.drill.invalid"
 PJSIP_TRIES = 4  # without credentials, then one for each of PJSIP_MAX_STALE_COUNT (3) fresh nonces
 SLACK_MS = 300  # what a decision may take beyond the time-out that it waits for
 
@@ -113,29 +114,54 @@ async def refused(ground: Ground) -> None:
 
 
 async def first_address_dead(ground: Ground) -> None:
-    """Two addresses of one name; the one that DNS puts first is dead."""
+    """Two addresses of one name; the one that is first in the answer is dead."""
     dead = await ground.carrier("dead")
     live = await ground.carrier("live")
     await live.vanish()
     live.port = dead.port
     await live.appear()
     hosts = f'"{dead.host}", "{live.host}"'
-    lines = f'domain = "carrier.invalid:{dead.port}"\n[static_hosts]\n"carrier.invalid" = [{hosts}]\n'
+    lines = f'domain = "{DOMAIN}:{dead.port}"\n[static_hosts]\n"{DOMAIN}" = [{hosts}]\n'
     await ground.open({"primary": lines})
+    await _first_of_two(ground, dead, live, "address")
+
+
+async def first_srv_target_dead(ground: Ground) -> None:
+    """Two SRV targets of one domain; the one of the better priority is dead."""
+    dead = await ground.carrier("dead")
+    live = await ground.carrier("live")
+    records = [f"10 1 {dead.port} dead.{DOMAIN}.", f"20 1 {live.port} live.{DOMAIN}."]
+    await ground.name_server(
+        {
+            (f"_sip._udp.{DOMAIN}", "SRV"): records,
+            (f"dead.{DOMAIN}", "A"): [dead.host],
+            (f"live.{DOMAIN}", "A"): [live.host],
+        }
+    )
+    await ground.open({"primary": f'domain = "{DOMAIN}"'})
+    await _first_of_two(ground, dead, live, "SRV target")
+
+
+async def _first_of_two(ground: Ground, dead: Carrier, live: Carrier, what: str) -> None:
+    """Both are targets of one trunk."""
     before = await ground.call()
-    on_first = [each.target.partition(":")[0] for each in before.attempts] == [dead.host]
-    ground.expect("before the break the first address carries the call", on_first, before.story)
-    if ground.breaks("the first address of the name is dead"):
+    on_first = _hosts(before) == [dead.host]
+    ground.expect(f"before the break the first {what} carries the call", on_first, before.story)
+    if ground.breaks(f"the first {what} is dead"):
         dead.becomes(BLACK_HOLE)
     first = await ground.call()
     ground.detected(first)
     bound_ms = ground.bound_ms(FIRST_RESPONSE_S)
-    at = [each.target.partition(":")[0] for each in first.attempts]
-    up = first.is_up and at == [dead.host, live.host] and first.setup_ms <= bound_ms
-    ground.expect(f"the call is up on the second address within {bound_ms} ms", up, first.story)
+    up = first.is_up and _hosts(first) == [dead.host, live.host] and first.setup_ms <= bound_ms
+    ground.expect(f"the call is up on the second {what} within {bound_ms} ms", up, first.story)
     second = await ground.call()
-    straight = second.is_up and [each.target.partition(":")[0] for each in second.attempts] == [live.host]
-    ground.expect("the next call goes straight to the second address", straight, second.story)
+    straight = second.is_up and _hosts(second) == [live.host]
+    ground.expect(f"the next call goes straight to the second {what}", straight, second.story)
+
+
+def _hosts(canary: Canary) -> list[str]:
+    """Where its INVITEs went."""
+    return [each.target.partition(":")[0] for each in canary.attempts]
 
 
 async def late_answer(ground: Ground, script: Script, reason: str, waits_s: float) -> None:
@@ -383,6 +409,11 @@ ROUTING_DRILLS = (
         "first-address-dead", "the first of two addresses of the trunk's name is dead",
         "up on the second address when the first response is overdue; the next call goes straight there",
         first_address_dead, expects_failover=True,
+    ),
+    Scenario(
+        "first-srv-dead", "the first SRV target of the trunk's domain is dead",
+        "up on the second target when the first response is overdue; the next call goes straight there",
+        first_srv_target_dead, expects_failover=True,
     ),
     Scenario(
         "late-200", "the primary answers 200 to a call that was cancelled",
