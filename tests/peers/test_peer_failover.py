@@ -142,6 +142,15 @@ def test_slow_ringing_is_no_fault(carriers: Carriers) -> None:
     assert second.received("INVITE") == []
 
 
+def test_ringing_that_comes_late_is_in_time(carriers: Carriers) -> None:
+    """A 100 at once, the 180 later than a first response may be, but sooner than progress must be."""
+    first = carriers.is_("primary", "uas_delayed", duration_ms=600)
+    document = carriers.call()
+    first.wait()
+    assert decisions(document) == [("primary", "answered", "answered")]
+    assert document["attempts"][0]["ms"] >= 600
+
+
 def test_after_early_media_nothing_is_asked_elsewhere(carriers: Carriers) -> None:
     first = carriers.is_("primary", "uas_early", code=503)
     second = carriers.is_("secondary", "uas_slow", duration_ms=1)

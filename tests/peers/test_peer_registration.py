@@ -110,13 +110,18 @@ def test_it_stays_registered_through_a_stale_nonce(
     assert binding["CSeq"] > first["CSeq"]
 
 
-def test_a_wrong_password_is_not_tried_again_and_again(kamailio: Kamailio, subscribe: Subscribe) -> None:
+@pytest.mark.parametrize(("code", "reason"), [("401", "credentials_refused"), ("403", "forbidden")])
+def test_a_wrong_password_is_not_tried_again_and_again(
+    kamailio: Kamailio, subscribe: Subscribe, code: str, reason: str
+) -> None:
+    """Registrars say so either by another challenge or by 403."""
+    kamailio.set("refuse", code)
     agent = subscribe(kamailio, "reg_retry_first_s = 0.2\nreg_retry_cap_s = 0.2", password="wrong")
     found = until(is_in(agent, "refused"), "refused")
-    assert (found["why"], found["registered"]) == ("credentials_refused", False)
+    assert (found["why"], found["registered"]) == (reason, False)
     assert found["next_in_s"] > 100
     assert [each.user for each in kamailio.requests("REGISTER")] == ["", USER]
-    assert agent.metric("sipua_trunk_alerts_total", trunk="carrier", reason="credentials_refused") == 1
+    assert agent.metric("sipua_trunk_alerts_total", trunk="carrier", reason=reason) == 1
     assert kamailio.bindings() == {}
 
 
