@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sipua.dialler import Dialler
@@ -118,8 +118,10 @@ class Fleet:
         rules = {each.name: registration_rules_of(each) for each in trunks}
         wanted = {name: (each, rules[each.trunk]) for name, each in accounts.items() if each.registrar}
         old = {name: (account, of_then) for name, (_, account, of_then) in self._registrars.items()}
+        moved = [name for name in old if name in wanted and self._has_moved(name, *wanted[name])]
+        other = [name for name, each in old.items() if wanted.get(name) != each and name not in moved]
         # taken back while their accounts are there; a new binding of the same address of record comes afterwards
-        await self._drain([name for name, each in old.items() if wanted.get(name) != each])
+        await self._drain(other)
         try:
             await self._sip.set_accounts(tuple(accounts.values()))
         except SipuaError:
@@ -134,13 +136,12 @@ class Fleet:
         for trunk in self.trunks:
             if trunk.kind == "static":
                 self._health.registration(trunk.name, self._now().monotonic, "")
+        for name in moved:
+            account, of_now = wanted[name]
+            self._registrars[name] = self._registrars[name][0], account, of_now
+            self._registrars[name][0].address_changed(_contact_of(account))
         self._register({name: each for name, each in wanted.items() if name not in self._registrars})
         self._look_up()
-
-    def own_address_changed(self) -> None:
-        """Every registrar is told our new contact."""
-        for registrar, _, _ in self._registrars.values():
-            registrar.address_changed()
 
     def addresses_of(self, trunk: str) -> tuple[str, ...]:
         """Where its calls go, as far as that is known."""
@@ -171,6 +172,13 @@ class Fleet:
             self._registrars[name] = registrar, account, rules
             self._bound(who, NOT_YET_REGISTERED)
             registrar.start()
+
+    def _has_moved(self, name: str, account: Account, rules: RegistrationRules) -> bool:
+        """Nothing but our public address is another one, and no REGISTER is under way that would get lost with it."""
+        registrar, before, of_then = self._registrars[name]
+        listener = replace(before.listener, public_address=account.listener.public_address)
+        is_same = (replace(before, listener=listener), of_then) == (account, rules)
+        return is_same and before != account and registrar.view().phase is not Phase.REGISTERING
 
     async def _drain(self, names: Sequence[str]) -> None:
         leaving = [self._registrars[name][0] for name in names]

@@ -10,8 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sipua.errors import SipuaError
@@ -47,9 +46,11 @@ class Registered:
     contact: Contact
 
 
-class _Wish(Enum):
-    DRAIN = "drain"
-    ADDRESS_CHANGED = "address_changed"
+class _Drain:
+    """The wish to end."""
+
+
+_News = RegistrationAnswered | Contact | _Drain
 
 
 class Registrar:
@@ -72,7 +73,7 @@ class Registrar:
         self._changed = changed
         self._alerted = alerted
         # an answer per REGISTER (one at a time), and a wish now and then
-        self._inbox: asyncio.Queue[RegistrationAnswered | _Wish] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_News] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -83,15 +84,15 @@ class Registrar:
         """An answer of our registrar."""
         self._inbox.put_nowait(event)
 
-    def address_changed(self) -> None:
-        """Our contact is another one now."""
-        self._inbox.put_nowait(_Wish.ADDRESS_CHANGED)
+    def address_changed(self, contact: Contact) -> None:
+        """Our contact is another one now: it is registered at once, and the trunk stays usable meanwhile."""
+        self._inbox.put_nowait(contact)
 
     async def drain(self, limit_s: float) -> None:
         """Takes the binding back; a registrar that does not answer is waited for so long and no longer."""
         if self._task is None:
             return
-        self._inbox.put_nowait(_Wish.DRAIN)
+        self._inbox.put_nowait(_Drain())
         _, pending = await asyncio.wait({self._task}, timeout=limit_s)
         if pending:
             log.warning("registration of %s: not taken back within %g s", self.who.account, limit_s)
@@ -110,7 +111,7 @@ class Registrar:
         while self._core.phase is not Phase.STOPPED:
             await self._perform(self._feed(await self._next()))
 
-    async def _next(self) -> RegistrationAnswered | _Wish | None:
+    async def _next(self) -> _News | None:
         """What comes next; None when the core's time has come."""
         due = self._core.next_at
         try:
@@ -119,14 +120,15 @@ class Registrar:
         except TimeoutError:
             return None
 
-    def _feed(self, event: RegistrationAnswered | _Wish | None) -> tuple[Action, ...]:
+    def _feed(self, event: _News | None) -> tuple[Action, ...]:
         now = self._now()
         match event:
             case None:
                 return self._core.tick(now)
-            case _Wish.DRAIN:
+            case _Drain():
                 return self._core.drain(now)
-            case _Wish.ADDRESS_CHANGED:
+            case Contact():
+                self.who = replace(self.who, contact=event)
                 return self._core.address_changed(now)
             case RegistrationAnswered(headers=None):
                 return self._core.failed(now, event.phrase or f"no answer ({event.code})")
