@@ -46,6 +46,7 @@ from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
+from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
@@ -75,6 +76,7 @@ async def serve(
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
     check_fit(files.trunks)
     place = place_of(settings.sip)
+    family = "AAAA" if ":" in place.bind else "A"
     accounts = accounts_of(files.trunks, place, secrets_of(files.trunks))
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
@@ -122,6 +124,7 @@ async def serve(
                 accounts_of=lambda trunks: accounts_of(
                     trunks, place, secrets_of(trunks), own_address.address_of
                 ),
+                resolve=lambda trunks: resolve_trunks(trunks, families=(family,)),
             ),
         )
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, dialler, failed)
@@ -132,7 +135,7 @@ async def serve(
             own_address.on_sip_event(event)
 
         own = own_listener(accounts, place)
-        names = Names("AAAA" if ":" in place.bind else "A", files.trunks)
+        names = Names(family, files.trunks)
         endpoint = SipEndpoint(
             EndpointConfig(
                 bind=str(settings.sip.bind),

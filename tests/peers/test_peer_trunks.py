@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sipua.pj.build import max_accounts
+from sipua.sip_message import parse_uri
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.processes import arguments_of, clean_environment, free_port, until
@@ -130,6 +131,36 @@ def test_a_refusal_is_told_and_heals_when_it_does(
         agent.signal(signal.SIGHUP)
         until(is_registered(agent), "registered after the password was mended")
         agent.end()
+
+
+def test_another_public_address_is_registered(
+    emulator: Emulator, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    """Without a gap; the binding of the old address is taken back, and that of the new one at the end."""
+    with trunk_side(algorithms=("MD5",)) as registrar:
+        agent = start_agent(emulator.base_url, trunks={"ims": registering(registrar, tmp_path)})
+        until(is_registered(agent), "registered")
+        file = agent.state.parent / "conf/trunks/ims.toml"
+        file.write_text(
+            file.read_text().replace("[static_hosts]", 'public_ip = "203.0.113.7"\n[static_hosts]')
+        )
+        agent.signal(signal.SIGHUP)
+
+        def contacts(expires: str) -> set[str]:
+            sent = [each for each in registrar.sent("REGISTER") if each.header("authorization")]
+            uris = (
+                parse_uri(each.header("contact") or "") for each in sent if each.header("expires") == expires
+            )
+            return {each.host for each in uris if each is not None}
+
+        until(lambda: "203.0.113.7" in contacts("3600"), "the new one is registered")
+        until(lambda: contacts("0"), "the old one is taken back")
+        assert shown(agent, "ims")["registrations"][0]["registered"]
+        agent.end()
+        assert contacts("3600") == contacts("0") == {"127.0.0.1", "203.0.113.7"}
+        rows = agent.select("SELECT after FROM sipua.trunk_changes WHERE what = 'registration' ORDER BY at")
+        steps = ["registering", "registered", "registering", "registered", "unregistering", "stopped"]
+        assert [row["after"] for row in rows] == steps
 
 
 @pytest.mark.parametrize("options", [0, 0.5], ids=["REGISTER", "REGISTER and OPTIONS"])
