@@ -143,6 +143,11 @@ class Fleet:
         self._register({name: each for name, each in wanted.items() if name not in self._registrars})
         self._look_up()
 
+    def own_address_changed(self) -> None:
+        """Every contact is registered anew, at once, wherever the kernel sends from now."""
+        for registrar, account, _ in self._registrars.values():
+            registrar.address_changed(_contact_of(account))
+
     def addresses_of(self, trunk: str) -> tuple[str, ...]:
         """Where its calls go, as far as that is known."""
         return tuple(each.address for each in self._addresses.get(trunk, ()))
