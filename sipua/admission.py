@@ -72,6 +72,10 @@ class Admission:
         """The trunk on whose ACL ``address`` is, of those that take calls there."""
         return find_inbound(self._trunks, address, local_port, transport)
 
+    def trunk_named(self, name: str | None) -> Trunk | None:
+        """One of those in force."""
+        return next((trunk for trunk in self._trunks if trunk.name == name), None)
+
     def select(
         self, source: tuple[str, int], local: tuple[str, int], transport: str, message: SipMessage
     ) -> str | None:

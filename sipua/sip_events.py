@@ -124,7 +124,7 @@ class IncomingCall:
 class RejectedCall:
     """An INVITE that was refused: by pjsua before any callback (400, 415, 420, 486 when full, 488), or by us.
 
-    ``by_us`` tells which; ``trunk`` is filled in for ours only (the consumer looks it up for pjsua's).
+    ``by_us`` tells which; ``trunk`` is None for a stranger.
     """
 
     code: int

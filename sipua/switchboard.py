@@ -190,7 +190,7 @@ class Switchboard:
 
     def _refused(self, event: RejectedCall) -> None:
         assert self.services is not None
-        trunk = self._admission.trunk_of(event.source[0])
+        trunk = self._admission.trunk_named(event.trunk)
         self.services.metrics.rejected.labels(str(event.code), "us" if event.by_us else "pjsua").inc()
         if event.code == 401 and event.reason == Proof.NOT_TRIED.value:
             return  # the first half of every call with digest

@@ -12,9 +12,9 @@ from uuid import UUID
 
 import pjsua2 as pj
 
-from sipua.pj.directors import guarded, split_address, wire_text
+from sipua.pj.directors import guarded, wire_text
 from sipua.pj.parameters import header_vector
-from sipua.sip_events import OptionsAnswered, RegistrationAnswered, RejectedCall, SipEvent
+from sipua.sip_events import OptionsAnswered, RegistrationAnswered, SipEvent
 from sipua.sip_message import parse_message
 
 TIMER_B_S = 34.0  # RFC 3261 section 17.1.1.2: 64 T1 = 32 s, and what was measured on top
@@ -105,7 +105,7 @@ class RegistrationDirector(pj.Account):  # type: ignore[misc]
 class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
     """The one Endpoint of the process. ``select(rdata)`` names the account id of an INVITE."""
 
-    def __init__(self, rejected: Callable[[RejectedCall], None], select: Callable[[Any], int]) -> None:
+    def __init__(self, rejected: Callable[[int, str, Any], None], select: Callable[[Any], int]) -> None:
         super().__init__()
         self._rejected = rejected
         self._select = select
@@ -116,11 +116,4 @@ class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
 
     @guarded
     def onRejectedIncomingCall(self, prm: Any) -> None:  # noqa: N802
-        self._rejected(
-            RejectedCall(
-                code=prm.statusCode,
-                reason=prm.reason,
-                source=split_address(prm.rdata.srcAddress),
-                message=parse_message(wire_text(prm.rdata.wholeMsg)),
-            )
-        )
+        self._rejected(prm.statusCode, prm.reason, prm.rdata)

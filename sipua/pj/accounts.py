@@ -130,6 +130,11 @@ class Accounts:
         """Where calls of the account go after their first target, while it is registered."""
         return self._of(name).service_route if name else ()
 
+    def trunk_of(self, name: str | None) -> str | None:
+        """The trunk of an account, if that is known."""
+        kept = self._kept.get(name or "")
+        return kept.account.trunk if kept is not None else None
+
     def id_of(self, name: str | None) -> int:
         """pjsua's id; that of the default account for None or a name that is not (any more) known."""
         kept = self._kept.get(name or "")

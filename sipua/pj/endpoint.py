@@ -257,11 +257,12 @@ class SipEndpoint:
     def _select_account(self, rdata: Any) -> int:
         """The account id of a request; what is no INVITE stays with the default account."""
         text = wire_text(rdata.wholeMsg)
-        name = None
-        if text.startswith("INVITE "):
-            local, transport = self._arrival(rdata)
-            name = self._select(split_address(rdata.srcAddress), local, transport, parse_message(text))
+        name = self._chosen(rdata, parse_message(text)) if text.startswith("INVITE ") else None
         return self._of_library().id_of(name)
+
+    def _chosen(self, rdata: Any, message: SipMessage) -> str | None:
+        local, transport = self._arrival(rdata)
+        return self._select(split_address(rdata.srcAddress), local, transport, message)
 
     def _arrival(self, rdata: Any) -> tuple[tuple[str, int], str]:
         """(address, port of a listener of ours or 0) and transport."""
@@ -293,10 +294,13 @@ class SipEndpoint:
             self.broken(key, 500)
             raise
 
-    def _rejected(self, event: RejectedCall) -> None:
+    def _rejected(self, code: int, reason: str, rdata: Any) -> None:
         """What pjsua refused: a session that is too brief after onIncomingCall, whose call tells its end."""
-        if _dialog_of(event.message) != self._last_invite:
-            self.post(event)
+        message = parse_message(wire_text(rdata.wholeMsg))
+        if _dialog_of(message) != self._last_invite:
+            trunk = self._of_library().trunk_of(self._chosen(rdata, message))
+            source = split_address(rdata.srcAddress)
+            self.post(RejectedCall(code, reason, source, message, trunk=trunk))
 
     def _start_library(self) -> tuple[str, int]:
         config = self._config

@@ -1,4 +1,5 @@
-"""Two trunks on one TLS port, told apart by where they call from: each has its own codec and its own SRTP.
+"""Two trunks on one TLS port, told apart by where they call from: each has its own codec and its own SRTP; two of one
+source, told apart by the port.
 
 The caller is Python's ssl: it offers both codecs, in the clear or with SDES keys, and reads the answer.
 """
@@ -9,7 +10,7 @@ import base64
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +19,8 @@ import pytest
 
 from tests.certificates import Authority
 from tests.peers.agent import Agent, Emulator
+from tests.peers.conftest import StartSipp
+from tests.peers.phone import Phone
 from tests.peers.processes import free_port
 from tests.postgres import create_database, drop_database
 
@@ -109,8 +112,10 @@ def test_each_gets_its_own_codec_and_its_own_security(line: Line) -> None:
     plain = line.answer(PLAIN, "RTP/AVP")
     assert re.search(r"^m=audio \d+ RTP/AVP 0\r$", plain, re.M), plain
     assert "a=crypto" not in plain
-    trunks = [row["trunk"] for row in line.agent.closed_calls("127.0.0.", 2)]
-    assert trunks == ["secure", "plain"]
+    for answer, name in ((secure, "secure"), (plain, "plain")):
+        call_id = re.search(r"^Call-ID: ([^\r]+)", answer, re.M)
+        assert call_id is not None
+        assert line.agent.closed_call(call_id[1])["trunk"] == name
 
 
 @pytest.mark.parametrize(("source", "profile"), [(SECURE, "RTP/AVP"), (PLAIN, "RTP/SAVP")])
@@ -121,3 +126,23 @@ def test_what_the_other_one_would_take_is_refused(line: Line, source: str, profi
 def test_a_source_of_no_trunk_with_tls_is_a_stranger_there(line: Line) -> None:
     """It is on the list of a trunk without."""
     assert line.answer("127.0.0.9", "RTP/AVP").startswith("SIP/2.0 403")
+
+
+def test_of_two_trunks_of_one_source_the_port_decides(
+    start_agent: Callable[..., Agent], emulator: Emulator, sipp: StartSipp, phone: Phone
+) -> None:
+    """The other way round; a call that pjsua refuses is its trunk's too."""
+    port = free_port()
+    trunks = {
+        "here": '["127.0.0.1/32"]',
+        "there": f'["127.0.0.1/32"]\nbind_port = {port}\nrel100 = "supported"',
+    }
+    agent = start_agent(emulator.base_url, trunks=trunks)
+    there = f"127.0.0.1:{port}"
+    for target, name in ((agent.sip, "here"), (there, "there")):
+        refused = sipp(target, "refused", formats="18").wait()
+        assert agent.closed_call(refused.call_id)["trunk"] == name
+    plain = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=100).wait()
+    reliable = sipp(there, "rel100", code=180, rtp_port=phone.port, duration_ms=100).wait()
+    assert agent.closed_call(plain.call_id)["trunk"] == "here"
+    assert agent.closed_call(reliable.call_id)["trunk"] == "there"
