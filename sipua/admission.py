@@ -7,6 +7,7 @@ which is why the ports are taken here and not in the call's coroutine.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -26,6 +27,8 @@ from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
 from sipua.trunk_rules import limits_of, route_of, srtp_of
 from sipua.trunks.routing import TrunkRoute, takes_did
+
+log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5  # how long a full or draining process asks the trunk to leave it alone
 
@@ -149,7 +152,8 @@ def _has_keys_for(trunk: Trunk, body: str) -> bool:
         return True
     try:
         choose(parse_audio(body), srtp_of(trunk))
-    except SdpError:
+    except SdpError as error:  # pjsua's own refusal does not say it
+        log.info("< INVITE by trunk %s: %s", trunk.name, error)
         return False
     return True
 

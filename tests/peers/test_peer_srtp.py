@@ -173,3 +173,4 @@ def test_an_offer_without_a_line_that_can_be_run(
 ) -> None:
     with phone:
         assert phone.invite(phone.offer(*lines)).status == 488
+    assert "< INVITE by trunk mandatory: " in line.agent.stderr

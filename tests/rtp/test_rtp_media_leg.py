@@ -16,7 +16,8 @@ from rtp.pacer import Pacer
 from rtp.packet import build_rtp, parse_rtp
 from rtp.ports import PortAllocator
 from sipua.media import MediaLeg
-from sipua.sip_events import MediaDescription
+from sipua.sip_events import MediaDescription, SrtpKeys
+from tests.rfc3711 import Direction
 
 HOST = "127.0.0.1"
 
@@ -32,9 +33,18 @@ class Line:
         self.leg = MediaLeg(sockets, ports, Pacer(), CODECS["PCMU"])
         self._seq = 0
 
-    def configure(self, *, events_tx: int = 101, events_rx: int = 101, direction: str = "sendrecv") -> None:
+    def configure(
+        self,
+        *,
+        events_tx: int = 101,
+        events_rx: int = 101,
+        direction: str = "sendrecv",
+        srtp: SrtpKeys | None = None,
+    ) -> None:
         remote = self.phone.getsockname()
-        self.leg.configure(MediaDescription("PCMU", 0, 0, events_tx, events_rx, remote, ("", 0), direction))
+        self.leg.configure(
+            MediaDescription("PCMU", 0, 0, events_tx, events_rx, remote, ("", 0), direction, srtp)
+        )
 
     def say(
         self, payload: bytes = b"s" * 160, *, payload_type: int = 0, by: socket.socket | None = None
@@ -139,5 +149,28 @@ def test_digits_are_heard_with_our_number_and_sent_with_the_peers(held: bool) ->
             call.leg.send_digits("1")
             call.leg.tick(0.0)
             assert parse_rtp(call.phone.recv(1500)).payload_type == 96
+
+    run(main)
+
+
+def test_srtp_holds_through_hold_and_nothing_plain_is_heard() -> None:
+    async def main() -> None:
+        with line() as call:
+            heard: list[bytes] = []
+            assert call.leg.srtp_suite == ""
+            keys = SrtpKeys("AES_CM_128_HMAC_SHA1_80", bytes(range(30)), bytes(range(30, 60)))
+            call.configure(srtp=keys)
+            call.leg.configure(MediaDescription("", 0, 0, -1, -1, ("", 0), ("", 0), "inactive"))
+            assert call.leg.srtp_suite == keys.suite
+            call.configure(srtp=keys)
+            call.leg.start(on_audio=heard.append)
+            call.say(b"p" * 160)
+            theirs = Direction.of(keys.suite, keys.remote)
+            call.phone.sendto(theirs.protect(build_rtp(0, False, 9, 9 * 160, 7, b"s" * 160), 0), call.address)
+            await until(lambda: heard == [b"s" * 160])
+            assert call.leg.dropped() == {"srtp_forged": 1}
+            call.leg.tick(0.0)
+            ours = Direction.of(keys.suite, keys.local).unprotect(call.phone.recv(1500), 0)
+            assert parse_rtp(ours).payload_type == 0
 
     run(main)
