@@ -47,6 +47,11 @@ class Grant:
     sockets: Sockets
     token: UUID
 
+    @property
+    def has_early_media(self) -> bool:
+        """Whether the caller gets sound before the answer. Without an offer ours would need a reliable 183."""
+        return self.trunk.early_media and self.offer is not None
+
 
 class Admission:
     """The decision and the ports. ``draining`` is set when the process is about to end."""

@@ -24,6 +24,7 @@ class Inbound:
         self.leg = CallLeg(invite.key, grant.trunk, media, services.legs, CALLER_HUNG_UP)
         self._services = services
         self._received_at = invite.received_at
+        self._has_early_media = grant.has_early_media
 
     @property
     def trunk_name(self) -> str:
@@ -35,7 +36,7 @@ class Inbound:
     async def ringing(self) -> Codec:
         """180 went out when it was let in, or 183 where the caller is to hear the ringing from us."""
         media = self.leg.media
-        if self.leg.trunk.early_media:
+        if self._has_early_media:
             media.start(on_audio=lambda payload: None)
             media.playout.append(RINGBACK, ringback(media.codec))
             media.playout.end_item(RINGBACK)

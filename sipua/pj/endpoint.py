@@ -289,7 +289,7 @@ class SipEndpoint:
                 return
             call.plan = verdict.plan
             self.post(IncomingCall(key, source, message, verdict, now))
-            call.answer(operation(183 if verdict.trunk.early_media else 180))
+            call.answer(operation(183 if verdict.has_early_media else 180))
         except BaseException:  # the caller must not be left ringing
             self.broken(key, 500)
             raise

@@ -141,6 +141,15 @@ def test_early_media_gives_way_to_the_greeting(
     assert phone.is_hearing_sound()
 
 
+def test_a_caller_without_an_offer_gets_no_early_media(
+    start_agent: StartAgent, emulator: Emulator, sipp: StartSipp, phone: Phone
+) -> None:
+    """Ours would be the offer, which an unreliable 183 must not carry."""
+    agent = start_agent(emulator.base_url, trunks={"early": '["127.0.0.1/32"]\nearly_media = true'})
+    caller = sipp(agent.sip, "late_offer", rtp_port=phone.port, duration_ms=300).wait()
+    assert (len(caller.received("180")), caller.received("183")) == (1, [])
+
+
 def test_early_media_of_a_callee_is_heard(sipp: StartSipp, phone: Phone, tmp_path: Path) -> None:
     port = free_port()
     speech = read_wav(shipped_speech("moto_en.wav"))
