@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from sipua.settings import SipSettings, read_secret
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import Credential
+from sipua.sip_message import parse_uri
 from sipua.trunk import Trunk
 from sipua.trunk_rules import fixed_address
 from sipua.trunks.numbers import national_number
@@ -135,7 +136,17 @@ def _account(trunk: Trunk, place: Place, name: str, credential: Credential | Non
         session_timer=trunk.session_timer,
         session_expires_s=trunk.se,
         min_se_s=trunk.min_se,
+        tls_names=_tls_names(trunk),
     )
+
+
+def _tls_names(trunk: Trunk) -> tuple[str, ...]:
+    """``tls_name``, or every name that the file has for its far end."""
+    if trunk.transport != "tls":
+        return ()
+    places = (trunk.domain, *trunk.outbound_proxies, trunk.registrar_uri.partition(":")[2].partition(";")[0])
+    hosts = (parsed.host.lower() for each in places if each and (parsed := parse_uri(f"sip:{each}")))
+    return (trunk.tls_name.lower(),) if trunk.tls_name else tuple(dict.fromkeys(hosts))
 
 
 def _headers(trunk: Trunk) -> tuple[tuple[str, str], ...]:

@@ -56,3 +56,4 @@ class Account:
     session_timer: Use = "supported"
     session_expires_s: int = 1800
     min_se_s: int = 90
+    tls_names: tuple[str, ...] = ()  # a TLS peer at whatever address of the trunk's may show one of them

@@ -5,6 +5,8 @@ The rules of ``sipua.pj.directors`` hold here too.
 
 from __future__ import annotations
 
+import ctypes
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +14,14 @@ from uuid import UUID
 
 import pjsua2 as pj
 
+from sipua.pj.build import c_library
+from sipua.pj.certificates import Expected, why_not
 from sipua.pj.directors import guarded, wire_text
 from sipua.pj.parameters import header_vector
 from sipua.sip_events import OptionsAnswered, RegistrationAnswered, SipEvent
 from sipua.sip_message import parse_message
+
+log = logging.getLogger(__name__)
 
 TIMER_B_S = 34.0  # RFC 3261 section 17.1.1.2: 64 T1 = 32 s, and what was measured on top
 
@@ -103,12 +109,34 @@ class RegistrationDirector(pj.Account):  # type: ignore[misc]
 
 
 class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
-    """The one Endpoint of the process. ``select(rdata)`` names the account id of an INVITE."""
+    """The one Endpoint of the process. ``select(rdata)`` names the account id of an INVITE.
 
-    def __init__(self, rejected: Callable[[int, str, Any], None], select: Callable[[Any], int]) -> None:
+    ``expected`` has the names that a TLS peer may show; see ``certificates``.
+    """
+
+    def __init__(
+        self, rejected: Callable[[int, str, Any], None], select: Callable[[Any], int], expected: Expected
+    ) -> None:
         super().__init__()
+        self._expected = expected
+        # pjsua2's own transportShutdown does not take the handle that 2.17 gives; a start without it must fail
+        self._shut_down = c_library().pjsip_transport_shutdown
+        self._shut_down.argtypes = (ctypes.c_void_p,)
         self._rejected = rejected
         self._select = select
+
+    @guarded
+    def onTransportState(self, prm: Any) -> None:  # noqa: N802
+        """A TLS handshake is over: whoever is not the one that was meant hears nothing of us."""
+        if prm.state != pj.PJSIP_TP_STATE_CONNECTED or not prm.type.upper().startswith("TLS"):
+            return
+        why = "it could not be verified"
+        try:
+            why = why_not(prm.tlsInfo, self._expected)
+        finally:
+            if why:
+                self._shut_down(int(prm.hnd))
+                log.error("TLS peer %s refused: %s", prm.tlsInfo.remoteAddr, why)
 
     @guarded
     def onSelectAccount(self, prm: Any) -> None:  # noqa: N802

@@ -158,7 +158,12 @@ class SipEndpoint:
         ConfigError if the build has not so many or two contradict each other, LocalError if a port is taken: then those
         before stay. What is up keeps its account until it has ended.
         """
-        await self._thread.submit(lambda: self._of_library().set(accounts, self._calls.values()))
+
+        def command() -> None:
+            self._of_library().set(accounts, self._calls.values())
+            self._resolver.trusted = frozenset(name for each in accounts for name in each.tls_names)
+
+        await self._thread.submit(command)
 
     async def register(self, account: str, expires_s: int) -> None:
         """Sends REGISTER (0 unregisters); the answer comes as RegistrationAnswered. pjsua repeats nothing."""
@@ -304,11 +309,15 @@ class SipEndpoint:
 
     def _start_library(self) -> tuple[str, int]:
         config = self._config
-        endpoint = self._endpoint = EndpointDirector(self._rejected, self._select_account)
+        endpoint = self._endpoint = EndpointDirector(
+            self._rejected, self._select_account, self._resolver.expected
+        )
         init_library(endpoint, config)
-        self._resolver.install()
+        is_ours = self._resolver.install()
         self._intervals.install()
-        self._listeners = Listeners(endpoint, has_tls13=library_facts().has_current_tls)
+        self._listeners = Listeners(
+            endpoint, has_tls13=library_facts().has_current_tls, compares_names=not is_ours
+        )
         own = Listener("udp", config.bind, config.port, config.public_address, config.dscp)
         opened = self._listeners.open(own)
         start_library(endpoint, config)

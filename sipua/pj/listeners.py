@@ -36,9 +36,13 @@ class Opened:
 
 
 class Listeners:
-    """On the pjsua2 thread only. ``has_tls13``: whether the TLS library of this build knows it."""
+    """On the pjsua2 thread only. ``has_tls13``: whether the TLS library of this build knows it.
 
-    def __init__(self, endpoint: pj.Endpoint, *, has_tls13: bool) -> None:
+    ``compares_names``: whether pjsip is to verify certificates by itself, as ``certificates`` cannot.
+    """
+
+    def __init__(self, endpoint: pj.Endpoint, *, has_tls13: bool, compares_names: bool) -> None:
+        self._compares_names = compares_names
         self._endpoint = endpoint
         self._has_tls13 = has_tls13
         self._opened: dict[Place, Opened] = {}
@@ -92,6 +96,7 @@ class Listeners:
                 params.dscp_val = listener.dscp
         if listener.tls is not None:
             _set_tls(config.tlsConfig, listener.tls)
+            config.tlsConfig.verifyServer = self._compares_names
         kind = _TYPES[listener.transport] | (pj.PJSIP_TRANSPORT_IPV6 if ":" in listener.bind else 0)
         try:
             id = self._endpoint.transportCreate(kind, config)
@@ -116,9 +121,8 @@ def _text(listener: Listener) -> str:
 
 
 def _set_tls(config: pj.TlsConfig, files: TlsFiles) -> None:
-    """The server is always verified, a client never asked for a certificate."""
+    """A server is always verified, by pjsip or by ``certificates``; of a client no certificate is required."""
     config.proto = _PROTOCOLS[files.min_version]
-    config.verifyServer = True
     config.verifyClient = False
     config.requireClientCert = False
     config.CaListFile = files.ca or _system_bundle()

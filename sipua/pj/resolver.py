@@ -39,6 +39,7 @@ MOST_ADDRESSES = 8  # of ours in an answer; pjsip takes at least so many
 ENTRIES_COPIED = 64
 PLACE_NUMBERS = range(1, 443)  # written where a port stands; no SIP server has one of these
 NAMES_KEPT = 1024
+PLACES_KEPT = 65_536  # far more than can be connecting at once: one that is forgotten would not be verified
 _PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 _MADDR = re.compile(r";maddr=([^;>?]+)")
 
@@ -108,6 +109,8 @@ class NameResolver:
         self._ask = ask
         self._places: dict[tuple[str, int], tuple[str, int]] = {}  # (name, place number)
         self._aimed: dict[tuple[str, int], str] = {}  # (name, port): where it was last
+        self._sent: dict[tuple[str, int], frozenset[str]] = {}  # by TLS address: the hosts that led there
+        self.trusted: frozenset[str] = frozenset()  # the names of the trunks
         self._records: type[_Records] | type[_OldRecords] = _Records
         self._hook = _Hook(_Resolve(self._resolve))
 
@@ -149,6 +152,26 @@ class NameResolver:
             self._last(name, port, address)
         return plain
 
+    def expected(self, address: str, port: int) -> frozenset[str] | None:
+        """The names that a TLS peer there may show: those that were aimed at, else what led there or a trunk's.
+
+        None: nothing was ever sent there.
+        """
+        hosts = self._sent.get((address, port))
+        if hosts is None:
+            return None
+        aimed = {name for (name, number), place in self._places.items() if place == (address, port)}
+        aimed |= {
+            name for (name, of_name), where in self._aimed.items() if (where, of_name) == (address, port)
+        }
+        return frozenset(aimed) or hosts | self.trusted
+
+    def _note(self, host: str, found: Found) -> None:
+        for place in found:
+            self._sent[place] = self._sent.pop(place, frozenset()) | {host}
+            if len(self._sent) > PLACES_KEPT:
+                del self._sent[next(iter(self._sent))]
+
     def _last(self, name: str, port: int, address: str) -> None:
         self._aimed.pop((name, port), None)
         self._aimed[name, port] = address
@@ -157,7 +180,7 @@ class NameResolver:
 
     def _resolve(self, resolver: Any, pool: Any, target: Any, token: int, callback: int) -> None:
         """pjsip's question. Whatever happens here it gets an answer, or the request would hang."""
-        reply = _Reply(self._records, token, callback)
+        reply = _Reply(self._records, token, callback, self._note)
         try:
             of = target.contents
             host = ctypes.string_at(of.host.characters, of.host.length)
@@ -184,8 +207,15 @@ class NameResolver:
 class _Reply:
     """The one answer to one question."""
 
-    def __init__(self, layout: type[_Records] | type[_OldRecords], token: int, callback: int) -> None:
+    def __init__(
+        self,
+        layout: type[_Records] | type[_OldRecords],
+        token: int,
+        callback: int,
+        note: Callable[[str, Found], None],
+    ) -> None:
         self._layout = layout
+        self._note = note
         self._token = token
         self._callback = _Callback(callback)
         self._name = ctypes.create_string_buffer(0)
@@ -200,6 +230,8 @@ class _Reply:
         if self._is_given:
             return
         self._is_given = True
+        if self._kind == _TLS:
+            self._note(self._name.value.decode("ascii", "replace").lower(), found)
         if not found:
             self._callback(_ERESOLVE, self._token, None)
             return

@@ -103,6 +103,15 @@ def test_a_certificate_that_does_not_hold_is_refused(
     assert carrier.requests == []
 
 
+@pytest.mark.parametrize(
+    ("pattern", "ends"), [("*.carrier.test", "completed"), ("*.test", "failed"), ("*.other.test", "failed")]
+)
+def test_a_star_stands_for_one_label(authority: Authority, tmp_path: Path, pattern: str, ends: str) -> None:
+    with TlsCarrier(FIRST, authority.issue(pattern)) as carrier:
+        assert call(tmp_path, carrier.port, authority, at=[FIRST])["status"] == ends
+    assert bool(carrier.requests) == (ends == "completed")
+
+
 def test_tls_name_stands_in_for_the_domain(authority: Authority, tmp_path: Path) -> None:
     with TlsCarrier(FIRST, authority.issue("edge.carrier.test")) as carrier:
         document = call(tmp_path, carrier.port, authority, 'tls_name = "edge.carrier.test"', at=[FIRST])

@@ -22,7 +22,7 @@ from sipua.sip_events import Credential, LegChanged, LegState, OptionsAnswered, 
 ca, port = sys.argv[1], sys.argv[2]
 account = Account(
     "carrier", "carrier", Listener("tls", "127.0.0.1", 0, tls=TlsFiles(ca)), "sip:me@sip.carrier.test", "me",
-    Credential("*", "me", "secret"), f"sip:registrar.test:{port};transport=tls",
+    Credential("*", "me", "secret"), f"sip:registrar.test:{port};transport=tls", tls_names=("sip.carrier.test",),
 )
 def route(address):
     return f"sip:sip.carrier.test:{port};transport=tls;maddr={address}"
@@ -102,6 +102,31 @@ asyncio.run(with_endpoint(work))
         assert (carrier.methods(), carrier.server_names) == (["OPTIONS"], [NAME])
         assert carrier.requests[0].startswith(f"OPTIONS sip:{NAME}:{carrier.port};transport=tls SIP/2.0")
         assert (registrar.methods()[0], set(registrar.server_names)) == ("REGISTER", {"registrar.test"})
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        ([NAME], 200),
+        (["127.0.0.2"], 200),
+        (["*.carrier.test"], 200),
+        (["other.test"], 503),
+        (["127.0.0.3"], 503),
+    ],
+)
+def test_a_peer_at_a_bare_address_shows_that_address_or_a_name_of_a_trunk(
+    authority: Authority, names: list[str], code: int
+) -> None:
+    """As a Contact or Record-Route has it, once the connection that a call came in by is closed."""
+    code_of_options = """
+async def work(endpoint, events):
+    await endpoint.options(f"sip:127.0.0.2:{port};transport=tls", uuid4(), "carrier")
+    print((await events.get()).code)
+asyncio.run(with_endpoint(work))
+"""
+    with TlsCarrier("127.0.0.2", authority.issue(*names)) as peer:
+        assert run_python(HEAD + code_of_options, str(authority.file), str(peer.port)).strip() == str(code)
+        assert peer.methods() == (["OPTIONS"] if code == 200 else [])
 
 
 def test_a_name_that_nobody_knows_is_an_answer_too() -> None:
