@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -172,8 +171,8 @@ def test_the_end_while_it_rings(emulator: Emulator, start_agent: StartAgent, sip
     office = Office(start_agent, emulator)
     callee = sipp("", "uas_rings", flags=flags(office.ports[0]))
     asking = office.command()
-    until(callee.got("INVITE"), "it rings")
-    time.sleep(0.3)
+    query = "SELECT id FROM voice_calls WHERE status = 'ringing'"
+    until(lambda: office.agent.select(query), "it rings")
     office.agent.end()
     callee.wait()
     assert callee.received("CANCEL")
