@@ -19,16 +19,19 @@ pytestmark = pytest.mark.peer
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 KEY, OTHER = bytes(range(30)), bytes(range(30, 60))
 PROGRAM = """
-import asyncio, json, sys
-from types import SimpleNamespace
+import asyncio, json, socket, sys
+from uuid import uuid4
+from sipua.admission import Grant
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import IncomingCall, LegChanged, LegState, MediaChanged, SdpPlan, SrtpPolicy
+from sipua.trunk import Trunk
 port, ca, certificate, key = sys.argv[1:]
 suites = ("AES_CM_128_HMAC_SHA1_80",)
 plan = SdpPlan("127.0.0.1", 4000, ("PCMU",), "PCMU", SrtpPolicy("mandatory", suites))
-grant = SimpleNamespace(plan=plan, trunk=SimpleNamespace(early_media=False))
+trunk = Trunk.model_validate({"schema": 1, "name": "secure", "provider": "p", "inbound_acl": ["127.0.0.1/32"]})
+grant = Grant(trunk, "PCMU", plan, None, (socket.socket(), socket.socket()), uuid4())
 async def main():
     events = asyncio.Queue()
     endpoint = SipEndpoint(
