@@ -129,6 +129,17 @@ def test_a_refusal_is_told_and_heals_when_it_does(
         agent.end()
 
 
+def test_a_nonce_that_has_become_stale_is_no_refusal(
+    emulator: Emulator, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    with trunk_side(algorithms=("SHA-256",), stale=1) as registrar:
+        agent = start_agent(emulator.base_url, trunks={"ims": registering(registrar, tmp_path)})
+        until(is_registered(agent), "registered")
+        assert registrar.answered == [401, 401, 200]
+        assert agent.metric("sipua_trunk_alerts_total") == 0
+        agent.end()
+
+
 def test_another_public_address_is_registered(
     emulator: Emulator, start_agent: StartAgent, tmp_path: Path
 ) -> None:

@@ -26,6 +26,8 @@ class Registrar(asyncio.DatagramProtocol):
     user: str = "impi@ims.test"
     realm: str = "ims.test"
     password: str = "geheim"
+    nonce: str = "n"
+    stale: int = 0  # so many right answers are refused because the nonce has become another one meanwhile
     is_silent: bool = False
     received: list[SipMessage] = field(default_factory=list)
     answers: asyncio.Queue[int] = field(default_factory=asyncio.Queue)  # codes that came to requests of ours
@@ -61,14 +63,16 @@ class Registrar(asyncio.DatagramProtocol):
         self.transport.sendto("\r\n".join([*lines, "", body]).encode(), to)
 
     def _answer(self, message: SipMessage) -> str:
+        is_proven = not self.algorithms or self._is_proven(message)
+        is_stale = is_proven and self.stale > 0
+        if is_stale:
+            self.stale, self.nonce = self.stale - 1, f"{self.nonce}n"
+        asks = f'realm="{self.realm}", nonce="{self.nonce}", qop="auth"' + ", stale=true" * is_stale
         code, headers = (
             401,
-            tuple(
-                f'WWW-Authenticate: Digest realm="{self.realm}", nonce="n", algorithm={each}, qop="auth"'
-                for each in self.algorithms
-            ),
+            tuple(f"WWW-Authenticate: Digest {asks}, algorithm={each}" for each in self.algorithms),
         )
-        if not self.algorithms or self._is_proven(message):
+        if is_proven and not is_stale:
             done = len([each for each in self.answered if each != 401])
             code, headers = self.script[min(done, len(self.script) - 1)]
             if code == 200 and message.start_line.startswith("REGISTER"):
