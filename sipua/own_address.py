@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sipua.errors import SipuaError
 from sipua.media_ports import ANY, local_address_towards
@@ -36,7 +36,9 @@ class OwnAddress:
         self._stun_server = stun_server
         self._core = Reflexive()
         self._trunks: tuple[Trunk, ...] = ()
-        self._moved: asyncio.Queue[set[str]] = asyncio.Queue(maxsize=1000)
+        self._moved: set[str] = set()  # trunks that have not been told yet
+        self._news = asyncio.Event()
+        self._told: dict[str, str] = {}
         self.replace(trunks)
 
     def replace(self, trunks: Sequence[Trunk]) -> None:
@@ -66,13 +68,23 @@ class OwnAddress:
             if self._stun_server:
                 group.create_task(self._ask_stun(), name="stun")
             while True:
-                names = await self._moved.get()
-                for name in sorted(names):
-                    log.warning("trunk %s: our address is %s now", name, self._core.address(name))
-                try:
-                    await changed(names)
-                except SipuaError as error:
-                    log.error("our new address could not be told to everybody: %s", error)
+                await self._news.wait()
+                self._news.clear()
+                now = {name: self._core.address(name) for name in self._moved}
+                self._moved.clear()
+                names = {name for name, address in now.items() if self._told.get(name) != address}
+                if names:
+                    await self._follow(names, now, changed)
+
+    async def _follow(self, names: set[str], now: Mapping[str, str], changed: Changed) -> None:
+        for name in sorted(names):
+            log.info("trunk %s: our address is %s now", name, now[name])
+        try:
+            await changed(names)
+        except SipuaError as error:
+            log.error("our new address could not be told to everybody: %s", error)
+        else:
+            self._told |= {name: now[name] for name in names}
 
     async def _look(self, towards: Callable[[str], Sequence[str]]) -> None:
         while True:
@@ -97,7 +109,8 @@ class OwnAddress:
 
     def _tell(self, names: set[str]) -> None:
         if names:
-            self._moved.put_nowait(names)
+            self._moved |= names
+            self._news.set()
 
 
 def _kind_of(trunk: Trunk, bind: str) -> Kind | None:

@@ -28,10 +28,14 @@ FIRST, SECOND = "203.0.113.7", "203.0.113.8"
 
 
 class Beyond:
-    """A trunk on the far side of an address translation: its answers to OPTIONS say that it sees us at ``seen``."""
+    """A trunk on the far side of an address translation: its answers say that it sees us at ``seen``.
+
+    It answers OPTIONS and REGISTER; ``contacts`` are those that are registered with it, in order.
+    """
 
     def __init__(self, seen: str) -> None:
         self.seen = seen
+        self.contacts: list[str] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.6", 0))
         self.address = "{}:{}".format(*self._socket.getsockname())
@@ -57,15 +61,12 @@ class Beyond:
             via = re.findall(r"^Via: (.*?)\r$", text, re.M)[0].replace(";rport", f";rport={source[1]}")
             kept = re.findall(r"^(?:From|Call-ID|CSeq): .*?(?=\r$)", text, re.M)
             to = re.findall(r"^To: .*?(?=\r$)", text, re.M)[0] + ";tag=beyond"
-            lines = [
-                "SIP/2.0 200 OK",
-                f"Via: {via};received={self.seen}",
-                *kept,
-                to,
-                "Content-Length: 0",
-                "",
-                "",
-            ]
+            contact = []
+            if text.startswith("REGISTER "):
+                contact = [f"{each};expires=300" for each in re.findall(r"^Contact: .*?>", text, re.M)]
+                self.contacts += re.findall(r"^Contact: <sip:sipua@([0-9.]+):", text, re.M)
+            via = f"Via: {via};received={self.seen}"
+            lines = ["SIP/2.0 200 OK", via, *kept, to, *contact, "Content-Length: 0", "", ""]
             self._socket.sendto("\r\n".join(lines).encode(), source)
 
 
@@ -82,7 +83,7 @@ def told(message: Message) -> set[str]:
 
 
 def test_a_public_address_is_learnt_and_a_call_that_is_up_follows_when_it_changes(
-    emulator: Emulator, sipp: StartSipp, start_agent: Callable[..., Agent], beyond: Beyond
+    emulator: Emulator, sipp: StartSipp, beyond: Beyond, start_agent: Callable[..., Agent]
 ) -> None:
     lines = (
         f'domain = "{beyond.address}"\noptions_interval_s = 1\noptions_timeout_s = 0.5\npublic_ip = "auto"'
@@ -103,6 +104,23 @@ def test_a_public_address_is_learnt_and_a_call_that_is_up_follows_when_it_change
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
     after = sipp(agent.sip, "call", duration_ms=100).wait()
     assert told(after.received("200")[0]) == {SECOND}
+
+
+def test_a_learnt_address_is_registered(
+    emulator: Emulator, beyond: Beyond, start_agent: Callable[..., Agent], tmp_path: Path
+) -> None:
+    """The answer to the first REGISTER tells it; the second has it, and so has one more when it changes."""
+    (tmp_path / "password").write_text("secret")
+    lines = (
+        f'kind = "register"\nregistrar_uri = "sip:{beyond.address}"\ndomain = "{beyond.address}"\nauth_user = "us"\n'
+        f'password_file = "{tmp_path / "password"}"\npublic_ip = "auto"\n'
+        "options_interval_s = 1\noptions_timeout_s = 0.5"
+    )
+    start_agent(emulator.base_url, trunks={"nat": f'["127.0.0.1/32"]\n{lines}'})
+    until(lambda: FIRST in beyond.contacts, "the public address is registered")
+    assert beyond.contacts[0] == "127.0.0.1"
+    beyond.seen = SECOND
+    until(lambda: SECOND in beyond.contacts, "the other one too")
 
 
 def test_a_fixed_public_address_is_told(
