@@ -19,6 +19,7 @@ DATABASE_AWAY_S = 2.0
 BACK_LIMIT_S = 15.0  # the keeper starts the database again, the ledger writes what has waited
 LIMIT_S = 75.0
 ELSEWHERE = "127.0.0.77"
+SETTLED_S = 1.5  # without another REGISTER
 MOVED_S = 4.0  # two answers that say so, half a second apart, and some room
 REGISTERING = """\
 schema = 1
@@ -135,7 +136,7 @@ async def own_address_changes(ground: Ground) -> None:
     far_end = FarEnd(ground.folder)
     ground.leaves(far_end.close)
     await far_end.start(REGISTERING.format(place=carrier.place))
-    await ground.until(lambda: seen.count("REGISTER", 200), "the first registration", 5.0)
+    await ground.until(lambda: _is_settled(carrier), "a registration that stays", 10.0)
     await far_end.dial(NUMBER)
     up = await ground.until(
         lambda: seen.count("INVITE", 200) and seen.count("ACK"), "a call of the agent's", 5.0
@@ -168,6 +169,12 @@ async def own_address_changes(ground: Ground) -> None:
     ground.expect("the call that is up is told where our RTP is now", offered, found)
     lost = seen.count("BYE") or len(far_end.endings)
     ground.expect("the call goes on", not lost, "it is up" if not lost else "it has ended")
+
+
+def _is_settled(carrier: Carrier) -> bool:
+    """The agent learns its address from the first answers, and registers again if it did not know it."""
+    granted = [each.at for each in carrier.responder.seen if (each.method, each.code) == ("REGISTER", 200)]
+    return bool(granted) and time.monotonic() > granted[-1] + SETTLED_S
 
 
 def _contacts(carrier: Carrier, method: str) -> list[str]:

@@ -117,26 +117,31 @@ def _bars(drawing: _Drawing, scale: _Scale, lane: str, entries: Sequence[Entry],
             scale.x(each.at_ms), scale.x(until), top, BAR, kind, f"{each.text} ({until - each.at_ms} ms)"
         )
     words = " → ".join(f"{each.text} {(each.until_ms or each.at_ms) - each.at_ms} ms" for each in stretches)
-    begin, end = (
-        scale.x(stretches[0].at_ms),
-        scale.x(max(each.until_ms or each.at_ms for each in stretches)),
-    )
-    _beside(drawing, begin, end, y + LANE / 2 + 4, words)
+    begin = scale.x(stretches[0].at_ms)
+    end = scale.x(max(each.until_ms or each.at_ms for each in stretches))
+    widest = max(stretches, key=lambda each: (each.until_ms or each.at_ms) - each.at_ms)
+    inside = scale.x(widest.at_ms), scale.x(widest.until_ms or widest.at_ms)
+    _label(drawing, (begin, end), inside, y + LANE / 2 + 4, words)
     return y + LANE
 
 
-def _beside(drawing: _Drawing, begin: float, end: float, y: float, words: str) -> None:
-    """Right of the bars if there is room, else left of them; shortened if there is room nowhere."""
-    after, before = WIDTH - RIGHT - end - 8, begin - GUTTER - 8
-    fits_after = len(words) * LETTER <= after
-    room = after if fits_after or after >= before else before
-    shown = words if len(words) * LETTER <= room else words[: max(0, int(room / LETTER) - 1)] + "…"
+def _label(
+    drawing: _Drawing, bars: tuple[float, float], widest: tuple[float, float], y: float, words: str
+) -> None:
+    """Right of the bars if there is room, else left of them, else in the widest; shortened if it fits nowhere."""
+    needed = len(words) * LETTER
+    after, before = WIDTH - RIGHT - bars[1] - 8, bars[0] - GUTTER - 8
+    if needed > max(after, before) and needed + 12 <= widest[1] - widest[0]:
+        drawing.text(widest[0] + 6, y - 0.5, words, "inside")
+        return
+    room = after if needed <= after or after >= before else before
     if room < 4 * LETTER:
         return
+    shown = words if needed <= room else words[: int(room / LETTER) - 1] + "…"
     if room == after:
-        drawing.text(end + 8, y, shown, "label")
+        drawing.text(bars[1] + 8, y, shown, "label")
     else:
-        drawing.text(begin - 8, y, shown, "label", anchor="end")
+        drawing.text(bars[0] - 8, y, shown, "label", anchor="end")
 
 
 def _marks(drawing: _Drawing, scale: _Scale, lane: str, entries: Sequence[Entry], y: float) -> float:
