@@ -85,7 +85,7 @@ def test_the_primary_answers(carriers: Carriers) -> None:
     assert 100 <= attempt["ms"] <= document["setup_ms"] + 100
     host = f"127.0.0.1:{carriers.ports['primary']}"
     assert invite.start_line == f"INVITE sip:+250788123456@{host} SIP/2.0"
-    assert (invite.header("From") or "").startswith("sip:+250788000001@127.0.0.1;tag=")
+    assert (invite.header("From") or "").startswith("<sip:+250788000001@127.0.0.1>;tag=")
     assert invite.header("Route") is None
 
 
