@@ -71,8 +71,7 @@ class Admission:
 
         ConfigError, and nothing is changed, if the password of a trunk's callers is not there.
         """
-        callers = {each.name: _caller_of(each) for each in trunks if each.enabled and each.inbound_auth_user}
-        self._callers = self._callers | callers
+        self._callers = self._callers | callers_of(trunks)
         self._routes = self._routes | {trunk.name: route_of(trunk) for trunk in trunks}
         self._trunks = tuple(trunks)
 
@@ -166,6 +165,11 @@ def _has_keys_for(trunk: Trunk, body: str) -> bool:
 def _busy(trunk: Trunk, why: str) -> Refusal:
     """503 with a time: the trunk may come back, or send the call elsewhere."""
     return Refusal(503, why, trunk.name, (("Retry-After", str(RETRY_AFTER_S)),))
+
+
+def callers_of(trunks: Sequence[Trunk]) -> dict[str, Credential]:
+    """Whom the callers of each enabled trunk must prove to be. ConfigError if a password is not there."""
+    return {each.name: _caller_of(each) for each in trunks if each.enabled and each.inbound_auth_user}
 
 
 def _caller_of(trunk: Trunk) -> Credential:

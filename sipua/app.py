@@ -22,7 +22,7 @@ from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua import __version__
 from sipua.accounts import accounts_of, own_listener, place_of, secrets_of
-from sipua.admission import Admission
+from sipua.admission import Admission, callers_of
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
 from sipua.call_voice import VoiceService
@@ -78,6 +78,7 @@ async def serve(
     place = place_of(settings.sip)
     family = "AAAA" if ":" in place.bind else "A"
     accounts = accounts_of(files.trunks, place, secrets_of(files.trunks))
+    callers_of(files.trunks)  # a password that is not there refuses the start before anything is touched
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
     if is_in_the_clear(settings.openai_base_url):

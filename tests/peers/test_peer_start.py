@@ -64,3 +64,11 @@ def test_a_codec_that_does_not_exist(tmp_path: Path, database: str) -> None:
     assert "odd.toml" in result.stderr
     assert "OPUS" in result.stderr
     assert "PCMU" in result.stderr
+
+
+def test_a_password_of_callers_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+    lines = '["127.0.0.1/32"]\ninbound_auth_user = "phone"\ninbound_password_env = "NOT_SET_ANYWHERE"'
+    result = serve(tmp_path, {"DATABASE_URL": ""}, guarded=lines)
+    assert result.returncode == 78
+    assert "trunk guarded: inbound_password: the environment name that it gives is not set" in result.stderr
+    assert not (tmp_path / "state").exists()
