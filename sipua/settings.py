@@ -66,7 +66,7 @@ class SipSettings(Section):
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
     """User part of our Contact."""
     log_level: int = Field(default=0, ge=0, le=5)
-    """1 to 5: pjsip's own log in STATE_DIR/pjsip.log; 5 holds whole SIP messages."""
+    """1 to 5: pjsip's own log in STATE_DIR/pjsip.log; 5 holds whole SIP messages, SRTP keys in them; 0600."""
 
 
 class RtpSettings(Section):

@@ -53,8 +53,9 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 def _is_host(value: str) -> str:
-    if not _HOST.fullmatch(value):
-        raise ValueError("allowed: host, host:port or [IPv6]:port, without sip:")
+    match = _HOST.fullmatch(value)
+    if match is None or not 0 < int((match[3] or ":5060")[1:]) < 65536:
+        raise ValueError("allowed: host, host:port or [IPv6]:port, without sip:, port 1 to 65535")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pjsua2 as pj
 
@@ -30,6 +31,8 @@ class EndpointConfig:
 def init_library(endpoint: EndpointDirector, config: EndpointConfig) -> None:
     """Up to the point where transports can be created."""
     silence_console()
+    if config.log_file and config.log_level:
+        _open_for_us_alone(Path(config.log_file))
     endpoint.libCreate()
     ep = pj.EpConfig()
     ep.uaConfig.threadCnt = 0
@@ -45,6 +48,12 @@ def init_library(endpoint: EndpointDirector, config: EndpointConfig) -> None:
     ep.medConfig.threadCnt = 0
     endpoint.libInit(ep)
     endpoint.audDevManager().setNullDev()  # not setNoDev: it leaks a conference port per call
+
+
+def _open_for_us_alone(log_file: Path) -> None:
+    """pjlib keeps the mode of a file that is there; whole messages hold the keys of SRTP and who calls whom."""
+    log_file.touch(mode=0o600)
+    log_file.chmod(0o600)
 
 
 def start_library(endpoint: EndpointDirector, config: EndpointConfig) -> None:

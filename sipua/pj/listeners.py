@@ -126,9 +126,16 @@ def _set_tls(config: pj.TlsConfig, files: TlsFiles) -> None:
     config.verifyClient = False
     config.requireClientCert = False
     config.CaListFile = files.ca or _system_bundle()
-    for file in filter(None, (config.CaListFile, files.certificate, files.key)):
-        if not Path(file).is_file():
-            raise ConfigError(f"TLS: there is no file {file}")
+    named = (
+        ("tls_ca", config.CaListFile),
+        ("sip.tls_certificate", files.certificate),
+        ("sip.tls_key", files.key),
+    )
+    for key, file in named:
+        if file and not Path(file).is_file():
+            raise ConfigError(
+                f"{key} = {file!r}: there is no such file; allowed: a file in PEM, or leave it out"
+            )
     if bool(files.certificate) != bool(files.key):
         raise ConfigError("sip.tls_certificate, sip.tls_key: set both or neither")
     config.certFile, config.privKeyFile = files.certificate, files.key

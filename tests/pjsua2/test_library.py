@@ -92,6 +92,27 @@ asyncio.run(main())
     assert run_python(code).split() == ["0", "1", "1"]
 
 
+def test_nobody_else_may_read_its_log(tmp_path: Path) -> None:
+    """Whole SIP messages hold the keys of SRTP; a log of an earlier version is closed to others too."""
+    code = """
+import asyncio, sys
+from sipua.pj.endpoint import SipEndpoint
+from sipua.pj.library import EndpointConfig
+async def main():
+    config = EndpointConfig("127.0.0.1", 0, ("PCMU",), log_file=sys.argv[1], log_level=5)
+    endpoint = SipEndpoint(config, lambda *_: None, lambda event: None)
+    await endpoint.start()
+    await endpoint.stop()
+asyncio.run(main())
+"""
+    older, new = tmp_path / "older.log", tmp_path / "new.log"
+    older.touch(mode=0o644)
+    for file in (older, new):
+        run_python(code, str(file))
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "pjsua" in file.read_text()
+
+
 def test_codecs_of_our_build(own_build: None) -> None:
     code = """
 import pjsua2 as pj

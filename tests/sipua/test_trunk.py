@@ -64,6 +64,7 @@ FAULTS = [
     pytest.param(MINIMAL + "password = 'x'", r"unknown key 'password'\n", id="a secret in the file"),
     pytest.param(MINIMAL + "did_ranges = ['0788*']", r"did_ranges = \['0788\*'\]: .*no number pattern", id="DID"),
     pytest.param(MINIMAL + "domain = 'sip:a.example'", r"domain = 'sip:a.example': allowed: host", id="URI for host"),
+    pytest.param(MINIMAL + "domain = 'a.example:65536'", r"domain = 'a.example:65536': .*port 1 to 65535", id="port"),
     pytest.param(MINIMAL + "to_format = 'E.164'", r"to_format = 'E.164': .*'\+e164', 'e164', 'national'", id="format"),
     pytest.param(MINIMAL + "tls_verify = false", r"tls_verify = False: Input should be True", id="unverified"),
     pytest.param(MINIMAL + "srtp_suites = ['X']", r"srtp_suites\.0 = 'X': .*AES_CM_128_HMAC_SHA1_80", id="suite"),
@@ -211,6 +212,7 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 # ---- what is not in this version, and what is to be provisioned --------------------------------------------
 
 ASKED_FOR = {
+    "diversion": "diversion = 'send'",
     "refer": "refer = true",
     "dtmf": "dtmf = 'info'",
 }
@@ -229,6 +231,7 @@ def test_an_enabled_trunk_may_not_ask_for_what_is_not_there(key: str, tmp_path: 
 
 
 def test_every_key_of_the_table_exists_and_its_default_is_what_happens_today() -> None:
+    assert set(NOT_YET) == set(ASKED_FOR)
     assert set(NOT_YET) <= set(Trunk.model_fields)
     assert not_yet(trunk("a")) == []
 
