@@ -22,7 +22,7 @@ from sipua.drills.mutations import MEANINGS, Mutation
 from sipua.drills.performance import perform
 from sipua.drills.record import record, rows_of
 from sipua.drills.report import About, html_of
-from sipua.drills.runner import Plan, run_drills
+from sipua.drills.runner import AT_ONCE, Plan, run_drills
 from sipua.drills.scenario import Scenario
 from sipua.drills.scenarios import ALL, SCENARIOS, chosen
 from sipua.errors import ConfigError, LocalError, StoreError
@@ -92,13 +92,16 @@ def run_(
             + "; ".join(f"{k.value}: {v}" for k, v in MEANINGS.items())
         ),
     ] = Mutation.NONE,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=16, help="Drills at a time; more spoil each other's figures.")
+    ] = AT_ONCE,
     keep: Annotated[
         bool, typer.Option("--record/--no-record", help="Write the results to the database.")
     ] = True,
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Perform drills, two at a time; exit 1 when one did not hold."""
+    """Perform drills; exit 1 when one did not hold."""
     settings = settings_of(conf)
     configure_logging("error", "console")
     if within is not None and within <= 0:
@@ -112,7 +115,7 @@ def run_(
         raise ConfigError(f"--html {html}: there is no folder {html.parent}")
     with tempfile.TemporaryDirectory(prefix="sipua-drill-") as folder:
         environment = agent_environment(Path(folder), Path(folder), "drill")
-        plan = Plan(Path(folder), environment, mutate, within, more)
+        plan = Plan(Path(folder), environment, mutate, within, more, at_once)
         results = run(lambda stop: run_drills(scenarios, plan, stop, _show))
     if html is not None:
         about = _about(settings, mutate, f"{trunk} is made unreachable, {expect} is expected" if live else "")

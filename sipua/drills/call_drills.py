@@ -104,8 +104,6 @@ async def database_lost(ground: Ground) -> None:
         while time.monotonic() < give_up:
             killed += far_end.kill_the_database()
             await asyncio.sleep(0.05)
-    else:
-        await asyncio.sleep(DATABASE_AWAY_S)
     away = killed > 0 and await far_end.row() is None
     if not ground.expect("the database is away", away, f"killed {killed} times"):
         return

@@ -60,6 +60,7 @@ RULES = {
 }
 RECOVERY_LIMIT_S = 8.0
 RECOVERY_STEP_S = 0.2
+UNBROKEN_S = 1.0
 DRILL = "drill"
 
 
@@ -282,7 +283,12 @@ class Ground:
         self.timeline.append(Entry(lane, self._ms(since), self._ms(until), text, tone))
 
     async def until(self, condition: Callable[[], object], what: str, seconds: float) -> bool:
-        """Waits for the world; False, marked on the timeline, if it did not come about in time."""
+        """Waits for the world; False, marked on the timeline, if it did not come about in time.
+
+        Where nothing was broken (the mutation no-break) nothing will come of it: that is not waited for.
+        """
+        if self.mutation is Mutation.NO_BREAK and self.broken_at is not None:
+            seconds = min(seconds, UNBROKEN_S)
         give_up = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > give_up:

@@ -23,7 +23,7 @@ up_after = 2
 FLAPS = 8
 CALLS = 50
 CALLS_AT_ONCE = 10
-TALK_S = 0.3
+TALK_S = 0.1
 SLOTS_PER_CALL = 3  # one that is abandoned, one that carries the call, one whose BYE nobody answers
 
 

@@ -1,4 +1,4 @@
-"""Drills in processes of their own, two at a time, and what they found out together."""
+"""Drills in processes of their own, some at a time, and what they found out together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sipua.drills.mutations import Mutation
 from sipua.drills.scenario import Scenario
 from sipua.errors import Stopped
 
-AT_ONCE = 2  # more would share two cores and spoil each other's figures
+AT_ONCE = 2  # drills wait most of their time; more of them on two cores spoil each other's figures
 GRACE_S = 20.0  # beyond a drill's own limit: starting Python, ending children
 
 
@@ -32,6 +32,7 @@ class Plan:
     mutation: Mutation = Mutation.NONE
     within_s: float | None = None
     more: Sequence[str] = ()
+    at_once: int = AT_ONCE
 
 
 Show = Callable[[Result], None]
@@ -41,7 +42,7 @@ async def run_drills(
     scenarios: Sequence[Scenario], plan: Plan, stop: asyncio.Event, show: Show
 ) -> list[Result]:
     """All of them, in the order asked for; ``show`` gets each when it is over. Raises Stopped."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(plan.at_once)
 
     async def one(scenario: Scenario) -> Result:
         async with slots:

@@ -17,6 +17,7 @@ from tests.peers.processes import run
 
 FIGURES = {"detect_ms", "attempted", "lost", "extra_pdd_ms", "attempts_per_call", "recover_ms"}
 FAILING_OVER = [name for name, each in SCENARIOS.items() if each.expects_failover]
+MANY = ("--at-once", "4")  # where figures do not matter
 NEVER_ELSEWHERE = [name for name, each in SCENARIOS.items() if each.forbids_retry]
 
 
@@ -51,19 +52,19 @@ def test_every_drill_holds() -> None:
 
 @pytest.mark.timeout(420)
 def test_without_failover_those_that_need_it_do_not_hold() -> None:
-    found = drills(*FAILING_OVER, "--mutate", "no-failover", code=1)
+    found = drills(*FAILING_OVER, "--mutate", "no-failover", *MANY, code=1)
     assert [name for name, each in found.items() if each["held"] is not False] == []
 
 
 @pytest.mark.timeout(420)
 def test_a_drill_that_breaks_nothing_does_not_hold() -> None:
-    found = drills("all", "--mutate", "no-break", code=1)
+    found = drills("all", "--mutate", "no-break", *MANY, code=1)
     assert [name for name, each in found.items() if each["held"]] == []
 
 
 @pytest.mark.timeout(120)
 def test_whoever_asks_elsewhere_after_a_refusal_is_seen() -> None:
-    found = drills(*NEVER_ELSEWHERE, "--mutate", "retry-always", code=1)
+    found = drills(*NEVER_ELSEWHERE, "--mutate", "retry-always", *MANY, code=1)
     assert [name for name, each in found.items() if each["held"]] == []
 
 
