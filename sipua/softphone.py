@@ -25,7 +25,7 @@ from rtp.ports import PortAllocator
 from rtp.wav import WavWriter, read_wav
 from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
-from sipua.errors import ConfigError, LocalError
+from sipua.errors import LocalError
 from sipua.media import MediaLeg
 from sipua.media_ports import MediaPorts
 from sipua.names import Names
@@ -174,7 +174,7 @@ class _Softphone:
         options = self._options
         route = dialler.route(options.uri, options.caller, options.only)
         if not route.targets:
-            raise ConfigError(
+            raise LocalError(
                 f"{options.uri!r}: no trunk may carry the call: "
                 + "; ".join(f"{each.trunk}: {each.reason}" for each in route.rejected)
             )

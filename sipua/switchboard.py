@@ -18,10 +18,10 @@ from sipua.call_leg import CallLeg
 from sipua.call_state import Phase
 from sipua.dialler import Dialler
 from sipua.digest import Proof
-from sipua.errors import ConfigError, LocalError, SipuaError
+from sipua.errors import LocalError, SipuaError
 from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
-from sipua.outcome import ending_of_code
+from sipua.outcome import Status, ending_of_code
 from sipua.placed import Placed
 from sipua.ports import CallOpening, Ledger
 from sipua.seldom import Seldom
@@ -41,8 +41,10 @@ from sipua.trunks.routing import Route
 log = logging.getLogger(__name__)
 
 
-class NoRoute(ConfigError):
+class NoRoute(LocalError):
     """No trunk may carry a call to this number now; says why of each."""
+
+    reason = "no_route"
 
     def __init__(self, to: str, route: Route) -> None:
         reasons = "; ".join(
@@ -99,12 +101,13 @@ class Switchboard:
     def place(self, to: str, caller: str, only: str) -> tuple[Call, Placed]:
         """Begins a call to a number, from ``caller`` or the trunk's own, on the trunk ``only`` if named.
 
-        ConfigError if no trunk may carry it now; that leaves no row, since nothing was tried.
+        NoRoute if no trunk may carry it now; that is counted and leaves no row, since nothing was tried.
         """
         if self.services is None or self._is_ending or self._admission.draining.is_set():
             raise LocalError("the agent is starting or ending: it places no calls now")
         route = self._dialler.route(to, caller, only)
         if not route.targets:
+            self.services.metrics.calls.labels("outbound", "", Status.FAILED.value, NoRoute.reason).inc()
             raise NoRoute(to, route)
         record = self._ledger.open(opening_of_route(uuid4(), route), self.services.clock.now())
         way = Placed(self._dialler, self.services.legs, route, record, self.services)

@@ -205,13 +205,14 @@ def test_the_files_are_read_again_while_they_talk(
     until(lambda: "read again; enabled: here" in office.agent.stderr, "read again")
     callee.wait()
     assert office.closed(told["call"])["outcome"] == "callee_hangup"
-    assert "no trunk may carry the call" in office.dial(code=78)["error"]["message"]
+    assert "no trunk may carry the call" in office.dial(code=1)["error"]["message"]
     office.agent.idle()
     assert office.agent.open_sockets() == 1
 
 
 def test_what_may_not_be_dialled(emulator: Emulator, start_agent: StartAgent) -> None:
     office = Office(start_agent, emulator, 'may_dial = ["+256*"]')
-    message = office.dial(code=78)["error"]["message"]
+    message = office.dial(code=1)["error"]["message"]
     assert "primary: number +250*****3456 may not be dialled" in message
     assert office.agent.select("SELECT id FROM voice_calls") == []
+    assert office.agent.metric("sipua_calls_total", direction="outbound", trunk="", reason="no_route") == 1

@@ -254,7 +254,7 @@ def test_only_one_trunk_is_asked_for(carriers: Carriers) -> None:
 def test_a_number_that_no_trunk_may_dial(carriers: Carriers) -> None:
     for name in carriers.ports:
         carriers.write(name, 'may_dial = ["+256*"]')
-    document = carriers.call(code=78)
+    document = carriers.call(code=1)
     message = document["error"]["message"]
     assert "primary: number +250*****3456 may not be dialled" in message
     assert "secondary: " in message
