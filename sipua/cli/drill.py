@@ -124,7 +124,7 @@ def run_(
         _record(results, settings, live=live)
     if json:
         print_json({"drills": [each.as_dict() for each in results]})
-    if any(each.held is False for each in results):
+    if not all(each.held for each in results):
         raise typer.Exit(FAILURE_EXIT)
 
 
@@ -209,7 +209,7 @@ def _live(
 
 
 def _show(result: Result) -> None:
-    word = {True: "held", False: "DID NOT HOLD", None: "not run"}[result.held]
+    word = "held" if result.held else "DID NOT HOLD"
     typer.echo(f"{result.name:{NAME_WIDTH}}  {word:12}  {result.what_happened}", err=True)
 
 

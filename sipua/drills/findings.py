@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Tone = Literal["plain", "good", "bad", "wait"]
+Tone = Literal["plain", "good", "bad"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One drill. ``held`` is None where it could not be run, and ``skipped`` says why."""
+    """One drill."""
 
     name: str
-    held: bool | None
+    held: bool
     breaks: str
     expected: str
     what_happened: str
@@ -47,7 +47,6 @@ class Result:
     recover_ms: int | None = None
     started_at: str = ""  # ISO 8601, UTC
     duration_ms: int = 0
-    skipped: str = ""
     mutation: str = ""
     checks: Sequence[Check] = ()
     timeline: Sequence[Entry] = ()

@@ -17,12 +17,10 @@ WRITE_TIMEOUT_S = 10.0
 
 
 def rows_of(results: Sequence[Result], node: str, *, live: bool) -> tuple[DrillRun, ...]:
-    """One row per drill that was run, all of one run."""
+    """One row per drill, all of one run."""
     run_id = uuid4()
     rows = []
     for each in results:
-        if each.held is None:
-            continue
         started_at = datetime.fromisoformat(each.started_at)
         details = {
             "what_happened": each.what_happened,

@@ -50,14 +50,13 @@ class About:
 
 def html_of(results: Sequence[Result], about: About) -> str:
     """The whole file."""
-    ran = [each for each in results if each.held is not None]
-    held = [each for each in ran if each.held]
-    is_good = len(held) == len(ran)
+    held = [each for each in results if each.held]
+    is_good = len(held) == len(results)
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Drills: {len(held)} of {len(ran)} held</title><style>{STYLE}</style><main><h1>Drills</h1>",
+        f"<title>Drills: {len(held)} of {len(results)} held</title><style>{STYLE}</style><main><h1>Drills</h1>",
         f"<p class=meta>{escape(' · '.join((about.when, about.node, f'sipua {about.version}', about.build)))}</p>",
-        f"<div class='verdict {'good' if is_good else 'bad'}'><b>{len(held)} of {len(ran)}</b>"
+        f"<div class='verdict {'good' if is_good else 'bad'}'><b>{len(held)} of {len(results)}</b>"
         f"<p>{_summary(results, about)}</p></div>",
         _table(results),
         "<p class=legend><i class=bad></i>failed attempt<i class=good></i>attempt that was answered"
@@ -70,8 +69,7 @@ def html_of(results: Sequence[Result], about: About) -> str:
 
 
 def _summary(results: Sequence[Result], about: About) -> str:
-    failed = [each for each in results if each.held is False]
-    skipped = [each for each in results if each.held is None]
+    failed = [each for each in results if not each.held]
     calls, lost = sum(each.attempted for each in results), sum(each.lost for each in results)
     text = (
         "drills held"
@@ -79,12 +77,6 @@ def _summary(results: Sequence[Result], about: About) -> str:
         else "drills held; not: " + ", ".join(escape(each.name) for each in failed)
     )
     text += f". {calls} canary calls, {lost} lost."
-    if skipped:
-        text += (
-            " Not run: "
-            + "; ".join(f"{escape(each.name)} ({escape(each.skipped)})" for each in skipped)
-            + "."
-        )
     if about.mutation:
         made = f"Made wrong on purpose ({about.mutation.value}): {MEANINGS[about.mutation]}."
         text += f"<br><span class=note>{escape(made)}</span>"
@@ -114,7 +106,7 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def _section(result: Result) -> str:
-    kind = " class=bad" if result.held is False else ""
+    kind = " class=bad" if not result.held else ""
     figures = (
         ("detected in", _time(result.detect_ms)),
         ("post-dial delay", _time(result.extra_pdd_ms, sign=True)),
@@ -146,9 +138,7 @@ def _definitions() -> str:
 
 
 def _chip(result: Result) -> str:
-    kind, word = {True: ("good", "held"), False: ("bad", "did not hold"), None: ("skipped", "not run")}[
-        result.held
-    ]
+    kind, word = ("good", "held") if result.held else ("bad", "did not hold")
     return f"<span class='chip {kind}'>{word}</span>"
 
 

@@ -66,10 +66,7 @@ async def run_drills(
 
 
 async def _in_a_child(scenario: Scenario, plan: Plan) -> Result:
-    why_not = scenario.why_not()
     mutation = plan.mutation
-    if why_not:
-        return _without(scenario, mutation, held=None, what_happened=f"not run: {why_not}", skipped=why_not)
     folder = plan.folder / scenario.name
     arguments = ["drill", "one", scenario.name, "--folder", str(folder), *plan.more]
     arguments += ["--mutate", mutation.value] if mutation else []
@@ -93,13 +90,14 @@ async def _in_a_child(scenario: Scenario, plan: Plan) -> Result:
         last_word = child.last_words().splitlines()[-1]
         words = f"its process gave no result within {took_ms} ms: {last_word}"
         known = {"what_happened": words, "started_at": started_at, "duration_ms": took_ms}
-        return _without(scenario, mutation, held=False, **known)
+        return _without(scenario, mutation, **known)
 
 
 def _without(scenario: Scenario, mutation: Mutation, **known: Any) -> Result:
     """The result of a drill that found nothing out."""
     return Result(
         name=scenario.name,
+        held=False,
         breaks=scenario.breaks,
         expected=scenario.expected,
         expects_failover=scenario.expects_failover,

@@ -14,7 +14,7 @@ from sipua.drills.ground import Ground
 class Scenario:
     """``expects_failover``: the mutation no-failover must make it fail; ``forbids_retry``: retry-always must.
 
-    ``limit_s`` is how long it may take at all, ``why_not`` says why this machine cannot run it ("" if it can).
+    ``limit_s`` is how long it may take at all.
     """
 
     name: str
@@ -24,7 +24,6 @@ class Scenario:
     expects_failover: bool = False
     forbids_retry: bool = False
     limit_s: float = 30.0
-    why_not: Callable[[], str] = lambda: ""
 
 
 def result_of_ground(scenario: Scenario, ground: Ground, fault: str = "") -> Result:

@@ -60,9 +60,9 @@ WELL = Script()
 BLACK_HOLE = Script(hears=False)
 
 
-def refuses(code: int, *headers: tuple[str, str], after_s: float = 0.0) -> Script:
+def refuses(code: int, *headers: tuple[str, str]) -> Script:
     """Every INVITE gets this; OPTIONS are answered still."""
-    return Script(invite=(Step(100), Step(code, after_s, headers)))
+    return Script(invite=(Step(100), Step(code, headers=headers)))
 
 
 def trying_only(*, late_answer_s: float | None = None) -> Script:

@@ -38,15 +38,13 @@ HELD = Result(
 FAILED = Result(
     "busy", False, "b", "e", "rang twice", False, checks=(Check("once", False, "2 INVITE"),), lost=1
 )
-SKIPPED = Result("own-address", None, "b", "e", "not run", False, skipped="needs root")
 
 
 def test_the_report_stands_alone() -> None:
-    text = html_of([HELD, FAILED, SKIPPED], ABOUT)
+    text = html_of([HELD, FAILED], ABOUT)
     assert not re.search(r"https?://|<script|<link|@import|url\(", text)
     assert "1 of 2" in text
     assert "not: busy" in text
-    assert "own-address (needs root)" in text
     assert "the primary &lt;says&gt; nothing" in text.lower()
     assert "+399" in text
     assert "1.05" in text

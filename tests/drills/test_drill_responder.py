@@ -95,7 +95,7 @@ def test_without_an_ack_it_gives_up() -> None:
 
 
 def test_a_repeated_request_gets_the_last_response_again() -> None:
-    core = responder(refuses(503, ("Retry-After", "2"), after_s=1.0))
+    core = responder(Script(invite=(Step(100), Step(503, 1.0, (("Retry-After", "2"),)))))
     assert codes(core.receive(request("INVITE"), PEER, 0.0)) == [100]
     assert codes(core.receive(request("INVITE"), PEER, 0.5)) == [100]
     (reply,) = core.tick(1.0)
