@@ -14,7 +14,7 @@ from sipua.drills.script import Script
 from sipua.errors import LocalError
 
 SERVICE_LOST_S = 1.5  # the closed connection is seen, the caller gets BYE
-TICK_S = 1.0  # how often the agent looks for silence, and some room
+TICK_S = 1.5  # the agent looks for silence every second; and some room
 DATABASE_AWAY_S = 2.0
 BACK_LIMIT_S = 15.0  # the keeper starts the database again, the ledger writes what has waited
 LIMIT_S = 75.0
