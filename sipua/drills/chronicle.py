@@ -51,7 +51,7 @@ class Chronicle:
         self.steps.append(Step(change.key.trunk, change.what, change.after, change.why, change.at, is_well))
         where = change.key.address.partition(";")[0]
         tone: Tone = "good" if is_well else "bad"
-        text = f"{change.what.replace('_', ' ')} {change.after}: {change.why}"
+        text = f"{change.what} {change.after}".replace("_", " ") + f": {change.why}"
         self._mark(f"{where} {text}".strip(), tone, lane=f"trunk {change.key.trunk}", at=change.at)
 
     def registration_changed(self, trunk: str, account: str, change: Changed, at: Moment) -> None:

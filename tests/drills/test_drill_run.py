@@ -106,3 +106,17 @@ def test_without_a_database_the_results_are_told_all_the_same() -> None:
     assert done.returncode == 0, done.stderr
     assert "not recorded: " in done.stderr
     assert json.loads(done.stdout)["drills"][0]["held"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["busy", "--trunk", "a"], "--live"),
+        (["busy", "--within", "0"], "more than 0 seconds"),
+        (["busy", "--html", "/nowhere/at/all.html"], "there is no folder"),
+    ],
+)
+def test_what_cannot_be_asked(arguments: list[str], words: str) -> None:
+    result = run(["drill", "run", *arguments, "--json"])
+    assert result.returncode == 78
+    assert words in json.loads(result.stdout)["error"]["message"]
