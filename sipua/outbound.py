@@ -23,7 +23,8 @@ from sipua.media_ports import Sockets
 from sipua.our_number import from_of, headers_of
 from sipua.outcome import Ending
 from sipua.ports import AttemptMade, OutboundSip
-from sipua.resolve import Resolver, UnresolvedName, parse_place
+from sipua.redirect import RefusedRedirect, redirected_to
+from sipua.resolve import UnresolvedName
 from sipua.sip_events import (
     EndpointFailed,
     LegChanged,
@@ -33,7 +34,6 @@ from sipua.sip_events import (
     SdpPlan,
     SipEvent,
 )
-from sipua.sip_message import parse_uri
 from sipua.trunk import Trunk
 from sipua.trunk_rules import limits_of, srtp_of
 from sipua.trunks.attempt import Attempt, CallRules, LegRules
@@ -296,6 +296,9 @@ class OutboundCall:
         except UnresolvedName as error:
             log.warning("call=%s > INVITE was not sent: %s", leg.key, error)
             return Failed(action.leg, Fault.DNS)
+        except RefusedRedirect as error:
+            log.warning("call=%s > INVITE was not sent: %s", leg.key, error)
+            return Failed(action.leg, Fault.REDIRECT)
         try:
             opened = shared.ports.open(trunk, place.address)
         except (RtpError, OSError) as error:
@@ -328,12 +331,8 @@ class OutboundCall:
         if not action.redirected_to:
             host = trunk.domain or action.target.to.host
             return f"sip:{action.target.dialled.to_user}@{host}", action.target.to
-        uri = parse_uri(action.redirected_to)
-        if uri is None or uri.scheme != "sip":  # never less protected than it was asked to be
-            raise UnresolvedName(f"redirected to {action.redirected_to}, which this trunk does not reach")
-        text = f"{uri.host}:{uri.port}" if uri.port else uri.host
-        place = parse_place(text, trunk.transport, srv=trunk.srv)
-        return action.redirected_to, (await Resolver({}, families=("A",)).addresses(place))[0]
+        place = await redirected_to(action.redirected_to, trunk, action.target.to)
+        return action.redirected_to, place
 
     def _record(self, record: Record, now: float) -> None:
         leg, decision = self._legs[record.leg], record.decision

@@ -205,6 +205,11 @@ def _name(value: Any) -> str:
     return str(value).rstrip(".") or "."
 
 
+def static_hosts_of(trunk: Trunk) -> dict[str, list[str]]:
+    """What the trunk file says of names, as ``Resolver`` takes it."""
+    return {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
+
+
 async def resolve_trunks(
     trunks: Sequence[Trunk],
     *,
@@ -224,8 +229,7 @@ async def resolve_trunks(
 async def _of_trunk(
     trunk: Trunk, families: Sequence[str], nameservers: Sequence[tuple[str, int]]
 ) -> tuple[tuple[Address, ...], str]:
-    static = {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
-    resolver = Resolver(static, families=families, nameservers=nameservers)
+    resolver = Resolver(static_hosts_of(trunk), families=families, nameservers=nameservers)
     addresses: dict[str, Address] = {}
     faults = []
     for rank, text in enumerate(trunk.outbound_proxies or ((trunk.domain,) if trunk.domain else ())):

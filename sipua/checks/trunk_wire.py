@@ -16,7 +16,7 @@ from sipua.checks.machine import ahead_s
 from sipua.checks.report import Check, Status, listed
 from sipua.errors import ConfigError
 from sipua.probe import Answer, Query, Unanswered, Unsent, options
-from sipua.resolve import Place, Resolver, UnresolvedName, is_address, parse_place
+from sipua.resolve import Place, Resolver, UnresolvedName, is_address, parse_place, static_hosts_of
 from sipua.settings import Settings
 from sipua.sip_message import parse_uri
 from sipua.tls_probe import Handshake, HandshakeFailed, client_context, shake_hands
@@ -104,11 +104,10 @@ def places_of(trunk: Trunk) -> tuple[Place, ...]:
 
 async def _spots(trunk: Trunk, report: Report, nameservers: Sequence[tuple[str, int]]) -> list[Spot]:
     """The addresses of all places; the check of DNS if a name is among them."""
-    static = {name: [str(each) for each in hosts] for name, hosts in trunk.static_hosts.items()}
     findings: list[tuple[str, Finding]] = []
     found: dict[str, Spot] = {}
     for place in places_of(trunk):
-        resolver = Resolver(static, families=("A",), nameservers=nameservers)
+        resolver = Resolver(static_hosts_of(trunk), families=("A",), nameservers=nameservers)
         try:
             addresses = await resolver.addresses(place)
         except UnresolvedName as error:

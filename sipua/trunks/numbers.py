@@ -147,6 +147,22 @@ def caller_id(plan: NumberPlan, caller: str = "") -> str:
     return number
 
 
+def check_redirect(plan: NumberPlan, user: str) -> None:
+    """The user part that a carrier redirects to: a name is its own affair, digits are what we might have dialled.
+
+    However digits without a prefix are meant, the number must be allowed. Raises NumberError.
+    """
+    text, _, parameters = unquote(user).partition(";")
+    if not text or any(each.isalpha() for each in text):
+        return
+    if "phone-context" in parameters.lower():
+        raise NumberError(text, "is a number of a plan of its own (phone-context)", _forms(plan))
+    for bare in (Format.NATIONAL, Format.E164):
+        e164 = normalise(plan, text, bare)
+        if e164 not in plan.may_dial:
+            raise NumberError(e164, "may not be dialled on this trunk", plan.may_dial.shown())
+
+
 def received(plan: NumberPlan, user: str) -> str | None:
     """The number in a From, To or Request-URI that came in; None for anonymous callers and names."""
     try:

@@ -50,6 +50,7 @@ class Fault(StrEnum):
 
     TRANSPORT = "transport_error"  # refused, unreachable, connection lost
     DNS = "dns_error"
+    REDIRECT = "redirect_refused"  # to where this trunk does not lead, or to a number that it may not dial
     TLS = "tls_error"
     NO_RESPONSE = "no_response"  # nothing at all within first_response_timeout
     NO_PROGRESS = "no_progress"  # 100, then silence
@@ -90,6 +91,7 @@ CODES: dict[int, Row] = {
 FAULTS: dict[Fault, Row] = {
     Fault.TRANSPORT: Row(Verdict.NEXT, Fault.TRANSPORT.value, Blame.OPEN),
     Fault.DNS: Row(Verdict.NEXT, Fault.DNS.value, Blame.OPEN),
+    Fault.REDIRECT: Row(Verdict.NEXT, Fault.REDIRECT.value, Blame.NONE),
     Fault.TLS: Row(Verdict.NEXT, Fault.TLS.value, Blame.OPEN, alert=True),
     Fault.NO_RESPONSE: Row(Verdict.NEXT, Fault.NO_RESPONSE.value, Blame.OPEN),
     Fault.NO_PROGRESS: Row(

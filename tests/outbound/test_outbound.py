@@ -204,6 +204,41 @@ async def test_a_redirect_goes_to_the_address_it_names(tmp_path: Path) -> None:
     call.close()
 
 
+async def test_a_redirect_leads_where_the_trunk_file_says(tmp_path: Path) -> None:
+    """The name is one that no DNS knows; the redirect is the trunk's, its hosts are too."""
+    moved = (302, {"contact": ("<sip:other@away.invalid:5109>",)})
+    hosts = '[static_hosts]\n"away.invalid" = ["127.0.0.1"]'
+    place = await office(tmp_path, {5100: [moved], 5109: [OK]}, primary=hosts)
+    outcome, call = await place.dial()
+    assert place.sip.invited[1] == ("sip:other@away.invalid:5109", "sip:127.0.0.1:5109;transport=udp")
+    close(outcome)
+    call.close()
+
+
+@pytest.mark.parametrize(
+    "contact",
+    [
+        "sip:+12025550100@127.0.0.1:5109",
+        "sip:112@127.0.0.1:5109",
+        "sips:x@127.0.0.1",
+        "sip:x@127.0.0.1:99999",
+    ],
+)
+async def test_a_redirect_that_leads_too_far(tmp_path: Path, contact: str) -> None:
+    """Nothing is sent there; another trunk may carry the call, and the target's breaker knows nothing of it."""
+    moved = (302, {"contact": (f"<{contact}>",)})
+    answers: dict[int, Sequence[Answer] | LocalError] = {5100: [moved], 5101: [OK], 5109: [OK]}
+    place = await office(tmp_path, answers, primary='may_dial = ["+250*"]', secondary="")
+    outcome, call = await place.dial()
+    close(outcome)
+    call.close()
+    assert [each.reason for each in call.attempts] == ["redirected", "redirect_refused", "answered"]
+    assert [route for _, route in place.sip.invited] == [
+        "sip:127.0.0.1:5100;transport=udp", "sip:127.0.0.1:5101;transport=udp"
+    ]  # fmt: skip
+    assert place.dialler.route(NUMBER).rejected == ()
+
+
 async def test_the_sip_thread_dies(tmp_path: Path) -> None:
     place = await office(tmp_path, {5100: [(100, {})]}, primary="")
     dialling = asyncio.create_task(place.dial())

@@ -13,6 +13,7 @@ from sipua.trunks.numbers import (
     NumberPlan,
     NumberSet,
     caller_id,
+    check_redirect,
     dial,
     national_number,
     normalise,
@@ -89,6 +90,35 @@ def test_errors_do_not_spell_out_numbers() -> None:
     assert "788123456" not in str(caught.value)
     assert "3456" in str(caught.value)
     assert caught.value.number == "+250788123456"
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "moved",
+        "",
+        "a0900;x=1",
+        "+250788123456",
+        "0788123456",
+        "250788123456",
+        "%2B250788123456",
+        "+250788123456;npdi",
+    ],
+)
+def test_a_redirect_to_a_name_or_an_allowed_number(user: str) -> None:
+    check_redirect(NumberPlan("RW", may_dial=NumberSet(("+250*",))), user)
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        "+12025550100", "0012025550100", "%2B12025550100", "+1-202-555-0100", "+12025550100;npdi", "112", "*21#",
+        "12025550100", "0788123456;phone-context=+1", "256772123456",
+    ],
+)  # fmt: skip
+def test_a_redirect_to_a_number_that_may_not_be_dialled(user: str) -> None:
+    with pytest.raises(NumberError, match="number"):
+        check_redirect(NumberPlan("RW", may_dial=NumberSet(("+250*",))), user)
 
 
 @pytest.mark.parametrize("user", ["anonymous", "", "Unavailable", "+", "restricted;x=1"])

@@ -48,7 +48,8 @@ def test_a_code(code: int, verdict: Verdict, blame: Blame) -> None:
 def test_a_fault_moves_on_and_is_counted(fault: Fault) -> None:
     decision = decide(Outcome(fault=fault), PLAIN)
     assert decision.verdict is V.NEXT
-    assert decision.blame is (B.COUNT if fault is Fault.NO_PROGRESS else B.OPEN)
+    blame = {Fault.NO_PROGRESS: B.COUNT, Fault.REDIRECT: B.NONE}
+    assert decision.blame is blame.get(fault, B.OPEN)
     assert decision.alert == (fault is Fault.TLS)
 
 
