@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 RESOLVE_EVERY_S = 60.0  # a name that moves is found within this; carriers' records live for 30 to 300 s
 FIRST_LOOK_S = 2.0  # how long a start waits for DNS; what has not answered by then is asked on
 UNREGISTER_S = 3.0  # how long the end of the process waits for registrars
+SETTLE_S = 3.0  # how long another address of ours waits for the answer to a REGISTER, which it would lose
 HISTORY_EVERY_S = 0.5  # how often changes of health become rows
 SEEN_EVERY_S = 30.0  # how often states that do not change are written, with the latency of the last OPTIONS
 NOT_YET_REGISTERED = "no answer of the registrar yet"
@@ -122,6 +123,7 @@ class Fleet:
         other = [name for name, each in old.items() if wanted.get(name) != each and name not in moved]
         # taken back while their accounts are there; a new binding of the same address of record comes afterwards
         await self._drain(other)
+        settled = await asyncio.gather(*(self._registrars[name][0].settle(SETTLE_S) for name in moved))
         try:
             await self._sip.set_accounts(tuple(accounts.values()))
         except SipuaError:
@@ -136,10 +138,10 @@ class Fleet:
         for trunk in self.trunks:
             if trunk.kind == "static":
                 self._health.registration(trunk.name, self._now().monotonic, "")
-        for name in moved:
-            account, of_now = wanted[name]
-            self._registrars[name] = self._registrars[name][0], account, of_now
-            self._registrars[name][0].address_changed(_contact_of(account))
+        for name, is_settled in zip(moved, settled, strict=True):
+            registrar, (account, of_now) = self._registrars[name][0], wanted[name]
+            self._registrars[name] = registrar, account, of_now
+            registrar.address_changed(_contact_of(account), is_lost=not is_settled)
         self._register({name: each for name, each in wanted.items() if name not in self._registrars})
         self._look_up()
 
@@ -179,11 +181,11 @@ class Fleet:
             registrar.start()
 
     def _has_moved(self, name: str, account: Account, rules: RegistrationRules) -> bool:
-        """Nothing but our public address is another one, and no REGISTER is under way that would get lost with it."""
-        registrar, before, of_then = self._registrars[name]
+        """Whether nothing but our public address is another one."""
+        _, before, of_then = self._registrars[name]
         listener = replace(before.listener, public_address=account.listener.public_address)
         is_same = (replace(before, listener=listener), of_then) == (account, rules)
-        return is_same and before != account and registrar.view().phase is not Phase.REGISTERING
+        return is_same and before != account
 
     async def _drain(self, names: Sequence[str]) -> None:
         leaving = [self._registrars[name][0] for name in names]

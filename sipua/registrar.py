@@ -7,6 +7,7 @@ whichever is first; nothing else decides when a REGISTER is sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -50,7 +51,15 @@ class _Drain:
     """The wish to end."""
 
 
-_News = RegistrationAnswered | Contact | _Drain
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """We are elsewhere; ``is_lost``: nobody will answer the REGISTER that was under way."""
+
+    contact: Contact
+    is_lost: bool
+
+
+_News = RegistrationAnswered | _Move | _Drain
 
 
 class Registrar:
@@ -75,6 +84,7 @@ class Registrar:
         # an answer per REGISTER (one at a time), and a wish now and then
         self._inbox: asyncio.Queue[_News] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()  # no REGISTER is under way
 
     def start(self) -> None:
         """Registers, and stays registered until ``drain``."""
@@ -84,9 +94,19 @@ class Registrar:
         """An answer of our registrar."""
         self._inbox.put_nowait(event)
 
-    def address_changed(self, contact: Contact) -> None:
-        """Our contact is another one now: it is registered at once, and the trunk stays usable meanwhile."""
-        self._inbox.put_nowait(contact)
+    def address_changed(self, contact: Contact, *, is_lost: bool = False) -> None:
+        """Our contact is another one now: it is registered at once, and the trunk stays usable meanwhile.
+
+        ``is_lost``: what was under way then will not be answered any more.
+        """
+        self._inbox.put_nowait(_Move(contact, is_lost))
+
+    async def settle(self, limit_s: float) -> bool:
+        """Waits so long for the answer to a REGISTER that is under way; whether none is (any more)."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._settled.wait()
+        return self._settled.is_set()
 
     async def drain(self, limit_s: float) -> None:
         """Takes the binding back; a registrar that does not answer is waited for so long and no longer."""
@@ -127,9 +147,9 @@ class Registrar:
                 return self._core.tick(now)
             case _Drain():
                 return self._core.drain(now)
-            case Contact():
-                self.who = replace(self.who, contact=event)
-                return self._core.address_changed(now)
+            case _Move(contact, is_lost):
+                self.who = replace(self.who, contact=contact)
+                return self._core.address_changed(now, is_lost=is_lost)
             case RegistrationAnswered(headers=None):
                 return self._core.failed(now, event.phrase or f"no answer ({event.code})")
             case RegistrationAnswered(headers=headers):
@@ -148,6 +168,10 @@ class Registrar:
                 case Send(expires_s):
                     await self._send(expires_s)
                 case Changed(before=before, after=after, why=why):
+                    if after is Phase.REGISTERING:
+                        self._settled.clear()
+                    else:
+                        self._settled.set()
                     log.info("registration of %s: %s → %s: %s", self.who.account, before, after, why)
                     self._changed(self.who, action, self._clock.now())
                 case Alert(reason, code):

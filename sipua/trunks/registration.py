@@ -141,9 +141,12 @@ class Registration:
         self._register(now, "start")
         return self._done(now)
 
-    def address_changed(self, now: float) -> tuple[Action, ...]:
-        """Our contact is another one now: register it at once, unless we are stopped or stopping."""
-        if self.phase is Phase.REGISTERING:
+    def address_changed(self, now: float, *, is_lost: bool = False) -> tuple[Action, ...]:
+        """Our contact is another one now: register it at once, unless we are stopped or stopping.
+
+        A REGISTER under way is waited for, unless its answer ``is_lost``.
+        """
+        if self.phase is Phase.REGISTERING and not is_lost:
             self._again = True
         elif self.phase not in (Phase.STOPPED, Phase.UNREGISTERING):
             self._register(now, "own address changed")

@@ -199,6 +199,7 @@ def test_another_address_is_registered_at_once_or_right_after() -> None:
     assert sends(subject.answered(0.2, 200)) == [600]
     subject.answered(0.3, 200)
     assert sends(subject.address_changed(5.0)) == [600]
+    assert sends(subject.address_changed(5.1, is_lost=True)) == [600]
 
 
 @pytest.mark.parametrize("before", Phase)
