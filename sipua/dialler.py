@@ -95,7 +95,12 @@ class Dialler:
         return OutboundCall(self, sip, route, legs, rules, tell)
 
     def owns(self, key: UUID, call: OutboundCall) -> None:
+        """Events about this leg are the call's, until it is gone."""
         self._legs[key] = call
+
+    def disowns(self, key: UUID) -> None:
+        """Its INVITE was not sent."""
+        self._legs.pop(key, None)
 
     def deliver(self, event: SipEvent) -> None:
         """Every event of the endpoint goes through here to the call whose leg it is about."""

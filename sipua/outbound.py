@@ -282,9 +282,14 @@ class OutboundCall:
         self._legs.append(leg)
         if not shared.occupancy.take_slot(leg.name, now):
             return NoSlot(number)
-        why_not = await self._send(leg, action, now)
+        try:
+            why_not = await self._send(leg, action, now)
+        except BaseException:  # cancelled while a name was looked up: pjsua will report nothing of this leg
+            shared.occupancy.disconnected(leg.name)
+            raise
         if why_not is not None:
             shared.occupancy.disconnected(leg.name)
+            shared.disowns(leg.key)
             self._close_sockets(leg)
         return why_not
 

@@ -85,6 +85,6 @@ def date_of(text: str) -> datetime | None:
     """An RFC 1123 date, as SIP and HTTP have it; None if it is none."""
     try:
         found = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -21,6 +21,7 @@ WHO = Registered("carrier", "carrier", Contact("us", (("192.0.2.7", 5060),)))
 Answer = tuple[int, Mapping[str, tuple[str, ...]] | None]
 MOVED = Contact("us", (("192.0.2.8", 5060),))
 OURS = "<sip:us@192.0.2.7:5060;transport=udp>"
+NO_DATE = ("Mon, 16 Nov 2026 13:32:02 +99999999999999999999",)  # beyond what datetime can hold
 
 
 def ok(seconds: int) -> Answer:
@@ -165,6 +166,13 @@ def test_an_answer_full_of_nonsense_grants_what_was_asked(headers: Mapping[str, 
     wire = lived([(200, headers)], after(3600))
     assert wire.asked == [3600, 3600, 0]
     assert 2700 <= wire.times[1] <= 3241
+
+
+@pytest.mark.parametrize("header", ["retry-after", "date"])
+def test_a_date_beyond_all_bounds_is_none(header: str) -> None:
+    headers = {"retry-after": ("Mon, 16 Nov 2026 13:32:02 GMT",), header: NO_DATE}
+    wire = lived([(503, headers), ok(3600)], after(900))
+    assert wire.asked == [3600, 3600, 0]
 
 
 def test_a_lifetime_of_nothing_is_a_failure() -> None:

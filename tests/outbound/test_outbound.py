@@ -271,6 +271,38 @@ async def test_a_cancelled_task_leaves_nobody_ringing(tmp_path: Path) -> None:
     assert place.ports.in_use == 0
 
 
+class Stuck(Carriers):
+    """Its thread has not looked at the INVITE yet, and knows no such leg when it is to be hung up."""
+
+    async def invite(self, *arguments: object, **more: object) -> None:
+        self.was_invited.set()
+        await asyncio.Event().wait()
+
+    async def hang_up(self, key: UUID) -> None:
+        self.hung_up.append(key)
+
+
+async def test_a_leg_that_nobody_has_heard_of_gives_back_its_slot(tmp_path: Path) -> None:
+    place = await office(tmp_path, {})
+    place.sip = Stuck({}, place.dialler)
+    dialling = asyncio.create_task(place.dial())
+    await place.sip.was_invited.wait()
+    assert place.dialler.occupancy.slots_in_use() == 1
+    dialling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialling
+    assert (place.ports.in_use, place.dialler.occupancy.slots_in_use()) == (0, 0)
+
+
+async def test_a_call_whose_invite_was_not_sent_is_forgotten(tmp_path: Path) -> None:
+    """No event will come of its leg."""
+    place = await office(tmp_path, {5100: LocalError("no such account")}, primary="")
+    _, call = await place.dial()
+    call.close()
+    place.dialler.deliver(EndpointFailed("boom"))  # it is told to every call that has a leg
+    assert call.events.empty()
+
+
 async def test_outbound_proxies_stand_for_the_domain_in_their_order(tmp_path: Path) -> None:
     proxies = 'domain = "carrier.test"\noutbound_proxies = ["192.0.2.9", "edge.test:5070"]\n'
     hosts = '[static_hosts]\n"edge.test" = ["192.0.2.1", "192.0.2.2"]'
