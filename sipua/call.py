@@ -108,10 +108,15 @@ class Call:
         """The leg that there is to talk on."""
         return self._way.leg
 
+    @property
+    def _is_answered(self) -> bool:
+        """A 200 has been sent or received; that of a callee may come before the voice session is ready."""
+        return self.leg is not None and self.leg.answered_at is not None
+
     def stop(self) -> None:
         """The process ends: a caller gets 503 or BYE. A call that has not begun to run ends when it does."""
         if self._stop is None:
-            self._stop = SHUTDOWN if self.state.answered else SHUTDOWN_RINGING
+            self._stop = SHUTDOWN if self._is_answered else SHUTDOWN_RINGING
             if self._task is not None:
                 self._task.cancel()
 
@@ -229,7 +234,7 @@ class Call:
         if error is None:
             log.error("call=%s failed by a bug", self.key, exc_info=reasons[0])
             return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
-        ending = ending_of_error(error, answered=self.state.answered)
+        ending = ending_of_error(error, answered=self._is_answered)
         if is_voice_failure(error):
             self._services.metrics.realtime_errors.labels(error.reason).inc()
         log.error("call=%s ended by %s: %s", self.key, ending.reason, ending.detail)
@@ -243,7 +248,9 @@ class Call:
     async def _close(self, ending: Ending) -> None:
         """Hangs up, closes the media and the row; bounded."""
         services, way = self._services, self._way
-        await way.end(0 if self.state.answered else (ending.sip_code or 500))
+        if way.leg is not None and way.leg.answered_at is not None and not self.state.answered:
+            self.record.answered(way.leg.answered_at, way.leg.codec)  # but the voice session was not ready (yet)
+        await way.end(0 if self._is_answered else (ending.sip_code or 500))
         counters = way.leg.media.counters() if way.leg is not None else {}
         srtp = way.leg.media.srtp_suite if way.leg is not None else ""
         way.close()

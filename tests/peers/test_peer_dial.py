@@ -167,6 +167,23 @@ def test_a_session_that_cannot_be_had_gives_the_callee_up(
     assert office.attempts(told["call"]) == [("primary", None, "final")]
 
 
+def test_a_callee_answers_before_the_session_is_there(
+    start_emulator: Callable[..., Emulator], start_agent: StartAgent, sipp: StartSipp, phone: Phone
+) -> None:
+    """It never is: the callee gets BYE, and the row counts the seconds from the answer on."""
+    office = Office(start_agent, start_emulator("--fault", "no_session_updated"))
+    callee = sipp("", "uas", flags=flags(office.ports[0]), rtp_port=phone.port)
+    told = office.dial(code=1)
+    callee.wait()
+    assert callee.received("BYE")
+    assert (told["status"], told["sip_code"]) == ("failed", 0)
+    row = office.closed(told["call"])
+    assert (row["status"], row["outcome"]) == ("failed", told["reason"])
+    assert row["duration_seconds"] >= 1
+    assert "answered" in office.agent.events(row)
+    assert (row["metadata"]["codec"], row["metadata"].get("sip_code")) == ("PCMU", None)
+
+
 def test_the_end_while_it_rings(emulator: Emulator, start_agent: StartAgent, sipp: StartSipp) -> None:
     office = Office(start_agent, emulator)
     callee = sipp("", "uas_rings", flags=flags(office.ports[0]))
