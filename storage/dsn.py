@@ -85,6 +85,9 @@ def mapped_errors(dsn: str) -> Iterator[None]:
         yield
     except psycopg.OperationalError as error:
         raise unreachable(error, dsn) from None
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        lacking = error.diag.message_primary or type(error).__name__
+        raise StoreError(f"database {redact(dsn)}: {lacking}; run `sipua migrate`") from error
     except psycopg.Error as error:
         message = error.diag.message_primary or type(error).__name__
         raise StoreError(f"database {redact(dsn)}: {message}") from error

@@ -19,6 +19,7 @@ import pytest
 from sipua.resources import shipped_conf
 from storage.migrate import load, migrate, migrations_dir
 from tests.peers.processes import free_port
+from tests.postgres import create_database, drop_database
 
 CONFIG_EXIT = 78
 NOWHERE = "http://127.0.0.1:9/v1"  # discard: nobody listens
@@ -268,6 +269,14 @@ def test_the_history_of_trunks_is_that_of_the_database(sipua: Shell, database: s
     ]
     (newest,) = sipua.json("trunks", "--history", "1", DATABASE_URL=database)["changes"]
     assert (newest["trunk"], newest["what"], newest["after"]) == ("mtn", "probe", "down")
+
+
+def test_a_database_that_was_never_migrated_is_said_to_be(sipua: Shell, postgres_server: str) -> None:
+    empty = create_database(postgres_server)
+    done = sipua("trunks", "--history", "5", DATABASE_URL=empty)
+    drop_database(postgres_server, empty)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"run `sipua migrate`" in done.stderr
 
 
 # ---- migrate and the emulator ----------------------------------------------------------------------------
