@@ -52,6 +52,11 @@ def one(trunk: Trunk, facts: LibraryFacts) -> Check:
         texts.append(f"transport = tls, and pjsua2 brings {facts.tls}, which is end of life")
         todos.append("`make pjsua2` builds one with a current OpenSSL")
         status = "fail" if status == "fail" else "warn"
+        if not trunk.tls_ca and facts.tls.startswith("OpenSSL 1.0."):
+            texts.append("tls_ca is not set: with the system's whole bundle this OpenSSL takes no connection")
+            todos.append(f"or set tls_ca to a file with the CA certificates of {trunk.provider}")
+            if trunk.enabled and trunk.direction != "outbound" and trunk.kind == "static":
+                status = "fail"  # no call of theirs arrives
     return Check(name, status, "; ".join([*texts, *not_yet(trunk)]), "; ".join(todos), status == "fail")
 
 

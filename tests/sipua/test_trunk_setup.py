@@ -121,7 +121,7 @@ def test_doctor_names_a_password_that_is_not_there(tmp_path: Path, monkeypatch: 
 
 
 def test_doctor_warns_of_tls_on_the_wheel() -> None:
-    tls = trunk(transport="tls", enabled=False)
+    tls = trunk(transport="tls", enabled=False, tls_ca="carrier.pem")
     check = check_of(tls, WHEEL)
     assert (check.name, check.status) == ("trunk a", "warn")
     assert "OpenSSL 1.0.2k, which is end of life" in check.detail
@@ -131,6 +131,20 @@ def test_doctor_warns_of_tls_on_the_wheel() -> None:
     assert (lacking.status, lacking.is_configuration) == ("fail", True)
     assert "which is end of life" in lacking.detail
     assert check_of(trunk(), WHEEL).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("direction", "status"), [("both", "fail"), ("inbound", "fail"), ("outbound", "warn")]
+)
+def test_doctor_fails_where_nobody_can_connect_by_tls(direction: str, status: str) -> None:
+    """The wheel's OpenSSL never finishes a handshake as server while tls_ca is the system's bundle."""
+    check = check_of(trunk(transport="tls", direction=direction), WHEEL)
+    assert (check.status, check.is_configuration) == (status, status == "fail")
+    assert "tls_ca is not set" in check.detail
+    assert "set tls_ca to a file" in check.todo
+    bundled = check_of(trunk(transport="tls", direction=direction, tls_ca="carrier.pem"), WHEEL)
+    assert (bundled.status, "tls_ca" in bundled.detail) == ("warn", False)
+    assert check_of(trunk(transport="tls", direction=direction), OWN).status == "ok"
 
 
 @pytest.mark.parametrize(
