@@ -103,8 +103,9 @@ class CallLeg:
         match event:
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase) if not self._hung_up:
                 self.ended = ending_of_disconnect(
-                    answered=self.is_answered, code=code, phrase=phrase, hung_up=self._by_far_end
-                )
+                    answered=self.is_answered, code=code, phrase=phrase, hung_up=self._by_far_end,
+                    expired=event.is_expired,
+                )  # fmt: skip
             case LegChanged(state=LegState.CONNECTING | LegState.CONFIRMED):
                 # the 200 has gone out; the coroutine may hear of it after a quick BYE
                 self.is_answered = True

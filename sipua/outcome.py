@@ -67,10 +67,12 @@ def ending_of_error(error: SipuaError, *, answered: bool) -> Ending:
 
 
 def ending_of_disconnect(
-    *, answered: bool, code: int, phrase: str, hung_up: Ending = CALLER_HUNG_UP
+    *, answered: bool, code: int, phrase: str, hung_up: Ending = CALLER_HUNG_UP, expired: bool = False
 ) -> Ending:
     """The end of a leg that the SIP layer reports as gone; ``hung_up`` if the far end said BYE."""
     if answered:
+        if expired:
+            return Ending(Status.FAILED, "session_expired", "nobody refreshed the session in time", code)
         # pjsua reports 200 for a BYE; anything else is a dialog that broke (408: BYE or re-INVITE unanswered)
         if code == 200:
             return hung_up

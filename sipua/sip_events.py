@@ -149,6 +149,7 @@ class LegChanged:
     phrase: str
     at: float  # time.monotonic() on the pjsua2 thread
     headers: Mapping[str, tuple[str, ...]] | None = None
+    is_expired: bool = False  # nobody refreshed the session in time (RFC 4028 section 10)
 
 
 @dataclass(frozen=True, slots=True)

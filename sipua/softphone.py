@@ -254,7 +254,9 @@ class _Softphone:
                     return ending_of_code(code, phrase)
                 if self._hung_up:
                     return Ending(Status.COMPLETED, "hangup", sip_code=200)
-                return ending_of_disconnect(answered=True, code=code, phrase=phrase, hung_up=FAR_END_HUNG_UP)
+                return ending_of_disconnect(
+                    answered=True, code=code, phrase=phrase, hung_up=FAR_END_HUNG_UP, expired=event.is_expired
+                )
             case LegChanged(state=state, code=code, at=at):
                 if state in (LegState.CONNECTING, LegState.CONFIRMED) and self._connected_at is None:
                     self._connected_at = at

@@ -47,6 +47,8 @@ _DIRECTIONS = {
     3: "sendrecv",
 }  # pjmedia_dir: bit 0 encode, bit 1 decode
 
+_UNHEARD = 408  # of pjsip itself, too
+
 Params = ParamSpec("Params")
 
 
@@ -129,6 +131,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self.hung_up = False
         self.owes_final = False  # inbound, and no final response has been given
         self._refer_answered = False
+        self._was_confirmed = False
+        self._was_unheard = False  # a request of ours within the dialog got no answer
         self.muted = False  # refused before anybody heard of it: no events
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
@@ -147,20 +151,36 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         if state is None:
             return
         self._see_answer(prm.e)
+        self._see_silence(prm.e)
         if not self.muted:
             code, headers = info.lastStatusCode, None
             response = _response_to_invite(prm.e)
             if response is not None:
                 received, headers = response
                 code = received if 300 <= received < 400 else code  # pjsip ends a redirected INVITE with 487
-            self._post(LegChanged(self.key, state, code, info.lastReason, time.monotonic(), headers))
+            is_expired = self._is_expired(state, code)
+            now = time.monotonic()
+            self._post(LegChanged(self.key, state, code, info.lastReason, now, headers, is_expired))
         if state is LegState.DISCONNECTED:
             self._gone(self.key)
+
+    def _see_silence(self, event: Any) -> None:
+        if event.type == pj.PJSIP_EVENT_TSX_STATE:
+            tsx = event.body.tsxState.tsx
+            if tsx.role == pj.PJSIP_ROLE_UAC and tsx.method != "BYE" and tsx.statusCode == _UNHEARD:
+                self._was_unheard = True
+
+    def _is_expired(self, state: LegState, code: int) -> bool:
+        """pjsip ends a session that nobody refreshed with 408, and one in which our request got no answer as well."""
+        self._was_confirmed = self._was_confirmed or state is LegState.CONFIRMED
+        is_over = state is LegState.DISCONNECTED and self._was_confirmed and not self.hung_up
+        return is_over and code == _UNHEARD and not self._was_unheard
 
     @guarded
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802
         """Provisional responses, which onCallState does not tell all of: a 100 changes no state."""
         self._see_answer(prm.e)
+        self._see_silence(prm.e)
         event = prm.e.body.tsxState
         is_ours = event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "INVITE"
         if event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "REFER":

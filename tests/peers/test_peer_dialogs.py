@@ -61,6 +61,7 @@ def test_the_session_timer_runs_out(dialogs: Agent, sipp: StartSipp) -> None:
     assert len(ours.received("UPDATE")) == 1
     theirs.wait(90)
     call = dialogs.closed_call(theirs.call_id)
+    assert (call["status"], call["outcome"]) == ("failed", "session_expired")
     assert 55 < call["duration_seconds"] < 90
 
 

@@ -66,6 +66,11 @@ def test_a_leg_that_is_gone(answered: bool, code: int, status: Status, reason: s
     assert (ending.status, ending.reason) == (status, reason)
 
 
+def test_a_session_that_nobody_refreshed() -> None:
+    ending = ending_of_disconnect(answered=True, code=408, phrase="x", expired=True)
+    assert (ending.status, ending.reason, ending.sip_code) == (Status.FAILED, "session_expired", 408)
+
+
 def test_a_bye_before_our_answer_stands_is_no_completed_call() -> None:
     """The dialog ended with 200 although nobody spoke: whatever it is, it is not a completed call."""
     assert ending_of_disconnect(answered=False, code=200, phrase="").status is not Status.COMPLETED
