@@ -249,7 +249,7 @@ class Call:
         """Hangs up, closes the media and the row; bounded."""
         services, way = self._services, self._way
         if way.leg is not None and way.leg.answered_at is not None and not self.state.answered:
-            self.record.answered(way.leg.answered_at, way.leg.codec)  # but the voice session was not ready (yet)
+            self.record.answered(way.leg.answered_at, way.leg.codec)  # before the voice session was ready
         await way.end(0 if self._is_answered else (ending.sip_code or 500))
         counters = way.leg.media.counters() if way.leg is not None else {}
         srtp = way.leg.media.srtp_suite if way.leg is not None else ""
