@@ -51,6 +51,7 @@ from sipua.settings import Settings
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
+from sipua.tasks import tell_of_a_bug
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_fit
 from sipua.trunk_ledger import TrunkLedger
@@ -226,9 +227,11 @@ async def serve(
                 await switchboard.own_address_changed(trunks, own_address.address_of)
 
         watching = asyncio.create_task(own_address.watch(fleet.addresses_of, moved), name="own-address")
+        watching.add_done_callback(tell_of_a_bug)
         stack.callback(watching.cancel)
 
         following = asyncio.create_task(files.follow(apply), name="trunk-files")
+        following.add_done_callback(tell_of_a_bug)
         stack.callback(following.cancel)
         ready(line)
         await stop.wait()

@@ -23,6 +23,7 @@ from sipua.registrar import Registered, RegisterPort, Registrar
 from sipua.resolve import resolve_trunks
 from sipua.sip_account import Account
 from sipua.sip_events import OptionsAnswered, RegistrationAnswered, SipEvent
+from sipua.tasks import tell_of_a_bug
 from sipua.trunk import Trunk
 from sipua.trunk_rules import registration_rules_of
 from sipua.trunks.answers import Contact
@@ -212,7 +213,7 @@ class Fleet:
     def _look_up(self) -> None:
         """Asks for every name again; an answer for trunks that are no longer those of the files is dropped."""
         self._looking = asyncio.create_task(self._resolve(self.trunks), name="resolve")
-        self._looking.add_done_callback(_tell_of_a_bug)
+        self._looking.add_done_callback(tell_of_a_bug)
 
     async def _look_up_for_ever(self) -> None:
         while True:
@@ -322,7 +323,7 @@ class Fleet:
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_tell_of_a_bug)
+        task.add_done_callback(tell_of_a_bug)
         self._tasks.append(task)
 
 
@@ -350,8 +351,3 @@ def _contact_of(account: Account) -> Contact:
     listener = account.listener
     hosts = {listener.bind, listener.public_address} - {""}
     return Contact(account.contact_user, tuple((host, listener.port) for host in hosts))
-
-
-def _tell_of_a_bug(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("%s failed by a bug", task.get_name(), exc_info=task.exception())

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from sipua.errors import SipuaError
 from sipua.ports import Clock
 from sipua.sip_events import OptionsAnswered
+from sipua.tasks import tell_of_a_bug
 from sipua.trunks.answers import Headers, asked_to_wait
 from sipua.trunks.health import Health
 from sipua.trunks.watch import Key
@@ -98,6 +99,7 @@ class Prober:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._work(), name="prober")
+        self._task.add_done_callback(tell_of_a_bug)
 
     def look_again(self) -> None:
         """The targets are others now."""
@@ -116,6 +118,7 @@ class Prober:
                 probe = asyncio.create_task(self._probe(key), name=f"options-{key.trunk}-{key.address}")
                 self._probes.add(probe)
                 probe.add_done_callback(self._probes.discard)
+                probe.add_done_callback(tell_of_a_bug)
             now = self._clock.now().monotonic
             due = self._health.next_event_at(now)
             with contextlib.suppress(TimeoutError):

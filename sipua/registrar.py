@@ -17,6 +17,7 @@ from typing import Protocol
 from sipua.errors import SipuaError
 from sipua.ports import Clock, Moment
 from sipua.sip_events import RegistrationAnswered
+from sipua.tasks import tell_of_a_bug
 from sipua.trunks.answers import Contact, asked_to_wait, granted, min_expires
 from sipua.trunks.registration import (
     Action,
@@ -89,6 +90,7 @@ class Registrar:
     def start(self) -> None:
         """Registers, and stays registered until ``drain``."""
         self._task = asyncio.create_task(self._work(), name=f"registrar-{self.who.account}")
+        self._task.add_done_callback(tell_of_a_bug)
 
     def deliver(self, event: RegistrationAnswered) -> None:
         """An answer of our registrar."""

@@ -14,6 +14,7 @@ from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.names import Names
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
+from sipua.registrar import RegisterPort
 from sipua.settings import Settings
 from sipua.sip_account import Account
 from sipua.sip_events import Refusal, RegistrationAnswered, SipEvent
@@ -110,24 +111,28 @@ def _cannot(trunk: Trunk, error: SipuaError) -> Check:
 
 
 async def _try(
-    endpoint: SipEndpoint, answers: asyncio.Queue[RegistrationAnswered], account: Account, trunk: Trunk
+    endpoint: RegisterPort, answers: asyncio.Queue[RegistrationAnswered], account: Account, trunk: Trunk
 ) -> Check:
     try:
-        answer = await _register(endpoint, answers, account, trunk.reg_expires_s)
+        answer = await answer_of(endpoint, answers, account, trunk.reg_expires_s)
         if not _is_accepted(answer):
             return refused(trunk, account, answer)
-        return accepted(trunk, account, answer, await _register(endpoint, answers, account, 0))
+        return accepted(trunk, account, answer, await answer_of(endpoint, answers, account, 0))
     except SipuaError as error:
         return _cannot(trunk, error)
 
 
-async def _register(
-    endpoint: SipEndpoint, answers: asyncio.Queue[RegistrationAnswered], account: Account, expires_s: int
+async def answer_of(
+    endpoint: RegisterPort, answers: asyncio.Queue[RegistrationAnswered], account: Account, expires_s: int
 ) -> RegistrationAnswered | None:
+    """What is answered to a REGISTER for this account; None if nothing is in time."""
     await endpoint.register(account.name, expires_s)
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await answers.get()
+            while True:  # another account's may come late: pjsip waits longer than we do
+                answer = await answers.get()
+                if answer.account == account.name:
+                    return answer
     except TimeoutError:
         return None
 

@@ -219,8 +219,7 @@ class Canary:
             self.media.close()
             self.media = None
         elif self._winner is not None:
-            for each in self._winner.sockets:
-                each.close()
+            self._line.dialler.ports.give_back(self._winner.sockets)
         self._winner = None
         while self._close:
             self._close.pop()()

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sipua.checks.registration import accepted, refused, told_by_agent
+from sipua.checks.registration import accepted, answer_of, refused, told_by_agent
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.feed import Feed
 from sipua.fleet_view import TrunkView
@@ -102,6 +102,22 @@ ACCOUNT = Account("mtn", "mtn", Listener("udp", "127.0.0.1", 0), "sip:a@b", "sip
 
 def answered(code: int, *, has_headers: bool = True) -> RegistrationAnswered:
     return RegistrationAnswered("mtn", code, "x", {} if has_headers else None)
+
+
+class Endpoint:
+    """The answer to another account's REGISTER comes first."""
+
+    def __init__(self, answers: asyncio.Queue[RegistrationAnswered]) -> None:
+        self._answers = answers
+
+    async def register(self, account: str, expires_s: int) -> None:
+        self._answers.put_nowait(RegistrationAnswered("late", 408, "Request Timeout", None))
+        self._answers.put_nowait(answered(200))
+
+
+async def test_the_late_answer_of_another_account_is_not_taken_for_this_ones() -> None:
+    answers: asyncio.Queue[RegistrationAnswered] = asyncio.Queue()
+    assert await answer_of(Endpoint(answers), answers, ACCOUNT, 60) == answered(200)
 
 
 @pytest.mark.parametrize(
