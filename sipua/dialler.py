@@ -13,7 +13,7 @@ from uuid import UUID
 from sipua.clock import SystemClock
 from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
-from sipua.outbound import OutboundCall, Tell
+from sipua.outbound import EarlyMedia, OutboundCall, Tell
 from sipua.ports import Clock, OutboundSip
 from sipua.sip_events import (
     EndpointFailed,
@@ -88,11 +88,16 @@ class Dialler:
         return self._router.route(to, caller, self._clock.now().monotonic, self.rng, only=only)
 
     def call(
-        self, sip: OutboundSip, route: Route, rules: CallRules, tell: Tell = lambda progress: None
+        self,
+        sip: OutboundSip,
+        route: Route,
+        rules: CallRules,
+        tell: Tell = lambda progress: None,
+        early_media: EarlyMedia | None = None,
     ) -> OutboundCall:
         """A call that is ready to be dialled."""
         legs = {name: leg_rules_of(each) for name, each in self.trunks.items()}
-        return OutboundCall(self, sip, route, legs, rules, tell)
+        return OutboundCall(self, sip, route, legs, rules, tell, early_media)
 
     def owns(self, key: UUID, call: OutboundCall) -> None:
         """Events about this leg are the call's, until it is gone."""

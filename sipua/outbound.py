@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID, uuid4
 
 from rtp.errors import RtpError
@@ -31,6 +31,7 @@ from sipua.sip_events import (
     LegProgress,
     LegState,
     MediaChanged,
+    MediaDescription,
     SdpPlan,
     SipEvent,
 )
@@ -96,6 +97,16 @@ OutboundProgress = Trying | Rings | AttemptMade | Alerted
 Tell = Callable[[OutboundProgress], None]
 
 
+class EarlyMedia(Protocol):
+    """Who listens to legs that are not answered (yet): to one at a time, as they ring one after the other."""
+
+    def hear(self, sockets: Sockets, media: MediaDescription) -> None:
+        """What was negotiated with the leg that rings now; from here on its sockets are the listener's."""
+
+    def silence(self) -> None:
+        """The leg is given up: its sockets are to be closed and given back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Winner:
     """The leg that was answered; its sockets are the caller's to close now."""
@@ -128,6 +139,7 @@ class _Leg:
     is_redirected: bool = False
     is_over: bool = False
     is_cancelled: bool = False
+    is_heard: bool = False  # its sockets are the listener's
     headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of the last response
     story: list[SipEvent] = field(default_factory=list)  # from its answer on, until the machine has chosen it
 
@@ -143,11 +155,13 @@ class OutboundCall:
         legs: Mapping[str, LegRules],
         rules: CallRules,
         tell: Tell,
+        early_media: EarlyMedia | None,
     ) -> None:
         self._dialler = dialler
         self._trunks = dialler.trunks  # those of now: the files may be read again meanwhile
         self._sip = sip
         self._tell = tell
+        self._early_media = early_media
         self._id = uuid4().hex
         self._attempt = Attempt(route.targets, legs, rules)
         self._inbox: asyncio.Queue[tuple[float, Event] | LocalError] = asyncio.Queue()  # a handful per leg
@@ -216,7 +230,7 @@ class OutboundCall:
         if isinstance(event, LegProgress):
             self._inbox.put_nowait((now, Provisional(number, event.code, event.has_sdp)))
         elif isinstance(event, MediaChanged):
-            return
+            self._listen(leg, event.media)
         elif event.state in (LegState.CONNECTING, LegState.CONFIRMED) and not leg.is_over:
             leg.is_over = True
             self._inbox.put_nowait((event.at, Final(number, event.code, event.headers)))
@@ -227,6 +241,14 @@ class OutboundCall:
             if not leg.is_over:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
+
+    def _listen(self, leg: _Leg, media: MediaDescription | None) -> None:
+        """To early media. Once the leg is answered its story tells of its media."""
+        if self._early_media is None or leg.sockets is None or leg.is_over or media is None:
+            return
+        if leg.is_heard or media.codec:
+            leg.is_heard = True
+            self._early_media.hear(leg.sockets, media)
 
     async def _next(self) -> tuple[float, Event]:
         """The next event, or Timer when the machine's time has come."""
@@ -361,7 +383,10 @@ class OutboundCall:
     def _close_sockets(self, leg: _Leg) -> None:
         if leg.sockets is None:
             return
-        self._dialler.ports.give_back(leg.sockets)
+        if self._early_media is not None and leg.is_heard:
+            self._early_media.silence()
+        else:
+            self._dialler.ports.give_back(leg.sockets)
         leg.sockets = None
 
 

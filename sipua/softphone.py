@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -27,7 +26,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.media import MediaLeg
-from sipua.media_ports import MediaPorts
+from sipua.media_ports import MediaPorts, Sockets
 from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
@@ -42,6 +41,7 @@ from sipua.sip_events import (
     LegChanged,
     LegState,
     MediaChanged,
+    MediaDescription,
     Refusal,
     SdpPlan,
     SipEvent,
@@ -93,7 +93,7 @@ class _Softphone:
         self._pacer = Pacer()
         self._media: MediaLeg | None = None
         self._script: Script | None = None
-        self._sockets: tuple[socket.socket, socket.socket] | None = None
+        self._sockets: Sockets | None = None
         self._counters: Mapping[str, float] = {
             "sent": 0,
             "received": 0,
@@ -149,6 +149,18 @@ class _Softphone:
             case AttemptMade():
                 self._progress({"event": "attempt_over", **progress.as_dict()})
 
+    def hear(self, sockets: Sockets, media: MediaDescription) -> None:
+        """What the leg that rings now says before it is answered (``sipua.outbound.EarlyMedia``)."""
+        self._sockets = sockets
+        self._follow_media(media)
+
+    def silence(self) -> None:
+        """That leg is given up."""
+        if self._media is not None:
+            self._counters = self._media.counters()
+            self._media.close()
+        self._media, self._sockets = None, None
+
     def _on_sip_event(self, event: SipEvent) -> None:
         if self._dialler is not None:
             self._dialler.deliver(event)
@@ -179,7 +191,7 @@ class _Softphone:
                 + "; ".join(f"{each.trunk}: {each.reason}" for each in route.rejected)
             )
         rules = CallRules(ring_timeout_s=options.ring_timeout_s)
-        call = dialler.call(endpoint, route, rules, self._dialling)
+        call = dialler.call(endpoint, route, rules, self._dialling, self)
         stack.callback(call.close)
         self._attempts = call.attempts
         invited_at = time.monotonic()
@@ -242,13 +254,7 @@ class _Softphone:
             case EndpointFailed(message):
                 raise LocalError(f"the SIP thread died: {message}")
             case MediaChanged(media=media) if media is not None:
-                if self._media is None and media.codec:
-                    assert self._sockets is not None
-                    codec = codec_by_name(media.codec)
-                    self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec)
-                    self._media.start(on_audio=self._on_audio)
-                if self._media is not None:
-                    self._media.configure(media)
+                self._follow_media(media)
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
                 if self._connected_at is None:
                     return ending_of_code(code, phrase)
@@ -268,6 +274,15 @@ class _Softphone:
             case _:
                 pass
         return None
+
+    def _follow_media(self, media: MediaDescription) -> None:
+        if self._media is None and media.codec:
+            assert self._sockets is not None
+            codec = codec_by_name(media.codec)
+            self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec)
+            self._media.start(on_audio=self._on_audio)
+        if self._media is not None:
+            self._media.configure(media)
 
     async def _talk(self, endpoint: SipEndpoint) -> None:
         """The caller's behaviour, 50 times a second."""
@@ -345,7 +360,7 @@ def _recorder(path: Path) -> WavWriter:
         raise LocalError(f"--record {error}") from None
 
 
-def _open_sockets(ports: PortAllocator, address: str) -> tuple[socket.socket, socket.socket]:
+def _open_sockets(ports: PortAllocator, address: str) -> Sockets:
     try:
         return ports.open_pair(address)
     except RtpError as error:

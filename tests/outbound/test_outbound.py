@@ -14,11 +14,19 @@ import pytest
 from rtp.ports import PortAllocator
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
-from sipua.media_ports import MediaPorts
+from sipua.media_ports import MediaPorts, Sockets
 from sipua.outbound import OutboundCall, Winner
 from sipua.outcome import Ending
 from sipua.resolve import resolve_trunks
-from sipua.sip_events import EndpointFailed, LegChanged, LegProgress, LegState, SdpPlan
+from sipua.sip_events import (
+    EndpointFailed,
+    LegChanged,
+    LegProgress,
+    LegState,
+    MediaChanged,
+    MediaDescription,
+    SdpPlan,
+)
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunks.attempt import CallRules
 
@@ -45,6 +53,7 @@ class Carriers:
     answers: dict[int, Sequence[Answer] | LocalError]
     dialler: Dialler | None = None
     invited: list[tuple[str, str]] = field(default_factory=list)  # Request-URI and route
+    keys: list[UUID] = field(default_factory=list)
     hung_up: list[UUID] = field(default_factory=list)
     accounts: list[tuple[str, bool]] = field(default_factory=list)  # and whether it authenticates
     was_invited: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,6 +64,7 @@ class Carriers:
     ) -> None:  # fmt: skip
         self.invited.append((uri, route))
         self.accounts.append((account, authenticated))
+        self.keys.append(key)
         self.was_invited.set()
         answer = self.answers[int(route.split(";")[0].rpartition(":")[2])]
         if isinstance(answer, LocalError):
@@ -130,6 +140,48 @@ async def test_the_winner_keeps_its_sockets_and_its_story(tmp_path: Path) -> Non
     close(outcome)
     call.close()
     assert place.dialler.occupancy.calls_up("secondary") == 0
+
+
+class Listener:
+    """``EarlyMedia``: takes the sockets, and keeps where they were."""
+
+    def __init__(self, ports: MediaPorts) -> None:
+        self._ports = ports
+        self.taken: list[Sockets] = []
+        self.heard: list[str] = []
+
+    def hear(self, sockets: Sockets, media: MediaDescription) -> None:
+        self.taken = [sockets]
+        self.heard.append(media.codec)
+
+    def silence(self) -> None:
+        self._ports.give_back(self.taken.pop())
+
+
+PCMA = MediaDescription("PCMA", 8, 8, -1, -1, ("127.0.0.1", 9), ("127.0.0.1", 10), "sendrecv")
+
+
+@pytest.mark.parametrize("code", [200, 486])
+async def test_early_media_is_heard_until_the_leg_is_given_up(tmp_path: Path, code: int) -> None:
+    """The listener has the sockets; the winner's are the same, the loser's are given back once."""
+    place = await office(tmp_path, {5100: [(180, {})]}, primary="")
+    listener = Listener(place.dialler.ports)
+    call = place.dialler.call(place.sip, place.dialler.route(NUMBER), CallRules(), early_media=listener)
+    dialling = asyncio.create_task(call.dial())
+    await place.sip.was_invited.wait()
+    (key,) = place.sip.keys
+    for media in (None, PCMA):
+        place.dialler.deliver(MediaChanged(key, media))
+    assert (listener.heard, len(listener.taken)) == (["PCMA"], 1)
+    place.sip.say(key, code, {})
+    outcome = await dialling
+    assert isinstance(outcome, Winner) is (code == 200)
+    assert len(listener.taken) == (code == 200)
+    if isinstance(outcome, Winner):
+        assert outcome.sockets is listener.taken[0]
+        listener.silence()
+    assert place.ports.in_use == 0
+    call.close()
 
 
 async def test_nothing_is_left_of_a_call_that_failed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
 from tests.peers.processes import free_port, run, similarity, until
-from tests.peers.test_peer_failover import Carriers, carriers
+from tests.peers.test_peer_failover import ANSWERED, Carriers, carriers, decisions
 from tests.postgres import create_database, drop_database
 
 __all__ = ["carriers"]
@@ -161,6 +161,31 @@ def test_early_media_of_a_callee_is_heard(sipp: StartSipp, phone: Phone, tmp_pat
     peer.wait()
     document = json.loads(result.stdout)
     assert (document["status"], document["sip_code"], document["duration_seconds"]) == ("busy", 486, 0)
+    assert similarity(read_wav(target), speech[: 8000 * 2]) > 0.8
+
+
+def test_early_media_on_the_way_to_a_number(sipp: StartSipp, phone: Phone, carriers: Carriers) -> None:
+    """A dead primary, a secondary that speaks before it answers and goes on: one recording without a break."""
+    speech = read_wav(shipped_speech("moto_en.wav"))[: 8000 * 3]
+    phone.say(speech)
+    peer = carriers.is_("secondary", "uas_announces_and_answers", rtp_port=phone.port, duration_ms=1500)
+    target = carriers.conf / "heard.wav"
+    document = carriers.call("--duration", "2.5", "--record", str(target))
+    peer.wait()
+    assert decisions(document) == [("primary", "no_response", "next"), ANSWERED]
+    assert 2 < document["duration_seconds"] < 3.5
+    assert similarity(read_wav(target), speech) > 0.8
+
+
+def test_a_refusal_that_speaks_is_heard(phone: Phone, carriers: Carriers) -> None:
+    speech = read_wav(shipped_speech("moto_en.wav"))
+    phone.say(speech)
+    peer = carriers.is_("primary", "uas_announces", rtp_port=phone.port, duration_ms=2500, code=486)
+    target = carriers.conf / "heard.wav"
+    document = carriers.call("--record", str(target), code=1)
+    peer.wait()
+    assert (document["status"], document["duration_seconds"]) == ("busy", 0)
+    assert document["rtp"]["received"] > 50
     assert similarity(read_wav(target), speech[: 8000 * 2]) > 0.8
 
 
