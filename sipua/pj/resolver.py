@@ -276,7 +276,7 @@ def _layout_of(library: ctypes.CDLL, endpoint: int) -> type[_Records] | type[_Ol
 
 
 def _aim(uri: str) -> tuple[str, str, int, str]:
-    """Without its maddr; name, port, and that maddr ("" if there is none)."""
+    """Without its maddr, the name in lower case; that name, port, and that maddr ("" if there is none)."""
     found = _MADDR.search(uri)
     if found is None:
         return uri, "", 0, ""
@@ -284,7 +284,8 @@ def _aim(uri: str) -> tuple[str, str, int, str]:
     parsed = parse_uri(plain)
     assert parsed is not None
     assert parsed.port, f"{uri}: an aimed URI names its port"
-    return plain, parsed.host.lower(), parsed.port, found[1].strip("[]")
+    name = parsed.host.lower()
+    return plain.replace(parsed.host, name, 1), name, parsed.port, found[1].strip("[]")
 
 
 def _is_address(text: str) -> bool:

@@ -153,6 +153,8 @@ def test_a_route_that_is_aimed_has_a_number_for_each_place() -> None:
         return resolver.place(f"sip:{NAME}:{port};transport=tls;maddr={address}")
 
     assert place("192.0.2.1") == f"sip:{NAME}:1;transport=tls"
+    in_capitals = f"sip:{NAME.upper()}:5061;transport=tls;maddr=192.0.2.1"
+    assert resolver.place(in_capitals) == place("192.0.2.1")
     assert [place("192.0.2.2"), place("192.0.2.1", 5071), place("[2001:db8::1]"), place("192.0.2.1")] == [
         f"sip:{NAME}:{number};transport=tls" for number in (2, 3, 4, 1)
     ]
