@@ -210,6 +210,7 @@ async def serve(
         changing = asyncio.Lock()  # the trunks, or our address as they know it
 
         async def apply(trunks: Sequence[Trunk]) -> None:
+            callers_of(trunks)  # before any trunk has noticed
             async with changing:
                 own_address.replace(trunks)
                 try:

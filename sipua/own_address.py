@@ -83,6 +83,7 @@ class OwnAddress:
             await changed(names)
         except SipuaError as error:
             log.error("our new address could not be told to everybody: %s", error)
+            self._moved |= names  # again at the next look
         else:
             self._told |= {name: now[name] for name in names}
 
@@ -95,6 +96,7 @@ class OwnAddress:
                     except OSError:
                         continue  # no way there now: the next look will tell
                     self._tell(self._core.local(trunk.name, local))
+            self._tell(self._moved)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _ask_stun(self) -> None:

@@ -8,7 +8,6 @@ serves it. An address literal needs no DNS at all.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +18,7 @@ import dns.nameserver
 import dns.resolver
 
 from sipua.errors import RemoteError
+from sipua.sip_message import is_address
 from sipua.trunk import Trunk
 from sipua.trunks.routing import Address
 
@@ -77,15 +77,6 @@ def parse_place(text: str, transport: str, *, srv: bool = True) -> Place:
     if not host or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
         raise ValueError(f"{text!r}: expected host, host:port or [IPv6 address]:port")
     return Place(host, int(port or 0), transport, srv)
-
-
-def is_address(host: str) -> bool:
-    """Whether it is an IP address rather than a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def srv_name(place: Place, naptrs: Sequence[Naptr]) -> str:

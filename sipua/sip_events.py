@@ -207,7 +207,6 @@ class EndpointFailed:
     message: str
 
 
-LegEvent = LegChanged | MediaChanged
 SipEvent = (
     IncomingCall
     | RejectedCall

@@ -6,6 +6,7 @@ pjsua2 parses and validates the message before we see it; what is left for us is
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def parse_uri(value: str) -> SipUri | None:
     if scheme == "tel":
         return SipUri(scheme, match["user"] or match["host"], "", 0)
     return SipUri(scheme, (match["user"] or "").partition(":")[0], match["host"], int(match["port"] or 0))
+
+
+def is_address(host: str) -> bool:
+    """Whether it is an IP address rather than a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def header_items(values: Sequence[str]) -> list[str]:

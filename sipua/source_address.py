@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Mapping
 
 from sipua.errors import LocalError
 from sipua.media_ports import local_address_towards
-from sipua.sip_message import parse_uri
+from sipua.sip_message import is_address, parse_uri
 from sipua.trunks.routing import Address
 
 
@@ -30,9 +29,7 @@ async def source_address(uri: str) -> str:
     if target is None or not target.host:
         raise LocalError(f"{uri!r} is not a SIP URI; expected sip:user@host[:port]")
     host = target.host.strip("[]")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
+    if not is_address(host):
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, 5060, type=socket.SOCK_DGRAM)
         except socket.gaierror as error:

@@ -16,9 +16,9 @@ from sipua.checks.machine import ahead_s
 from sipua.checks.report import Check, Status, listed
 from sipua.errors import ConfigError
 from sipua.probe import Answer, Query, Unanswered, Unsent, options
-from sipua.resolve import Place, Resolver, UnresolvedName, is_address, parse_place, static_hosts_of
+from sipua.resolve import Place, Resolver, UnresolvedName, parse_place, static_hosts_of
 from sipua.settings import Settings
-from sipua.sip_message import parse_uri
+from sipua.sip_message import is_address, parse_uri
 from sipua.tls_probe import Handshake, HandshakeFailed, client_context, shake_hands
 from sipua.trunk import Trunk
 from sipua.trunks.routing import Address

@@ -87,10 +87,7 @@ def run_(
     html: Annotated[Path | None, typer.Option(help="Where to write a report for people.")] = None,
     mutate: Annotated[
         Mutation,
-        typer.Option(
-            help="Make something wrong on purpose: "
-            + "; ".join(f"{k.value}: {v}" for k, v in MEANINGS.items())
-        ),
+        typer.Option(help=f"Make something wrong on purpose: {MUTATIONS}"),
     ] = Mutation.NONE,
     at_once: Annotated[
         int, typer.Option(min=1, max=16, help="Drills at a time; more spoil each other's figures.")

@@ -8,13 +8,13 @@ shut down inside pjsip's callback, which then sends nothing: the request fails a
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pjsua2 as pj
 
 from sipua.pj.directors import split_address
+from sipua.sip_message import is_address
 
 # address, port -> names that may be shown there; None where none of our requests was sent: it came to us
 Expected = Callable[[str, int], frozenset[str] | None]
@@ -56,12 +56,4 @@ def _is(pattern: str, name: str) -> bool:
     if pattern == name:
         return True
     label, _, rest = pattern.partition(".")
-    return label == "*" and "." in rest and not _is_address(name) and name.partition(".")[2] == rest
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return label == "*" and "." in rest and not is_address(name) and name.partition(".")[2] == rest

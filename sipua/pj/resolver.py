@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import ipaddress
 import logging
 import re
 import socket
@@ -24,7 +23,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sipua.pj.build import c_library
-from sipua.sip_message import parse_uri
+from sipua.sip_message import is_address, parse_uri
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +189,7 @@ class NameResolver:
             )
             reply.asked(host, kind)
             transport = _TRANSPORTS.get(kind, "udp")
-            if _is_address(name):
+            if is_address(name):
                 reply.give([(name, port or _PORTS[transport])])
             elif (name, port) in self._places:
                 reply.give([self._places[name, port]])
@@ -286,14 +285,6 @@ def _aim(uri: str) -> tuple[str, str, int, str]:
     assert parsed.port, f"{uri}: an aimed URI names its port"
     name = parsed.host.lower()
     return plain.replace(parsed.host, name, 1), name, parsed.port, found[1].strip("[]")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _socket_address(address: str, port: int) -> bytes:

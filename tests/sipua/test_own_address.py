@@ -63,7 +63,7 @@ async def test_stun_tells_until_the_trunk_does() -> None:
     transport.close()
 
 
-async def test_who_cannot_be_told_is_told_with_the_next_change() -> None:
+async def test_who_cannot_be_told_is_told_with_the_next_change_and_again() -> None:
     subject = OwnAddress([AUTO], "127.0.0.1", "")
     told: asyncio.Queue[str] = asyncio.Queue()
 
@@ -79,4 +79,5 @@ async def test_who_cannot_be_told_is_told_with_the_next_change() -> None:
         for _ in range(2):
             subject.on_sip_event(OptionsAnswered(uuid4(), 200, "", other, "auto"))
         assert await told.get() == "203.0.113.8"
+        assert await told.get() == "203.0.113.8"  # at the next look
     watching.cancel()
