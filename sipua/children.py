@@ -62,7 +62,7 @@ class Child:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sipua", *arguments,
+                sys.executable, "-P", "-m", "sipua", *arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=stderr,
                 env=dict(env), start_new_session=True,
             )  # fmt: skip

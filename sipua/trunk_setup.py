@@ -33,6 +33,8 @@ def setup_of(trunk: Trunk, settings: Settings) -> tuple[Step, ...]:
     """The steps in their order."""
     if trunk.provider == "twilio":
         theirs = _sip_domain(trunk, settings) if trunk.kind == "register" else _elastic(trunk, settings)
+    elif trunk.provider == "softphone":
+        theirs = _softphone(trunk, settings)
     else:
         theirs = _carrier(trunk, settings)
     return (*theirs, *_ours(trunk))
@@ -113,10 +115,25 @@ def _sip_domain(trunk: Trunk, settings: Settings) -> Iterator[Step]:
     yield Step("Our firewall: media to " + _media(trunk, settings) + " from", ("168.86.128.0/18",))
 
 
+def _softphone(trunk: Trunk, settings: Settings) -> Iterator[Step]:
+    """A telephone that calls in: what is entered there, and who is let in."""
+    uri, note = _origin(trunk, settings)
+    yield Step("In the phone: no registration; dial", (uri.replace("sip:", "sip:agent@"),), note)
+    if trunk.inbound_auth_user:
+        place = "inbound_password_file" if trunk.inbound_password_file else "inbound_password_env"
+        text = f"user {trunk.inbound_auth_user}, the password that {place} names"
+        yield Step("In the phone: authentication", (text,))
+    yield Step("In the phone: codecs, any of", trunk.codecs)
+    networks = tuple(map(str, trunk.inbound_acl))
+    yield Step(
+        "Let in by inbound_acl: phones in", networks, "set it to your network; everybody else gets 403"
+    )
+
+
 def _carrier(trunk: Trunk, settings: Settings) -> Iterator[Step]:
     """A static carrier such as MTN: what we tell it, what it has to tell us."""
     uri, note = _origin(trunk, settings)
-    them = trunk.provider
+    them = trunk.asks[0][1].removeprefix("ask ") if trunk.asks else trunk.provider
     yield Step(f"Tell {them}: where calls come in", (uri,), note)
     yield Step(f"Tell {them}: our media", (_media(trunk, settings),))
     yield Step(

@@ -51,7 +51,7 @@ def call(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Place a call from this machine with an endpoint of its own; exit 0 if it was answered."""
+    """Place a call from this machine, by an endpoint of its own. Exit 0 if it was answered."""
     sip = settings_of(conf).sip
     for name, seconds in (
         ("duration", duration),

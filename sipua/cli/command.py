@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -43,6 +45,20 @@ def print_json(document: Mapping[str, Any]) -> None:
     """One line on stdout."""
     sys.stdout.write(orjson.dumps(dict(document), default=str).decode() + "\n")
     sys.stdout.flush()
+
+
+def hanging(head: str, text: str, indent: int) -> str:
+    """``head`` and ``text`` in lines that fit the terminal; those after the first stand ``indent`` columns in."""
+    width = max(indent + 40, shutil.get_terminal_size().columns)
+    margin = " " * indent
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=head,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def conf_dir(conf: Path | None) -> Path:

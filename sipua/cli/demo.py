@@ -34,7 +34,7 @@ def demo(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Call the agent, ask a question, hear the answer, show what stands in the database. Exit 0 if it all did."""
+    """Call the agent, ask a question, hear the answer. Shows what stands in the database; exit 0 if it all did."""
     settings = load_settings(conf_dir(conf))
     options = DemoOptions(
         directory=directory or settings.state_path / "demo",

@@ -23,7 +23,7 @@ def dial(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Have the running agent call NUMBER and talk; returns when it is answered (exit 0) or not (exit 1)."""
+    """Have the running agent call NUMBER and talk. Returns when it is answered (exit 0) or not (exit 1)."""
     request = {"command": "dial", "number": number, "from": caller, "trunk": trunk}
     answer = asked(settings_of(conf), request, timeout_s=PATIENCE_S)
     if json:

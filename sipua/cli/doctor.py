@@ -19,7 +19,8 @@ WIDE = 1000  # where there is no terminal: one line each, for grep
 
 
 def doctor(conf: Conf = None, json: Json = False) -> None:
-    """Try everything that a call needs: configuration, machine, database, voice service, each enabled trunk.
+    """Try everything that a call needs, and say what to do. Configuration, machine, database, voice service, each
+    enabled trunk.
 
     Exit 0 if nothing fails, 78 if a failure is one of the configuration, else 1.
     """

@@ -14,7 +14,7 @@ import typer
 import storage.errors as store
 from sipua import __version__
 from sipua.children import agent_environment
-from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print_json, run, settings_of
 from sipua.database import mapped, open_database
 from sipua.drills.findings import Result
 from sipua.drills.live import KINDS, Live, check_number, check_trunks, scenario_of
@@ -66,7 +66,8 @@ def list_(json: Json = False) -> None:
         print_json({"drills": document})
         return
     for each in SCENARIOS.values():
-        typer.echo(f"{each.name:{NAME_WIDTH}}  {each.breaks}\n{'':{NAME_WIDTH}}  → {each.expected}")
+        typer.echo(hanging(f"{each.name:{NAME_WIDTH}}  ", each.breaks, NAME_WIDTH + 2))
+        typer.echo(hanging(f"{'':{NAME_WIDTH}}  → ", each.expected, NAME_WIDTH + 4))
 
 
 @app.command("run")
@@ -149,17 +150,25 @@ def history(
     if json:
         print_json({"runs": [{key: each[key] for key in each if key != "details"} for each in found]})
         return
-    figures = ("detect_ms", "extra_pdd_ms", "recover_ms", "attempts_per_call")
+    if not found:
+        typer.echo(f"no run of {name or 'any drill'} is in the database")
+        return
+    figures = {
+        "detect_ms": "detect",
+        "extra_pdd_ms": "pdd",
+        "recover_ms": "recover",
+        "attempts_per_call": "tries",
+    }
     typer.echo(
-        f"{'when':16}  {'drill':{NAME_WIDTH}}  {'held':4}  {'lost':>7}"
-        + "".join(f"{each:>19}" for each in figures)
+        f"{'when (times in ms)':18}  {'drill':{NAME_WIDTH}}  held {'lost':>6}"
+        + "".join(f"{each:>8}" for each in figures.values())
     )
     for each in found:
-        shown = "".join(f"{'-' if each[key] is None else f'{each[key]:g}':>19}" for key in figures)
+        shown = "".join(f"{'-' if each[key] is None else f'{each[key]:.4g}':>8}" for key in figures)
         how = "  live" if each["live"] else f"  {each['mutate']}" if each["mutate"] else ""
         typer.echo(
-            f"{each['started_at']:%Y-%m-%d %H:%M}  {each['drill']:{NAME_WIDTH}}  {'yes' if each['held'] else 'NO':4}  "
-            f"{each['lost']:>3}/{each['attempted']:<3}{shown}{how}"
+            f"{each['started_at']:%Y-%m-%d %H:%M}    {each['drill']:{NAME_WIDTH}}  {'yes' if each['held'] else 'NO':4} "
+            f"{each['lost']:>3}/{each['attempted']:<2}{shown}{how}"
         )
 
 
@@ -207,7 +216,9 @@ def _live(
 
 def _show(result: Result) -> None:
     word = "held" if result.held else "DID NOT HOLD"
-    typer.echo(f"{result.name:{NAME_WIDTH}}  {word:12}  {result.what_happened}", err=True)
+    typer.echo(
+        hanging(f"{result.name:{NAME_WIDTH}}  {word}: ", result.what_happened, NAME_WIDTH + 2), err=True
+    )
 
 
 def _about(settings: Settings, mutation: Mutation, live: str) -> About:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sipua.cli.agent import asked
-from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print_json, run, settings_of
 from sipua.control import NoAgent
 from sipua.dialler import router_of
 from sipua.fleet_view import route_document
@@ -32,7 +32,7 @@ def route(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Say which trunks and targets would carry a call, in which order, and why the others not; exit 1 if none."""
+    """Say where a call would go, in which order and why. And why not elsewhere; exit 1 if no trunk carries it."""
     settings = settings_of(conf)
     try:
         request = {"command": "route", "to": to, "from": caller, "trunk": trunk}
@@ -42,14 +42,14 @@ def route(
     if json:
         print_json({"basis": basis, **found})
     else:
-        typer.echo(f"{found['to'] or to}: {basis}")
+        typer.echo(hanging("", f"{found['to'] or to}: {basis}", 3))
         for number, target in enumerate(found["targets"], 1):
-            typer.echo(
-                f"{number}. {target['trunk']} {target['address']}: {target['to_user']} from {target['from_user']} "
-                f"({target['why']})"
-            )
+            numbers = f"{target['to_user']} from {target['from_user']}"
+            text = f"{target['trunk']} {target['address']}: {numbers} ({target['why']})"
+            typer.echo(hanging(f"{number}. ", text, 3))
         for other in found["rejected"]:
-            typer.echo(f"-  {other['trunk']} {other['address']}".rstrip() + f": {other['reason']}")
+            subject = f"{other['trunk']} {other['address']}".rstrip()
+            typer.echo(hanging("-  ", f"{subject}: {other['reason']}", 3))
     if not found["targets"]:
         raise typer.Exit(FAILURE_EXIT)
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sipua.cli.agent import asked
-from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print_json, run, settings_of
 from sipua.control import NoAgent
 from sipua.errors import ConfigError
 from sipua.ping import ping_alone
@@ -38,7 +38,7 @@ def setup(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Print what to enter in the provider's console for trunk NAME, or what to ask the provider."""
+    """Print what to enter in the provider's console, or to ask it. From the file of trunk NAME and the settings."""
     settings = settings_of(conf)
     chosen = _named(conf, name)
     steps = setup_of(chosen, settings)
@@ -56,7 +56,7 @@ def ping(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Send OPTIONS to every target of trunk NAME; exit 0 if each gives an answer."""
+    """Send OPTIONS to every target of trunk NAME. Exit 0 if each gives an answer."""
     settings = settings_of(conf)
     try:
         answer = asked(settings, {"command": "ping", "trunk": name}, timeout_s=PING_LIMIT_S)
@@ -94,5 +94,5 @@ def _table(targets: list[Mapping[str, Any]]) -> Table:
 
 
 def _shown(step: Step) -> str:
-    note = f"\n    ({step.note})" if step.note else ""
-    return f"{step.where}\n" + "\n".join(f"    {value}" for value in step.values) + note
+    texts = (*step.values, f"({step.note})") if step.note else step.values
+    return "\n".join((hanging("", step.where, 2), *(hanging("    ", text, 6) for text in texts)))

@@ -30,7 +30,9 @@ def trunks(
     conf: Conf = None,
     json: Json = False,
 ) -> None:
-    """Show each trunk and target of the running agent: state and why, last change, OPTIONS, registration, calls up."""
+    """Show how the trunks of the running agent stand. Each trunk and target: state and why, last change, OPTIONS,
+    registration, calls up.
+    """
     if history:
         show_history(settings_of(conf), history, json=json)
         return

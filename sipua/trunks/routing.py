@@ -125,6 +125,10 @@ class Router:
 
     def route(self, to: str, caller: str, now: float, rng: random.Random, *, only: str = "") -> Route:
         """Targets for a call to ``to`` from ``caller`` ("": each trunk's own), on the trunk ``only`` if named."""
+        names = [trunk.name for trunk in self.trunks]
+        if only and only not in names:
+            unknown = f"there is no such trunk; there are: {', '.join(names)}"
+            return Route("", (), (Rejected(only, "", unknown),))
         rejected: list[Rejected] = []
         usable: list[tuple[TrunkRoute, Dialled]] = []
         reading = ""

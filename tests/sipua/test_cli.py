@@ -238,7 +238,7 @@ def test_trunk_setup_tells_the_live_settings(sipua: Shell) -> None:
     assert document["steps"][0]["values"][0] == "sip:8.8.4.4:5070;transport=udp"
     done = sipua("trunk", "setup", "mtn")
     assert done.returncode == 0
-    assert b"Ask mtn\n    domain: " in done.stdout
+    assert b"Ask MTN\n    domain: " in done.stdout
 
 
 def test_a_trunk_that_is_not_there_is_named_with_those_that_are(sipua: Shell) -> None:

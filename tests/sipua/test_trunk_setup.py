@@ -61,10 +61,20 @@ def test_only_the_directions_that_a_trunk_has_are_set_up() -> None:
 def test_what_mtn_has_to_tell_is_asked_one_by_one() -> None:
     mtn = SHIPPED["mtn"]
     steps = setup_of(mtn, SETTINGS)
-    questions = found(steps, "Ask mtn").values
+    questions = found(steps, "Ask MTN").values
     assert [each.partition(":")[0] for each in questions] == [key for key, _ in mtn.asks]
     assert not [each for each in questions if each.endswith("the value")]
     assert found(steps, "At last").values == ("enabled = true",)
+
+
+def test_a_softphone_is_told_what_to_dial_and_as_whom() -> None:
+    phone = SHIPPED["softphone"]
+    steps = setup_of(phone, SETTINGS)
+    assert found(steps, "dial").values == ("sip:agent@8.8.4.4:5070;transport=udp",)
+    assert found(steps, "authentication").values == (
+        "user phone, the password that inbound_password_env names",
+    )
+    assert found(steps, "inbound_acl").values == tuple(map(str, phone.inbound_acl))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,14 @@ def test_a_trunk_that_is_left_out_is_named_with_the_reason(
     assert any(word in rejected.reason for word in reason.split("|"))
 
 
+def test_a_trunk_that_is_not_there_is_named_with_those_that_are() -> None:
+    route = find(router(MAIN, SPARE), only="nope")
+    assert [(each.trunk, each.reason) for each in route.rejected] == [
+        ("nope", f"there is no such trunk; there are: {MAIN.name}, {SPARE.name}")
+    ]
+    assert route.targets == ()
+
+
 def test_a_caller_id_chooses_the_trunk_that_may_present_it() -> None:
     ugandan = replace(SPARE, plan=plan("UG", caller_id="+256772000001"))
     route = find(router(MAIN, ugandan), "+27821234567", "+256772000001")
