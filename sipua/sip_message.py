@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -18,13 +18,13 @@ _COMPACT = {
     "s": "subject", "k": "supported", "e": "content-encoding",
 }  # fmt: skip
 _NAME_ADDR = re.compile(
-    r'^(?:"(?:[^"\\]|\\.)*"|[^"<]*)\s*<([^>]*)>'
+    r'^(?:"(?:[^"\\]|\\.)*"\s*|[^"<]*)<([^>]*)>'
 )  # display-name <URI>, RFC 3261 section 25.1
 _URI = re.compile(
     r"(?P<scheme>sips?|tel):(?:(?P<user>[^@>\s]*)@)?(?P<host>\[[^\]]+\]|[^;:>?@\s]*)(?::(?P<port>\d{1,5}))?",
     re.I,
 )
-_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)(?![^<]*>)')  # outside quotes and angle brackets
+_MARK = re.compile(r'\\.|[",<>]')  # what a list of a header's values is told apart by
 _PHONE = re.compile(r"\+?[0-9]{5,15}")  # E.164 has at most 15 digits; shorter ones are services, not callers
 
 
@@ -97,7 +97,23 @@ def is_address(host: str) -> bool:
 
 def header_items(values: Sequence[str]) -> list[str]:
     """The items of a header that may be repeated or hold a list (RFC 3261 section 7.3.1)."""
-    return [part.strip() for value in values for part in _COMMA.split(value) if part.strip()]
+    return [item for value in values for part in _between_commas(value) if (item := part.strip())]
+
+
+def _between_commas(value: str) -> Iterator[str]:
+    """Commas within quotes or angle brackets are none. In one pass: the value is a peer's."""
+    begin, is_quoted, is_bracketed = 0, False, False
+    for match in _MARK.finditer(value):
+        if match[0] == '"' and not is_bracketed:
+            is_quoted = not is_quoted
+        elif is_quoted:
+            continue
+        elif match[0] in "<>":
+            is_bracketed = match[0] == "<"
+        elif match[0] == "," and not is_bracketed:
+            yield value[begin : match.start()]
+            begin = match.end()
+    yield value[begin:]
 
 
 def phone_number(user: str) -> str | None:

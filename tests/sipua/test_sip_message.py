@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipua.sip_message import SipUri, mask_number, parse_message, parse_uri, phone_number
+from sipua.sip_message import SipUri, header_items, mask_number, parse_message, parse_uri, phone_number
 
 INVITE = "\r\n".join(
     [
@@ -74,6 +74,20 @@ def test_a_display_name_never_becomes_the_caller(name: str) -> None:
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
     found = parse_uri(f'"{quoted}" <sip:true@h>')
     assert found == SipUri("sip", "true", "h", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [
+        ("<sip:a@b>;q=1, <sip:c@d>", ["<sip:a@b>;q=1", "<sip:c@d>"]),
+        ('"Doe, \\", J" <sip:a@b;x=1,2>,sip:c@d', ['"Doe, \\", J" <sip:a@b;x=1,2>', "sip:c@d"]),
+        (" , *,,", ["*"]),
+        ('"never closed, <sip:a@b>', ['"never closed, <sip:a@b>']),
+        ("<sip:a@b, sip:c@d", ["<sip:a@b, sip:c@d"]),
+    ],
+)
+def test_a_list_is_told_apart_at_its_commas(value: str, items: list[str]) -> None:
+    assert header_items((value, "last")) == [*items, "last"]
 
 
 @pytest.mark.parametrize(
