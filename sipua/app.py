@@ -41,7 +41,7 @@ from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.own_address import OwnAddress
-from sipua.pj.build import max_calls
+from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.realtime.config import AudioFormat
@@ -150,6 +150,7 @@ async def serve(
                 log_level=settings.sip.log_level,
                 public_address=own.public_address,
                 dscp=own.dscp,
+                max_calls=settings.sip.max_calls,
             ),
             admission,
             on_sip_event,
@@ -194,7 +195,7 @@ async def serve(
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
-        occupancy.open(max_calls())
+        occupancy.open(max_calls(), slots_taken)
         stack.push_async_callback(fleet.stop)
         await fleet.start(endpoint, files.trunks)
         stack.push_async_callback(switchboard.end_all)

@@ -7,7 +7,7 @@ has, how many slots of pjsua are taken, and whose leg an event of the SIP thread
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from sipua.clock import SystemClock
@@ -63,11 +63,12 @@ class Dialler:
         addresses: Mapping[str, tuple[Address, ...]],
         *,
         limit: int,
+        held: Callable[[], int],
         ports: MediaPorts,
     ) -> Dialler:
-        """One that shares nothing with inbound calls. ``limit`` is pjsua's number of call slots."""
+        """One that shares nothing with inbound calls. pjsua has ``limit`` call slots, ``held`` of them taken."""
         rng, occupancy = random.Random(), Occupancy()
-        occupancy.open(limit)
+        occupancy.open(limit, held)
         dialler = cls(Health(rng), occupancy, ports, rng, SystemClock())
         dialler.replace(trunks, addresses)
         return dialler

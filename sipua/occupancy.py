@@ -23,13 +23,18 @@ class Occupancy:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._capacity = LocalCapacity()
         self._slots = Slots(0)
+        self._held: Callable[[], int] = lambda: 0
         self._trunks: dict[UUID, str] = {}
         self._lock = threading.Lock()
         self._now = now
 
-    def open(self, limit: int) -> None:
-        """pjsua is up and takes so many calls. Of a few (PyPI's four) none is kept: its own 486 refuses the next."""
+    def open(self, limit: int, held: Callable[[], int]) -> None:
+        """pjsua is up and takes so many calls; ``held`` tells from any thread how many it has.
+
+        Of a few (PyPI's four) none is kept: its own 486 refuses the next.
+        """
         with self._lock:
+            self._held = held
             self._slots.limit = limit + 1 if 0 < limit < KEEPS_ONE_FROM else limit
 
     def calls_up(self, trunk: str) -> int:
@@ -38,9 +43,9 @@ class Occupancy:
             return self._capacity.calls_up(trunk)
 
     def slots_in_use(self) -> int:
-        """Living legs and abandoned ones."""
+        """Living legs, and abandoned ones while pjsua has them."""
         with self._lock:
-            return self._slots.in_use(self._now())
+            return self._slots.in_use(self._now(), self._held())
 
     # ---- calls that come in ------------------------------------------------------------------------------
 
@@ -53,8 +58,11 @@ class Occupancy:
             why = self._capacity.why_full(trunk, Limits(limits.max_channels), now)
             if why:
                 return f"trunk {trunk}: {why}"
-            if not self._slots.take(str(token), now):
-                return f"{self._slots.in_use(now)} of {self._slots.limit} call slots are in use, one is kept"
+            held = self._held()  # pjsua counts a call once its INVITE has been looked at
+            if not self._slots.take(str(token), now, held):
+                in_use = self._slots.in_use(now, held)
+                return f"{in_use} of {self._slots.limit} call slots are in use, one is kept"
+            self._slots.made(str(token))
             self._capacity.occupy(trunk, str(token))
             self._trunks[token] = trunk
         return token
@@ -86,7 +94,12 @@ class Occupancy:
     def take_slot(self, leg: str, now: float) -> bool:
         """False if none is left."""
         with self._lock:
-            return self._slots.take(leg, now)
+            return self._slots.take(leg, now, self._held())
+
+    def made(self, leg: str) -> None:
+        """pjsua has the leg."""
+        with self._lock:
+            self._slots.made(leg)
 
     def abandoned(self, leg: str, now: float, *, was_heard: bool) -> None:
         """We gave up an INVITE; its slot is free when its transaction has ended."""

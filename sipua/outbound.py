@@ -181,6 +181,7 @@ class OutboundCall:
         except BaseException:  # nobody waits any longer: nothing may go on ringing
             for leg in self._legs:
                 if not leg.is_over and not leg.is_cancelled:
+                    self._dialler.occupancy.abandoned(leg.name, time.monotonic(), was_heard=True)
                     with contextlib.suppress(SipuaError):
                         await self._sip.hang_up(leg.key)
             raise
@@ -201,7 +202,7 @@ class OutboundCall:
         return None if leg is None else Carried(leg.key, leg.target.trunk, leg.headers)
 
     def close(self) -> None:
-        """Gives back sockets and channels. Slots of abandoned legs are given back by time."""
+        """Gives back sockets and channels. Slots of abandoned legs are free when pjsua has ended them."""
         for leg in self._legs:
             self._close_sockets(leg)
         for name in self._trunks:
@@ -235,9 +236,7 @@ class OutboundCall:
             leg.is_over = True
             self._inbox.put_nowait((event.at, Final(number, event.code, event.headers)))
         elif event.state is LegState.DISCONNECTED:
-            # of a cancelled leg pjsua says so at once, but keeps its slot until the peer or Timer B has ended it
-            if not leg.is_cancelled:
-                self._dialler.occupancy.disconnected(leg.name)
+            self._dialler.occupancy.disconnected(leg.name)
             if not leg.is_over:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
@@ -351,6 +350,7 @@ class OutboundCall:
         except SipuaError as error:
             log.warning("call=%s > INVITE was not sent: %s", leg.key, error)
             return Failed(action.leg, Fault.TRANSPORT)
+        shared.occupancy.made(leg.name)
         return None
 
     async def _aim(self, action: Invite, trunk: Trunk) -> tuple[str, Address]:

@@ -65,6 +65,8 @@ class SipSettings(Section):
     """host or host:port that tells our address (public_ip = auto) until a trunk itself does; empty = none."""
     contact_user: str = Field(default="sipua", pattern=r"^[A-Za-z0-9._+-]{1,64}$")
     """User part of our Contact."""
+    max_calls: int = Field(default=1024, ge=1, le=1024)
+    """Call slots; the build's limit (PyPI's wheel: 4) if that is lower. Of 8 or more the last one says 503."""
     log_level: int = Field(default=0, ge=0, le=5)
     """1 to 5: pjsip's own log in STATE_DIR/pjsip.log; 5 holds whole SIP messages, SRTP keys in them; 0600."""
 

@@ -31,7 +31,7 @@ from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
-from sipua.pj.build import max_calls
+from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.ports import AttemptMade
@@ -137,7 +137,9 @@ class _Softphone:
                 has_fixed_ports=False,
             )
             await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
-            self._dialler = Dialler.alone(options.trunks, addresses, limit=max_calls(), ports=self._ports)
+            self._dialler = Dialler.alone(
+                options.trunks, addresses, limit=max_calls(), held=slots_taken, ports=self._ports
+            )
             return await self._call_by_number(endpoint, self._dialler, stack)
 
     def _dialling(self, progress: OutboundProgress) -> None:

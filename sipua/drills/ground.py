@@ -31,7 +31,7 @@ from sipua.fleet import Fleet, Surroundings
 from sipua.media_ports import MediaPorts
 from sipua.names import Names
 from sipua.occupancy import Occupancy
-from sipua.pj.build import max_calls
+from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.resolve import resolve_trunks
@@ -140,7 +140,7 @@ class Ground:
         )  # fmt: skip
         fleet = self.fleet = Fleet(dialler, around)
         endpoint = await self._endpoint(files, OURS, fleet.on_sip_event)
-        occupancy.open(max_calls())
+        occupancy.open(max_calls(), slots_taken)
         await fleet.start(endpoint, files)
         self._stack.push_async_callback(fleet.stop)
         self._line = self._line_of(endpoint, dialler, NUMBER)
@@ -156,7 +156,7 @@ class Ground:
         place = Place(bind, 0, "drill", has_fixed_ports=False)
         await endpoint.set_accounts(accounts_of(known, place, secrets_of(known)))
         ports = MediaPorts(PortAllocator(0, 0))
-        holder.append(Dialler.alone(trunks, addresses, limit=max_calls(), ports=ports))
+        holder.append(Dialler.alone(trunks, addresses, limit=max_calls(), held=slots_taken, ports=ports))
         self.addresses = addresses
         self._line = self._line_of(endpoint, holder[0], number)
 

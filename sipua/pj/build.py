@@ -71,8 +71,8 @@ def max_calls() -> int:
 def slots_taken() -> int:
     """Calls that hold one of the ``max_calls`` slots now; a plain read, from any thread.
 
-    An INVITE is counted before ``onIncomingCall``. One that was hung up before any answer holds its slot until Timer B
-    (31.7 s measured on both builds), long after DISCONNECTED was reported.
+    An INVITE is counted once ``onIncomingCall`` has returned. One of ours that was hung up before any answer holds its
+    slot until Timer B (31.7 s measured on both builds), long after DISCONNECTED was reported.
     """
     function = c_library().pjsua_call_get_count
     function.restype = ctypes.c_uint

@@ -15,6 +15,7 @@ from sipua.pj.build import WANTED_CALLS, silence_console
 class EndpointConfig:
     """Where to listen and what may be negotiated. Port 0 is any free one. ``log_file`` gets pjsip's own log.
 
+    ``max_calls`` is lowered to what the library was compiled for.
     ``public_address`` and ``dscp`` are of the endpoint's own listener, as of any (``sip_account.Listener``).
     """
 
@@ -26,6 +27,7 @@ class EndpointConfig:
     log_level: int = 0
     public_address: str = ""
     dscp: int = 0
+    max_calls: int = WANTED_CALLS
 
 
 def init_library(endpoint: EndpointDirector, config: EndpointConfig) -> None:
@@ -37,7 +39,7 @@ def init_library(endpoint: EndpointDirector, config: EndpointConfig) -> None:
     ep = pj.EpConfig()
     ep.uaConfig.threadCnt = 0
     ep.uaConfig.mainThreadOnly = True
-    ep.uaConfig.maxCalls = WANTED_CALLS
+    ep.uaConfig.maxCalls = config.max_calls
     ep.uaConfig.userAgent = ""
     ep.uaConfig.natTypeInSdp = 0
     ep.logConfig.level = config.log_level if config.log_file else 0

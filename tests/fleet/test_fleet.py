@@ -168,7 +168,7 @@ def lived(
     async def main() -> None:
         rng, clock = random.Random(1), VirtualClock()
         occupancy = Occupancy(lambda: clock.now().monotonic)
-        occupancy.open(16)
+        occupancy.open(16, lambda: 16)
         dialler = Dialler(Health(rng), occupancy, MediaPorts(PortAllocator(0, 0)), rng, clock)
         accounts = Accounts()
         fleet = Fleet(dialler, Surroundings(clock, rng, rows, rows.alarm, accounts, names))

@@ -16,7 +16,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.media_ports import MediaPorts
 from sipua.outbound import Winner
-from sipua.pj.build import max_calls
+from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
 from sipua.resolve import resolve_trunks
@@ -38,7 +38,8 @@ async def main(conf: Path, number: str) -> None:
     await endpoint.start()
     place = Place("127.0.0.1", 0, "sipua", has_fixed_ports=False)
     await endpoint.set_accounts(accounts_of(trunks, place, secrets_of(trunks)))
-    dialler = Dialler.alone(trunks, addresses, limit=max_calls(), ports=MediaPorts(PortAllocator(0, 0)))
+    ports = MediaPorts(PortAllocator(0, 0))
+    dialler = Dialler.alone(trunks, addresses, limit=max_calls(), held=slots_taken, ports=ports)
     while await asyncio.to_thread(sys.stdin.readline):
         begun = time.monotonic()
         route = dialler.route(number)
@@ -53,6 +54,7 @@ async def main(conf: Path, number: str) -> None:
         print(
             json.dumps(
                 {
+                    "reason": "" if isinstance(outcome, Winner) else outcome.reason,
                     "attempts": [each.as_dict() for each in call.attempts],
                     "rejected": [each.reason for each in route.rejected],
                     "up_ms": up_ms,

@@ -108,7 +108,7 @@ async def office(
     addresses, faults = await resolve_trunks(trunks)
     assert faults == {}
     sip, ports = Carriers(answers), PortAllocator(0, 0)
-    sip.dialler = Dialler.alone(trunks, addresses, limit=limit, ports=MediaPorts(ports))
+    sip.dialler = Dialler.alone(trunks, addresses, limit=limit, held=lambda: limit, ports=MediaPorts(ports))
     return Office(sip.dialler, sip, ports)
 
 

@@ -260,18 +260,44 @@ def test_a_number_that_no_trunk_may_dial(carriers: Carriers) -> None:
     assert "secondary: " in message
 
 
+def calls_in_a_row(carriers: Carriers, count: int) -> list[dict[str, Any]]:
+    """So many calls of one process, one after the other."""
+    command = [sys.executable, "-m", "tests.outbound.calls", str(carriers.conf), NUMBER]
+    done = subprocess.run(
+        command, input="\n" * count, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_the_second_call_goes_straight_to_the_secondary(
     carriers: Carriers, black_hole: socket.socket
 ) -> None:
     peer = carriers.is_("secondary", "uas_slow", duration_ms=1, calls=2)
-    command = [sys.executable, "-m", "tests.outbound.calls", str(carriers.conf), NUMBER]
-    done = subprocess.run(command, input="\n\n", capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    first, second = calls_in_a_row(carriers, 2)
     peer.wait()
-    first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert decisions(first) == [("primary", "no_response", "next"), ANSWERED]
     assert decisions(second) == [ANSWERED]
     assert second["rejected"] == ["breaker open for 30 s more: no_response"]
+
+
+def test_a_cancelled_ring_gives_its_slot_back_with_its_487(carriers: Carriers) -> None:
+    """More in a row than PyPI's pjsua2 has slots; the next goes out at once."""
+    carriers.write("primary", f"{QUICK}\nring_timeout_s = 0.3")
+    peer = carriers.is_("primary", "uas_rings", calls=5)
+    made = calls_in_a_row(carriers, 5)
+    peer.wait()
+    assert [decisions(each) for each in made] == [[("primary", "no_answer", "final")]] * 5
+
+
+def test_silence_keeps_its_slots(carriers: Carriers, black_hole: socket.socket) -> None:
+    """Four INVITEs into a black hole are all that PyPI's pjsua2 has; the fifth call ends at once and says why."""
+    limit = json.loads(run(["version", "--json"]).stdout)["pjsua2"]["max_calls"]
+    carriers.write("primary", "first_response_timeout_ms = 300\nhold_down_s = 0.1")
+    (carriers.conf / "trunks" / "secondary.toml").unlink()
+    made = calls_in_a_row(carriers, 5)
+    assert [each["reason"] for each in made[:4]] == ["all_targets_failed"] * 4
+    assert made[4]["reason"] == ("no_call_slot" if limit == 4 else "all_targets_failed")
 
 
 def test_the_user_gives_up_while_it_rings(carriers: Carriers) -> None:

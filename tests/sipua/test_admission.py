@@ -48,7 +48,7 @@ def admitted(admission: Admission, message: SipMessage, arrival: Arrival = ARRIV
 def admission(ports: PortAllocator | None = None, *, limit: int = 16, **values: object) -> Admission:
     """Of a process whose pjsua takes ``limit`` calls, with TRUNK and these values."""
     occupancy = Occupancy(lambda: 0.0)
-    occupancy.open(limit)
+    occupancy.open(limit, lambda: limit)
     trunk = Trunk.model_validate(TRUNK.model_dump(by_alias=True) | values)
     return Admission([trunk], MediaPorts(ports or PortAllocator(0, 0), "127.0.0.1"), occupancy)
 

@@ -64,6 +64,7 @@ SAMPLES = {
     "SIP__TLS_KEY": "/etc/sipua/our.key",
     "SIP__STUN_SERVER": "stun.example.org:3478",
     "SIP__CONTACT_USER": "bob",
+    "SIP__MAX_CALLS": "100",
     "SIP__LOG_LEVEL": "5",
     "RTP__BIND": "::1",
     "RTP__PORT_MIN": "1000",

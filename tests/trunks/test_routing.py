@@ -222,23 +222,40 @@ def test_never_more_than_the_rate_and_one_burst(gaps: list[float], cps: float) -
 
 def test_an_abandoned_invite_keeps_its_slot_until_timer_b() -> None:
     slots = Slots(4)
-    assert [slots.take(leg, 0.0) for leg in "abcd"] == [True, True, True, False]  # one is kept for refusing
+    taken = []
+    for held, leg in enumerate("abcd"):
+        taken.append(slots.take(leg, 0.0, held))
+        slots.made(leg)
+    assert taken == [True, True, True, False]  # one is kept for refusing
     slots.abandoned("a", 3.0, was_heard=False)
     slots.disconnected("a")  # pjsua says so at once, and is wrong
-    assert not slots.take("d", 3.0)
-    assert slots.next_free_at() == TIMER_B_S
-    assert slots.in_use(TIMER_B_S) == 2
-    assert slots.take("d", TIMER_B_S)
+    assert not slots.take("d", 3.0, 3)
+    assert slots.in_use(TIMER_B_S, 4) == 2  # whatever else pjsua is busy with: the INVITEs that it refuses
+    assert slots.take("d", TIMER_B_S, 3)
 
 
-def test_a_cancelled_leg_that_was_heard_is_free_with_its_487() -> None:
+def test_a_cancelled_leg_is_free_when_pjsua_has_ended_it() -> None:
     slots = Slots(3)
-    assert slots.take("a", 0.0)
-    assert slots.take("b", 0.0)
+    for held, leg in enumerate("ab"):
+        assert slots.take(leg, 0.0, held)
+        slots.made(leg)
     slots.abandoned("a", 15.0, was_heard=True)
     slots.disconnected("a")
-    assert slots.take("c", 15.1)
+    assert not slots.take("c", 15.1, 2)
+    assert slots.take("c", 15.2, 1)  # its 487 has come
+    assert not slots.take("d", 15.2, 1)  # pjsua does not know of c yet
+    slots.made("c")
+    assert not slots.take("d", 15.3, 2)
     slots.abandoned("b", 20.0, was_heard=True)  # its 487 never comes
-    assert slots.in_use(20.0 + TIMER_B_S) == 1
+    assert slots.in_use(20.0 + TIMER_B_S, 3) == 1
     slots.abandoned("stranger", 21.0, was_heard=False)
-    assert slots.next_free_at() is None
+    assert slots.in_use(21.0 + TIMER_B_S, 3) == 1
+
+
+def test_a_leg_that_was_never_sent_holds_nothing() -> None:
+    slots = Slots(3)
+    assert slots.take("a", 0.0, 0)
+    slots.disconnected("a")
+    assert slots.take("b", 0.0, 0)
+    slots.abandoned("b", 1.0, was_heard=True)  # nobody waits any longer, before pjsua got it
+    assert slots.in_use(1.0, 0) == 0

@@ -87,7 +87,7 @@ class Office:
 
     def _invite(self, action: Invite, leg: str, now: float) -> list[tuple[float, Event]]:
         trunk, call = action.target.trunk, leg.partition("/")[0]
-        if not self.slots.take(leg, now):
+        if not self.slots.take(leg, now, self.slots.limit):
             return [(0.0, NoSlot(action.leg))]
         why = self.router.capacity.take(trunk, Limits(), call, now) or self.health.begin(
             action.target.key, now, leg
@@ -132,7 +132,7 @@ def test_fifty_calls_none_lost_when_the_primary_dies_half_way() -> None:
         ends.append(office.call(number * 2.0, str(number))[0].ending.reason)
     assert ends == ["answered"] * 50
     assert office.invited["primary"] == 25 + 1 + 1  # one found out, one was the trial after the hold-down
-    assert office.slots.in_use(1000.0) == 0
+    assert office.slots.in_use(1000.0, 16) == 0
 
 
 def test_busy_rings_exactly_once() -> None:
