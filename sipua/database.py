@@ -27,7 +27,10 @@ FLUSH_TIMEOUT_S = 5.0
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[str]:
-    """The DSN: DATABASE_URL if set, else the embedded server, which runs as long as somebody uses it."""
+    """The DSN: DATABASE_URL if set, else the embedded server, which runs as long as somebody uses it.
+
+    What the storage package raises meanwhile leaves it as an error of ours.
+    """
     try:
         if settings.database_url is not None:
             yield check_dsn(settings.database_url.get_secret_value())
@@ -39,10 +42,10 @@ async def open_database(settings: Settings) -> AsyncIterator[str]:
         finally:
             await server.astop()
     except store.StoreError as error:
-        raise mapped(error) from error
+        raise _mapped(error) from error
 
 
-def mapped(error: store.StoreError) -> SipuaError:
+def _mapped(error: store.StoreError) -> SipuaError:
     """The storage package's errors in our tree: a bad DSN is the operator's to mend."""
     return (
         ConfigError(f"DATABASE_URL: {error}") if isinstance(error, store.BadDsn) else StoreError(str(error))
@@ -60,7 +63,7 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
             dsn, node=identity.node, worker=identity.worker, instance=identity.instance, now=datetime.now(UTC)
         )
     except store.StoreError as error:
-        raise mapped(error) from error
+        raise _mapped(error) from error
     if closed:
         log.warning(
             "%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-import storage.errors as store
 from sipua import __version__
 from sipua.children import agent_environment
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print_json, run, settings_of
-from sipua.database import mapped, open_database
+from sipua.database import open_database
 from sipua.drills.findings import Result
 from sipua.drills.live import KINDS, Live, check_number, check_trunks, scenario_of
 from sipua.drills.mutations import MEANINGS, Mutation
@@ -140,11 +139,8 @@ def history(
 
     async def rows(_: asyncio.Event) -> list[dict[str, Any]]:
         async with open_database(settings) as dsn:
-            try:
-                await migrate(dsn)
-                return await drill_runs(dsn, drill=name, limit=limit)
-            except store.StoreError as error:
-                raise mapped(error) from error
+            await migrate(dsn)
+            return await drill_runs(dsn, drill=name, limit=limit)
 
     found = run(rows, patience=0)
     if json:
@@ -241,11 +237,8 @@ def _record(results: Sequence[Result], settings: Settings, *, live: bool) -> Non
 
     async def work(_: asyncio.Event) -> None:
         async with open_database(settings) as dsn:
-            try:
-                await migrate(dsn)
-                await record(rows, dsn)
-            except store.StoreError as error:
-                raise mapped(error) from error
+            await migrate(dsn)
+            await record(rows, dsn)
 
     try:
         run(work, patience=0)

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-import storage.errors as store
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
-from sipua.database import mapped, open_database
+from sipua.database import open_database
 from storage.dsn import redact
 from storage.migrate import check as check_schema
 from storage.migrate import migrate as apply
@@ -27,12 +26,9 @@ def migrate(
 
     async def work(_: asyncio.Event) -> dict[str, Any]:
         async with open_database(settings) as dsn:
-            try:
-                if check:
-                    return {"database": redact(dsn), "missing": await check_schema(dsn)}
-                report = await apply(dsn)
-            except store.StoreError as error:
-                raise mapped(error) from error
+            if check:
+                return {"database": redact(dsn), "missing": await check_schema(dsn)}
+            report = await apply(dsn)
             return {"database": redact(dsn), "applied": list(report.applied)}
 
     result = run(work, patience=0)
