@@ -19,8 +19,8 @@ from rtp.errors import RtpError
 from sipua.digest import REALM, Digest, Proof, Request
 from sipua.media_ports import MediaPorts, Sockets
 from sipua.occupancy import Occupancy
-from sipua.sdes import choose
-from sipua.sdp import AudioMedia, SdpError, accept, parse_audio
+from sipua.sdes import choose, pick
+from sipua.sdp import AudioMedia, SdpError, accept, parse_audios
 from sipua.settings import read_secret
 from sipua.sip_events import Arrival, Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
@@ -115,7 +115,7 @@ class Admission:
         codec = trunk.codecs[0]
         if message.body.strip():
             try:
-                offer = parse_audio(message.body)
+                offer = pick(parse_audios(message.body), srtp_of(trunk))
                 codec = accept(offer, trunk.codecs).name
                 choose(offer, srtp_of(trunk))
             except SdpError as error:
@@ -155,7 +155,8 @@ def _has_keys_for(trunk: Trunk, body: str) -> bool:
     if trunk.srtp == "off" or not body.strip():
         return True
     try:
-        choose(parse_audio(body), srtp_of(trunk))
+        policy = srtp_of(trunk)
+        choose(pick(parse_audios(body), policy), policy)
     except SdpError as error:  # pjsua's own refusal does not say it
         log.info("< INVITE by trunk %s: %s", trunk.name, error)
         return False

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sipua.sdp import AudioMedia, SdpError
@@ -102,6 +103,15 @@ def choose(offer: AudioMedia, policy: SrtpPolicy) -> Crypto | None:
     if is_secure:
         raise SdpError(f"no a=crypto line that we can run: {_objections(cryptos, policy)}")
     return None
+
+
+def pick(offered: Sequence[AudioMedia], policy: SrtpPolicy) -> AudioMedia:
+    """The stream to take of several (RFC 3264 section 6), whatever their order: with SRTP unless that is off.
+
+    pjsua takes it too, but does not look whether its keys can be run, nor falls back: ``choose`` says whether they can.
+    """
+    wanted = PLAIN if policy.use == "off" else SECURE
+    return next((each for each in offered if each.profile.upper() in wanted), offered[0])
 
 
 def _read(media: AudioMedia) -> tuple[Crypto, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sipua.errors import RemoteError
@@ -50,9 +50,9 @@ class PayloadFormat:
 
 @dataclass(frozen=True, slots=True)
 class AudioMedia:
-    """The first usable ``m=audio`` line: where the peer wants RTP, which formats in which order, ptime in ms.
+    """An ``m=audio`` line with a port: where the peer wants RTP, which formats in which order, ptime in ms.
 
-    ``cryptos`` are the values of its ``a=crypto`` lines, for ``sipua.sdes``.
+    ``cryptos`` are the values of its ``a=crypto`` lines, for ``sipua.sdes``; ``place`` counts all ``m=`` lines from 0.
     """
 
     address: str
@@ -62,6 +62,7 @@ class AudioMedia:
     ptime_ms: int | None
     profile: str
     cryptos: tuple[str, ...] = ()
+    place: int = 0
 
     def named(self, name: str) -> PayloadFormat | None:
         return next((f for f in self.formats if f.name == name.upper()), None)
@@ -82,39 +83,72 @@ def classify_address(address: str) -> AddressKind:
     return AddressKind.UNICAST
 
 
+@dataclass(slots=True)
+class _Section:
+    """The lines below one ``m=audio`` line."""
+
+    place: int
+    m_line: list[str]
+    attributes: dict[str, str] = field(default_factory=dict)
+    maps: dict[int, tuple[str, int]] = field(default_factory=dict)
+    cryptos: list[str] = field(default_factory=list)
+
+
 def parse_audio(text: str) -> AudioMedia:
-    """The audio stream of an offer or answer. Raises SdpError naming what is missing or malformed."""
+    """The first audio stream of an offer or answer. Raises SdpError naming what is missing or malformed."""
+    session, sections = _sections(text)
+    return _build(sections[0], session)
+
+
+def parse_audio_at(text: str, place: int | None) -> AudioMedia:
+    """The audio stream at that place, the first for None. SdpError as above, also where it has no port."""
+    found = parse_audios(text)
+    if place is None:
+        return found[0]
+    for each in found:
+        if each.place == place:
+            return each
+    raise SdpError(f"m= line {place + 1} of the SDP is no m=audio line with a port")
+
+
+def parse_audios(text: str) -> tuple[AudioMedia, ...]:
+    """All audio streams with a port: desk phones offer one with SRTP and one without. SdpError as above."""
+    session, sections = _sections(text)
+    return tuple(_build(section, session) for section in sections)
+
+
+def _sections(text: str) -> tuple[dict[str, str], list[_Section]]:
     session: dict[str, str] = {}
-    media: dict[str, str] = {}
-    maps: dict[int, tuple[str, int]] = {}
-    cryptos: list[str] = []
-    m_line: list[str] | None = None
+    sections: list[_Section] = []
+    section: _Section | None = None
     target: dict[str, str] | None = session  # of the lines that follow; None: a stream that is not for us
+    place = -1
     for raw in text.replace("\r", "").split("\n"):
         key, _, value = raw.partition("=")
         if key == "m":
-            if m_line is not None:
-                break
-            target, parts = None, value.split()
+            place += 1
+            section, target, parts = None, None, value.split()
             if parts[:1] == ["audio"] and len(parts) >= 4 and parts[1].partition("/")[0] != "0":
-                m_line, target = parts, media
+                section = _Section(place, parts)
+                sections.append(section)
+                target = section.attributes
         if target is None:
             continue
         if key == "c":
             target["c"] = value
         elif key == "a":
             name, _, arg = value.partition(":")
-            if name == "rtpmap" and target is media:
-                _read_rtpmap(arg, maps)
+            if name == "rtpmap" and section is not None:
+                _read_rtpmap(arg, section.maps)
             elif name in _DIRECTIONS:
                 target["direction"] = name
             elif name == "ptime":
                 target["ptime"] = arg
-            elif name == "crypto" and target is media:  # RFC 4568 section 4: of a stream only
-                cryptos.append(arg)
-    if m_line is None:
+            elif name == "crypto" and section is not None:  # RFC 4568 section 4: of a stream only
+                section.cryptos.append(arg)
+    if not sections:
         raise SdpError("the SDP has no m=audio line with a port")
-    return _build(m_line, {**session, **media}, maps, cryptos)
+    return session, sections
 
 
 def _read_rtpmap(arg: str, maps: dict[int, tuple[str, int]]) -> None:
@@ -130,12 +164,8 @@ def _is_number(text: str) -> bool:
     return len(text) <= 9 and text.isascii() and text.isdigit()
 
 
-def _build(
-    m_line: list[str],
-    attributes: dict[str, str],
-    maps: dict[int, tuple[str, int]],
-    cryptos: Sequence[str],
-) -> AudioMedia:
+def _build(section: _Section, session: dict[str, str]) -> AudioMedia:
+    m_line, attributes = section.m_line, {**session, **section.attributes}
     port_text = m_line[1].partition("/")[0]
     if not _is_number(port_text) or int(port_text) > 65535:
         raise SdpError(f"m=audio: port {m_line[1]!r} is not 1..65535")
@@ -147,7 +177,7 @@ def _build(
         if not _is_number(text) or int(text) > 127:
             raise SdpError(f"m=audio: payload type {text!r} is not 0..127")
         pt = int(text)
-        name, rate = maps.get(pt, (_STATIC.get(pt, ""), 8000))
+        name, rate = section.maps.get(pt, (_STATIC.get(pt, ""), 8000))
         if name:
             formats.append(PayloadFormat(pt, name, rate))
     ptime = attributes.get("ptime", "")
@@ -158,7 +188,8 @@ def _build(
         direction=attributes.get("direction", "sendrecv"),
         ptime_ms=int(ptime) if _is_number(ptime) and 10 <= int(ptime) <= 60 else None,
         profile=m_line[2],
-        cryptos=tuple(cryptos),
+        cryptos=tuple(section.cryptos),
+        place=section.place,
     )
 
 
@@ -193,14 +224,17 @@ def shape_local(
     codecs: Sequence[str],
     cryptos: Sequence[str] = (),
     ptime_ms: int = 20,
+    place: int | None = None,
 ) -> str:
     """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order), telephone-event, ``cryptos``.
 
+    ``place`` is that of the stream that is ours, else the first. Other streams stay as pjsua wrote them: of a pair with
+    and without SRTP it refuses the latter itself, after this.
     Lines that describe pjsua's own (absent) socket are dropped, and its telephone-event type becomes the usual one.
     Raises SdpError if none of ``codecs`` is there.
     """
     lines = [line for line in text.replace("\r", "").split("\n") if line]
-    ours = parse_audio(text)
+    ours = parse_audio_at(text, place)
     keep = [f for name in codecs if (f := ours.named(name)) is not None]
     if not keep:
         raise SdpError(f"none of {', '.join(codecs)} is in the local SDP")
@@ -209,15 +243,14 @@ def shape_local(
     family = "IP6" if ":" in address else "IP4"
     last = [*(f"a=crypto:{each}" for each in cryptos), f"a=ptime:{ptime_ms}"]
     shaped: list[str] = []
-    section = "session"  # then "audio" below the stream that is ours, "other" below those that pjsua refused
-    is_shaped = False
+    section = "session"  # then "audio" below the stream that is ours, "other" below those that pjsua refuses
+    count = -1
     for line in lines:
         if line.startswith("m="):
+            count += 1
             if section == "audio":
                 shaped += last
-            is_ours = not is_shaped and line.startswith("m=audio ") and line.split()[1] != "0"
-            section = "audio" if is_ours else "other"
-            is_shaped = is_shaped or is_ours
+            section = "audio" if count == ours.place else "other"
         if section == "other":
             shaped.append(line)
             continue

@@ -17,8 +17,8 @@ from uuid import UUID
 import pjsua2 as pj
 
 from sipua.pj.srtp_keys import remote_key
-from sipua.sdes import Sdes, choose
-from sipua.sdp import SdpError, accept, parse_audio, shape_local
+from sipua.sdes import Sdes, choose, pick
+from sipua.sdp import SdpError, accept, parse_audio, parse_audio_at, parse_audios, shape_local
 from sipua.sip_events import (
     LegChanged,
     LegProgress,
@@ -88,6 +88,13 @@ def _response_to_invite(event: Any) -> tuple[int, Mapping[str, tuple[str, ...]]]
     if state.tsx.role != pj.PJSIP_ROLE_UAC or state.tsx.method != "INVITE":
         return None
     return state.tsx.statusCode, parse_message(wire_text(state.src.rdata.wholeMsg)).headers
+
+
+def _audio_of(info: Any) -> Any:
+    """The audio stream of a CallInfo that is in use, else the first; None if there is none."""
+    streams = [each for each in info.media if each.type == pj.PJMEDIA_TYPE_AUDIO]
+    in_use = [each for each in streams if each.status != pj.PJSUA_CALL_MEDIA_NONE]
+    return next(iter(in_use or streams), None)
 
 
 def _answer_body(event: Any) -> str:
@@ -194,7 +201,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         """A re-INVITE or UPDATE: what cannot be accepted gets 488 and the call goes on as it was (RFC 3261 14.1)."""
         assert self.plan is not None
         try:
-            offer = parse_audio(prm.offer.wholeSdp)
+            offer = pick(parse_audios(prm.offer.wholeSdp), self.plan.srtp)
             accept(offer, self.plan.codecs)
             choose(offer, self.plan.srtp)
         except SdpError as error:
@@ -211,21 +218,23 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         in_use = self.codec_in_use or self.plan.chosen
         if self._sdes is None:
             self._sdes = Sdes(self.plan.srtp)
-        local = parse_audio(prm.sdp.wholeSdp)
+        place: int | None = None
         if prm.remSdp.wholeSdp:
-            offer = parse_audio(prm.remSdp.wholeSdp)
+            offer = pick(parse_audios(prm.remSdp.wholeSdp), self.plan.srtp)
+            place = offer.place
             codecs = (accept(offer, codecs, prefer=in_use).name,)
-            cryptos = self._sdes.answer(local, offer)
+            cryptos = self._sdes.answer(parse_audio_at(prm.sdp.wholeSdp, place), offer)
         else:
             if in_use is not None:
                 codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
-            cryptos = self._sdes.offer(local)
+            cryptos = self._sdes.offer(parse_audio(prm.sdp.wholeSdp))
         prm.sdp.wholeSdp = shape_local(
             prm.sdp.wholeSdp,
             address=self.plan.address,
             port=self.plan.port,
             codecs=codecs,
             cryptos=cryptos,
+            place=place,
         )
 
     def _on_refer_answer(self, event: Any) -> None:
@@ -269,7 +278,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
 
     def _reads_keys(self, sdes: Sdes) -> bool:
         info = self.getInfo()  # by a name: what is read of it goes with it
-        audio = next(each for each in info.media if each.type == pj.PJMEDIA_TYPE_AUDIO)
+        audio = _audio_of(info)
+        assert audio is not None
         found = remote_key(self.getId(), audio.index, sdes.own)
         if found is not None:
             sdes.accept_key(*found)
@@ -298,7 +308,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
 
     def _describe(self) -> MediaDescription | None:
         info = self.getInfo()
-        audio = next((m for m in info.media if m.type == pj.PJMEDIA_TYPE_AUDIO), None)
+        audio = _audio_of(info)
         if audio is None or audio.status == pj.PJSUA_CALL_MEDIA_ERROR:
             return None
         if audio.status == pj.PJSUA_CALL_MEDIA_NONE or audio.dir == 0:

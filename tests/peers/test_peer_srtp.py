@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rtp.codec import CODECS
@@ -174,3 +176,42 @@ def test_an_offer_without_a_line_that_can_be_run(
     with phone:
         assert phone.invite(phone.offer(*lines)).status == 488
     assert "< INVITE by trunk mandatory: " in line.agent.stderr
+
+
+def twice(phone: SecurePhone, first: str, line: str) -> str:
+    """An offer of a stream with SRTP and one without, ``first`` first, as desk phones write it."""
+    streams = {"RTP/SAVP": phone.offer(line), "RTP/AVP": phone.offer(profile="RTP/AVP")}
+    (second,) = streams.keys() - {first}
+    return streams[first] + "m=audio" + streams[second].partition("m=audio")[2]
+
+
+@pytest.mark.parametrize("first", ["RTP/SAVP", "RTP/AVP"])
+@pytest.mark.parametrize("use", ["off", "optional", "mandatory"])
+def test_of_two_streams_the_trunk_takes_its_own(line: SecureLine, use: str, first: str) -> None:
+    """The other is refused with port 0, in the order of the offer, and again in a re-INVITE."""
+    profile = "RTP/AVP" if use == "off" else "RTP/SAVP"
+    with SecurePhone(line.ports[use], line.authority) as phone:
+        for key in (KEY, OTHER):
+            answer = phone.invite(twice(phone, first, crypto(1, SUITE_80, key)))
+            assert (answer.status, answer.profile) == (200, profile)
+            streams = re.findall(r"^m=audio (\d+) (\S+)", answer.body, re.M)
+            assert [name for _, name in streams] == [first, *({"RTP/SAVP", "RTP/AVP"} - {first})]
+            assert [name for port, name in streams if port != "0"] == [profile]
+            heard = Direction.of(SUITE_80, answer.lines[0].key) if answer.lines else None
+            phone.index = 1
+            phone.talk(None if use == "off" else Direction.of(SUITE_80, key), heard, 20)
+        assert phone.request("BYE").status == 200
+    call = line.agent.closed_call(phone.call_id)
+    assert call["outcome"] == "caller_hangup"
+    assert call["metadata"].get("srtp", "") == ("" if use == "off" else SUITE_80)
+    assert call["metadata"]["rtp"]["received"] >= 35
+    assert (len(phone.heard.payloads) > 20, phone.heard.refused) == (True, 0)
+
+
+@pytest.mark.parametrize("use", ["optional", "mandatory"])
+def test_keys_that_cannot_be_run_beside_plain_rtp(line: SecureLine, use: str) -> None:
+    """pjsua would take the stream with SRTP for its profile alone: 488 says what is wrong with it."""
+    with SecurePhone(line.ports[use], line.authority) as phone:
+        answer = phone.invite(twice(phone, "RTP/AVP", crypto(1, SUITE_256, bytes(46))))
+    assert answer.status == 488
+    assert "no a=crypto line that we can run: 1 AES_256_CM_HMAC_SHA1_80" in answer.header("Warning")

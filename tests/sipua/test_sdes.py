@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipua.sdes import Crypto, Sdes, choose, parse_crypto
-from sipua.sdp import AudioMedia, PayloadFormat, SdpError, parse_audio, shape_local
+from sipua.sdes import Crypto, Sdes, choose, parse_crypto, pick
+from sipua.sdp import AudioMedia, PayloadFormat, SdpError, parse_audio, parse_audios, shape_local
 from sipua.sip_events import PLAIN_RTP, SrtpKeys, SrtpPolicy
 
 SUITE_80, SUITE_32, SUITE_256 = (
@@ -350,3 +351,33 @@ def test_only_the_lines_of_our_stream_are_read_and_written() -> None:
 def test_nothing_is_offered_that_was_not_asked_for() -> None:
     shaped = shape_local(OFFER, address="192.0.2.9", port=6000, codecs=["PCMU"])
     assert parse_audio(shaped).cryptos == ()
+
+
+PAIR = "v=0\r\nc=IN IP4 192.0.2.1\r\nm=video 2 RTP/AVP 96\r\nm=audio 4 {} 0\r\nm=audio 0 {} 0\r\nm=audio 8 {} 0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("use", "profiles", "port"),
+    [
+        ("off", ("RTP/SAVP", "RTP/AVP", "RTP/AVP"), 8),  # the second has no port
+        ("optional", ("RTP/AVP", "RTP/SAVP", "RTP/SAVP"), 8),
+        ("mandatory", ("RTP/AVPF", "RTP/SAVPF", "RTP/SAVPF"), 8),
+        ("optional", ("RTP/AVP", "RTP/SAVP", "RTP/AVP"), 4),
+        ("off", ("RTP/SAVP", "RTP/SAVP", "RTP/SAVP"), 4),  # for choose to refuse
+    ],
+)
+def test_the_stream_that_is_taken_of_several(
+    use: Literal["off", "optional", "mandatory"], profiles: tuple[str, ...], port: int
+) -> None:
+    offered = parse_audios(PAIR.format(*profiles))
+    taken = pick(offered, SrtpPolicy(use, (SUITE_80,)))
+    assert (taken.port, taken.place) == (port, {4: 1, 8: 3}[port])
+
+
+def test_the_stream_that_is_shaped_is_the_one_taken() -> None:
+    shaped = shape_local(
+        PAIR.format(*["RTP/AVP"] * 3), address="192.0.2.9", port=6000, codecs=["PCMU"], place=3
+    )
+    assert [each.port for each in parse_audios(shaped)] == [4, 6000]
+    with pytest.raises(SdpError, match="m= line 3 of the SDP"):
+        shape_local(PAIR.format(*["RTP/AVP"] * 3), address="192.0.2.9", port=6000, codecs=["PCMU"], place=2)
