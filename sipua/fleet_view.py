@@ -11,7 +11,7 @@ from sipua.ports import Moment
 from sipua.prober import Pong
 from sipua.trunk import Trunk
 from sipua.trunks.registration import RegistrationView
-from sipua.trunks.routing import Address, Route
+from sipua.trunks.routing import NO_ADDRESS, Address, Route
 from sipua.trunks.watch import Breaker, HealthView, Probe
 
 State = Literal["up", "down", "disabled"]
@@ -143,10 +143,13 @@ class PingView:
 
 
 def route_document(route: Route, faults: Mapping[str, str]) -> dict[str, Any]:
-    """For ``sipua route``: the targets in their order, and why the others are none; ``faults`` of DNS, by trunk."""
+    """For ``sipua route``: the targets in their order, and why the others are none.
+
+    ``faults`` are those of DNS, by trunk: told where they are the reason.
+    """
     rejected = []
     for each in route.rejected:
-        fault = "" if each.address else faults.get(each.trunk, "")
+        fault = faults.get(each.trunk, "") if each.reason == NO_ADDRESS else ""
         reason = f"{each.reason} ({fault})" if fault else each.reason
         rejected.append({"trunk": each.trunk, "address": each.address, "reason": reason})
     targets = [

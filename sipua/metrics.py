@@ -44,6 +44,12 @@ class Metrics:
             ["code", "by"],
             registry=registry,
         )
+        self.rejected_requests = Counter(
+            "sipua_requests_rejected",
+            "Requests of strangers, other than INVITE, that were refused; method is other for what RFCs do not name",
+            ["code", "method"],
+            registry=registry,
+        )
         self.setup_seconds = Histogram(
             "sipua_call_setup_seconds", "INVITE received to 200 sent", buckets=_SECONDS, registry=registry
         )

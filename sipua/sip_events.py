@@ -136,6 +136,15 @@ class RejectedCall:
 
 
 @dataclass(frozen=True, slots=True)
+class RejectedRequest:
+    """A request of a stranger's, no INVITE and in no dialog, that was refused."""
+
+    code: int
+    method: str
+    source: tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class LegChanged:
     """A new state of the INVITE session; for DISCONNECTED ``code`` and ``phrase`` say how it ended.
 
@@ -210,6 +219,7 @@ class EndpointFailed:
 SipEvent = (
     IncomingCall
     | RejectedCall
+    | RejectedRequest
     | LegChanged
     | LegProgress
     | MediaChanged

@@ -32,6 +32,7 @@ from sipua.sip_events import (
     LegState,
     MediaChanged,
     RejectedCall,
+    RejectedRequest,
     SipEvent,
 )
 from sipua.sip_message import SipMessage, mask_number, parse_uri, phone_number
@@ -39,6 +40,8 @@ from sipua.trunk import CARRIER_SID_HEADERS, Trunk
 from sipua.trunks.routing import Route
 
 log = logging.getLogger(__name__)
+
+STRANGERS_METHODS = frozenset({"MESSAGE", "SUBSCRIBE", "PUBLISH", "INFO", "REFER", "UPDATE"})
 
 
 class NoRoute(LocalError):
@@ -95,6 +98,8 @@ class Switchboard:
                     leg.deliver(event)
             case RejectedCall():
                 self._refused(event)
+            case RejectedRequest():
+                self._turned_away(event)
             case EndpointFailed(message):
                 self._on_failure(message)
 
@@ -210,6 +215,18 @@ class Switchboard:
             return  # a stranger, or who does not prove to be anybody else, leaves a count and a log line, no row
         opening = opening_of(uuid4(), event.message, event.source, trunk)
         self._ledger.refused(opening, self.services.clock.now(), ending_of_code(event.code, event.reason))
+
+    def _turned_away(self, event: RejectedRequest) -> None:
+        """A count and a log line; a stranger names no method of metrics."""
+        assert self.services is not None
+        method = event.method if event.method in STRANGERS_METHODS else "other"
+        self.services.metrics.rejected_requests.labels(str(event.code), method).inc()
+        unsaid = self._refusals.unsaid((event.source[0], method), time.monotonic())
+        if unsaid is not None:
+            log.warning(
+                "< %s from %s:%d refused with %d: source is on no trunk's ACL%s",
+                method, *event.source, event.code, f" ({unsaid} like it were not logged)" if unsaid else "",
+            )  # fmt: skip
 
 
 def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: Trunk) -> CallOpening:

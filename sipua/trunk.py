@@ -212,7 +212,7 @@ class Trunk(Part):
     user_agent: str = ""
     """User-Agent that the carrier dictates; empty = none."""
 
-    codecs: Annotated[tuple[str, ...], Field(min_length=1)] = ("PCMU", "PCMA")
+    codecs: tuple[str, ...] = ("PCMU", "PCMA")
     """What may be negotiated, in the order of our offer; of several that are offered the caller's first wins."""
     ptime: Literal[20] = 20
     """Milliseconds per RTP packet."""
@@ -290,11 +290,20 @@ class Trunk(Part):
     @field_validator("codecs")
     @classmethod
     def _known_codecs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError(f"a call needs a codec; allowed: one or more of {', '.join(CODECS)}")
         unknown = [name for name in value if name not in CODECS]
         if unknown:
             raise ValueError(f"unknown codec {', '.join(unknown)}; allowed: {', '.join(CODECS)}")
         if len(set(value)) < len(value):
             raise ValueError("a codec is named twice")
+        return value
+
+    @field_validator("tls_verify", mode="before")
+    @classmethod
+    def _always(cls, value: object) -> object:
+        if value is not True:
+            raise ValueError("certificates are always verified; allowed: true (tls_ca names a private CA)")
         return value
 
     @field_validator("did_ranges", "allowed_caller_ids", "may_dial")

@@ -41,6 +41,10 @@ def trunks(
         print_json(answer)
         return
     console = Console(highlight=False)
+    if answer["error"]:
+        console.print(
+            Text(f"the trunk files were not read again, the old ones stay: {answer['error']}", "red")
+        )
     for line in _lines(answer["trunks"], datetime.now(UTC), console.width):
         console.print(line, soft_wrap=True)
 
@@ -80,7 +84,8 @@ def _rows(trunk: Mapping[str, Any], now: datetime) -> Iterator[Cells]:
         changed = _ago(target["changed_at"], now)
         yield f"  {target['target']}", target["state"], changed, _options(target), "", why
     if trunk["dns"] and trunk["dns"] not in trunk["why"]:
-        yield "  DNS", "down", "", "", "", f"{trunk['dns']}; the last addresses stay"
+        stay = "; the last addresses stay" if trunk["targets"] else ""
+        yield "  DNS", "down", "", "", "", f"{trunk['dns']}{stay}"
 
 
 def _binding(binding: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ from sipua.pj.library import EndpointConfig, init_library, start_library
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
 from sipua.pj.resolver import Answer, Lookup, NameResolver, system_addresses
+from sipua.pj.strangers import CODE, StrangerGuard
 from sipua.pj.thread import LibraryThread
 from sipua.sip_account import Account, Listener
 from sipua.sip_events import (
@@ -39,6 +40,7 @@ from sipua.sip_events import (
     LegState,
     Refusal,
     RejectedCall,
+    RejectedRequest,
     SdpPlan,
     SipEvent,
 )
@@ -96,6 +98,7 @@ class SipEndpoint:
         self._arrivals: Arrivals | None = None
         self._resolver = NameResolver(self._ask_for)
         self._intervals = IntervalGuard()
+        self._strangers = StrangerGuard(self._is_known, self._turned_away)
 
     # ---- asyncio side -------------------------------------------------------------------------------------
 
@@ -269,6 +272,14 @@ class SipEndpoint:
         local, transport = self._arrival(rdata)
         return self._select(split_address(rdata.srcAddress), local, transport, message)
 
+    def _is_known(self, rdata: Any, message: SipMessage) -> bool:
+        """Whether a request that is no INVITE comes from one of our trunks; its body is no matter of ``select``'s."""
+        return self._chosen(rdata, replace(message, body="")) is not None
+
+    def _turned_away(self, rdata: Any, message: SipMessage) -> None:
+        method = message.start_line.partition(" ")[0]
+        self.post(RejectedRequest(CODE, method, split_address(rdata.srcAddress)))
+
     def _arrival(self, rdata: Any) -> tuple[tuple[str, int], str]:
         """(address, port of a listener of ours or 0) and transport."""
         assert self._arrivals is not None
@@ -331,6 +342,7 @@ class SipEndpoint:
             self.post,
             has_one_listener=not self._arrivals.is_reliable,
         )
+        self._strangers.install()
         return opened.published
 
     def _serve(self) -> None:

@@ -24,6 +24,8 @@ from sipua.trunks.watch import Key
 
 T = TypeVar("T")
 
+NO_ADDRESS = "no address: its name was not resolved"
+
 
 class Direction(StrEnum):
     """Which calls a trunk carries."""
@@ -158,7 +160,7 @@ class Router:
         if dialled.to_e164 != reading:
             return "reads the number as one of another country than a trunk before it; dial it with +"
         if not self.addresses.get(trunk.name):
-            return "no address: its name was not resolved"
+            return NO_ADDRESS
         return self.health.why_not(Key(trunk.name), now) or self.capacity.why_full(
             trunk.name, trunk.limits, now
         )

@@ -73,3 +73,5 @@ def test_nobody_may_carry_it(conf: Path, arguments: list[str], words: str) -> No
     document = json.loads(done.stdout)
     assert document["targets"] == []
     assert words in document["rejected"][0]["reason"]
+    reasons = {each["trunk"]: each["reason"] for each in document["rejected"]}
+    assert "no.such.host" not in reasons["lost"]  # it is about the number

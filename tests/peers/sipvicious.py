@@ -36,6 +36,8 @@ def scan(folder: Path, tool: str, target: str, arguments: Sequence[str]) -> Scan
     finally:
         process.kill()
     assert "Traceback" not in said, said
+    # the last thing that a tool says which began its work; its exit code is 30 for many an end
+    assert "Total time:" in said, f"{tool} did not scan, exit code {process.returncode}: {said}"
     lines = [line for line in said.splitlines() if line.startswith("|")]
     rows = tuple(tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[1:])
     return Scan(rows, said)

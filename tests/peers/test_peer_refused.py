@@ -12,6 +12,7 @@ from tests.peers.agent import STRANGER, Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
 from tests.peers.processes import run, until
+from tests.peers.wire import Wire
 
 pytestmark = pytest.mark.peer
 
@@ -26,6 +27,32 @@ def test_a_stranger(agent: Agent, sipp: StartSipp) -> None:
     assert not caller.received("180")
     assert agent.metric("sipua_invites_rejected_total", code="403", by="us") == before + 1
     assert agent.calls(caller.call_id) == []
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "SUBSCRIBE", "PUBLISH", "INFO", "REFER", "UPDATE", "PING"])
+def test_a_stranger_who_does_not_call(agent: Agent, method: str) -> None:
+    """Whatever it asks for: 403 and a count; the name of a method is of our choosing."""
+    name = "sipua_requests_rejected_total"
+    label = "other" if method == "PING" else method
+    before = agent.metric(name, code="403", method=label)
+    with Wire(agent, source=STRANGER) as wire:
+        wire.send(wire.request(method))
+        wire.receive("403", method)
+    until(lambda: agent.metric(name, code="403", method=label) == before + 1, "the count")
+
+
+@pytest.mark.parametrize(("source", "method"), [(STRANGER, "OPTIONS"), ("127.0.0.1", "MESSAGE")])
+def test_what_is_no_call_and_answered_as_ever(agent: Agent, source: str, method: str) -> None:
+    with Wire(agent, source=source) as wire:
+        wire.send(wire.request(method))
+        wire.receive("200", method)
+
+
+def test_a_stranger_in_no_dialog_with_a_tag(agent: Agent) -> None:
+    """Such a request is a dialog's, if it is anybody's."""
+    with Wire(agent, source=STRANGER) as wire:
+        wire.send(wire.request("INFO", tag=";tag=none"))
+        wire.receive("481", "INFO")
 
 
 def test_no_common_codec(agent: Agent, sipp: StartSipp) -> None:

@@ -37,7 +37,11 @@ class Wire:
     """One dialog."""
 
     def __init__(
-        self, agent: Agent, caller: bytes = b"<sip:+250788000111@127.0.0.1>", mark: bytes = b""
+        self,
+        agent: Agent,
+        caller: bytes = b"<sip:+250788000111@127.0.0.1>",
+        mark: bytes = b"",
+        source: str = "127.0.0.1",
     ) -> None:
         self.call_id = f"wire-{uuid4().hex}@peers"
         self._host = agent.sip
@@ -45,7 +49,7 @@ class Wire:
         self._mark = mark
         self._branch = uuid4().hex
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.bind((source, 0))
         self._target = ("127.0.0.1", agent.port)
 
     def __enter__(self) -> Self:

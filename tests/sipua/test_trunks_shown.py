@@ -58,6 +58,18 @@ def test_what_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([target("192.0.2.1:5060;udp")], "carrier.test: no answer from DNS; the last addresses stay"),
+        ([], "carrier.test: no answer from DNS"),
+    ],
+)
+def test_addresses_stay_where_there_were_any(targets: list[dict[str, Any]], said: str) -> None:
+    broken = {**TRUNKS[0], "dns": "carrier.test: no answer from DNS", "targets": targets}
+    assert [line.plain for line in _lines([broken], NOW, 120)][-1].endswith(said)
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"), (90_000, "1 d 1 h"), (-3, "0 s")],
 )
