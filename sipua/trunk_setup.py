@@ -139,10 +139,6 @@ def _carrier(trunk: Trunk, settings: Settings) -> Iterator[Step]:
     yield Step(
         f"Tell {them}: codecs, keys", (", ".join(trunk.codecs), f"DTMF {trunk.dtmf}, ptime {trunk.ptime} ms")
     )
-    if trunk.inbound_auth_user:
-        place = "inbound_password_file" if trunk.inbound_password_file else "inbound_password_env"
-        text = f"user {trunk.inbound_auth_user}, the password that {place} names"
-        yield Step(f"Tell {them}: who its calls must prove to be", (text,))
     questions = tuple(f"{key}: {QUESTIONS.get(key, 'the value')}" for key, _ in trunk.asks)
     if questions:
         yield Step(f"Ask {them}", questions)

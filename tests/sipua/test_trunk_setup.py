@@ -51,12 +51,6 @@ def test_twilio_is_told_where_we_are_and_who_we_are() -> None:
     assert "GEHEIM" not in str(steps)
 
 
-def test_callers_are_told_whom_to_prove_to_be() -> None:
-    text = found(setup_of(SHIPPED["softphone"], SETTINGS), "who its calls must prove to be").values
-    assert text == ("user phone, the password that inbound_password_env names",)
-    assert not [each for each in setup_of(SHIPPED["mtn"], SETTINGS) if "prove to be" in each.where]
-
-
 def test_only_the_directions_that_a_trunk_has_are_set_up() -> None:
     inbound = setup_of(trunk(direction="inbound"), SETTINGS)
     outbound = setup_of(trunk(direction="outbound"), SETTINGS)
