@@ -19,10 +19,6 @@ _CALL_ROWS = {
     "voice_events": "SELECT * FROM public.voice_events WHERE call_id = %s ORDER BY t, created_at, id",
     "call_attempts": "SELECT * FROM sipua.call_attempts WHERE call_id = %s ORDER BY ordinal",
 }
-_OPEN_CALLS = """
-SELECT id, direction, status, started_at, trunk, sip_session_id, metadata FROM public.voice_calls
-WHERE ended_at IS NULL ORDER BY started_at, id
-"""
 _TRUNK_CHANGES = "SELECT * FROM sipua.trunk_changes ORDER BY at DESC, id LIMIT %s"
 _DRILL_RUNS = """
 SELECT * FROM sipua.drill_runs WHERE %(drill)s::text IS NULL OR drill = %(drill)s
@@ -74,12 +70,6 @@ async def call_rows(dsn: str, call_id: UUID) -> dict[str, list[dict[str, Any]]]:
             cursor = await connection.execute(query.encode(), (call_id,))
             rows[table] = await cursor.fetchall()
         return rows
-
-
-async def open_calls(dsn: str) -> list[dict[str, Any]]:
-    """Calls without an end: id, direction, status, started_at, trunk, sip_session_id, metadata."""
-    async with connected(dsn, "sipua", dict_row) as connection:
-        return await (await connection.execute(_OPEN_CALLS)).fetchall()
 
 
 async def trunk_changes(dsn: str, limit: int) -> list[dict[str, Any]]:

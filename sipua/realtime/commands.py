@@ -7,7 +7,7 @@ with SIMD base64 (below 1 µs); all others are rare and go through orjson.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 import pybase64
@@ -25,12 +25,6 @@ def append(event_id: str, audio: bytes) -> bytes:
 def command(event_id: str, kind: str, fields: Mapping[str, Any] | None = None) -> bytes:
     """Any other client event."""
     return orjson.dumps({"type": kind, "event_id": event_id} | dict(fields or {}))
-
-
-def message_item(role: Literal["user", "assistant", "system"], text: str) -> dict[str, Any]:
-    """A text item to seed a conversation with; only what the agent said is ``output_text``."""
-    kind = "output_text" if role == "assistant" else "input_text"
-    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
 def function_output_item(call_id: str, output: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Must not import: websockets, asyncio, time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -221,10 +221,6 @@ class RealtimeProtocol:
     def active_response_id(self) -> str | None:
         """The newest response that is running, None if none is."""
         return next(reversed(self._active), None)
-
-    @property
-    def active_response_ids(self) -> Sequence[str]:
-        return tuple(self._active)
 
     def ignore_response(self, response_id: str) -> None:
         """Drop all further audio of this response (it was interrupted)."""

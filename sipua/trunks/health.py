@@ -93,9 +93,6 @@ class Health:
         """Empty if a call may go to this target (or, with the address "", if the trunk may be used at all)."""
         return next((why for each in self._both(key) if (why := each.why_not(now))), "")
 
-    def is_eligible(self, key: Key, now: float) -> bool:
-        return not self.why_not(key, now)
-
     def begin(self, key: Key, now: float, call: str) -> str:
         """Right before an INVITE: takes the trial place of a half-open breaker. Not empty: do not send, and why."""
         why = self.why_not(key, now)

@@ -112,9 +112,6 @@ class HeaderMatch:
     header: str
 
 
-TWILIO_SUSPENDED = HeaderMatch(603, "X-Twilio-Error")
-
-
 @dataclass(frozen=True, slots=True)
 class CodePolicy:
     """What a trunk file says beyond the table. ``failover_codes`` is also how 480 becomes one of them."""

@@ -16,8 +16,8 @@ from openai.types.realtime import RealtimeClientEvent, RealtimeServerEvent
 from pydantic import BaseModel
 
 from sipua.errors import RealtimeError, RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
-from sipua.realtime import commands, parse
 from sipua.realtime import events as ev
+from sipua.realtime import parse
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.protocol import (
     IGNORED_RESPONSES_MAX,
@@ -443,11 +443,15 @@ def test_two_active_responses() -> None:
     core = ready_core()
     for name in ("r1", "r2"):
         core.receive(response("response.created", name, "in_progress"))
-    assert core.active_response_ids == ("r1", "r2")
+    assert core.active_response_id == "r2"
     core.receive(response("response.done", "r2", "completed"))
     assert core.active_response_id == "r1"
     core.receive(response("response.done", "r9", "completed"))
     assert core.active_response_id == "r1"
+
+
+def message_item(role: str, kind: str, text: str) -> dict[str, Any]:
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
 BUILDERS: dict[str, Callable[[RealtimeProtocol], Sent | None]] = {
@@ -459,9 +463,9 @@ BUILDERS: dict[str, Callable[[RealtimeProtocol], Sent | None]] = {
         "Greet the caller.", options={"conversation": "none", "metadata": {"why": "greeting"}}
     ),
     "truncate": lambda core: core.truncate("item_1", 0, 1200),
-    "user_text": lambda core: core.item_create(commands.message_item("user", "Hello"), "root"),
-    "assistant_text": lambda core: core.item_create(commands.message_item("assistant", "Hello")),
-    "system_text": lambda core: core.item_create(commands.message_item("system", "It is noon.")),
+    "user_text": lambda core: core.item_create(message_item("user", "input_text", "Hello"), "root"),
+    "assistant_text": lambda core: core.item_create(message_item("assistant", "output_text", "Hello")),
+    "system_text": lambda core: core.item_create(message_item("system", "input_text", "It is noon.")),
     "item_delete": lambda core: core.item_delete("item_1"),
     "function_call_output": lambda core: core.function_call_output("call_1", '{"ok":true}'),
     "session_update": lambda core: core.session_update({"instructions": "Speak French."}),

@@ -23,7 +23,7 @@ from sipua.trunk_rules import (
 from sipua.trunks.attempt import LegRules
 from sipua.trunks.capacity import Limits
 from sipua.trunks.numbers import dial
-from sipua.trunks.policy import TWILIO_SUSPENDED, CodePolicy
+from sipua.trunks.policy import CodePolicy, HeaderMatch
 from sipua.trunks.registration import RegistrationRules
 from sipua.trunks.routing import Direction
 from sipua.trunks.watch import HealthRules
@@ -286,7 +286,9 @@ def test_the_values_of_a_file_reach_the_cores() -> None:
     assert (dialled.to_user, dialled.from_user, dialled.auth_user) == ("256772123457", "0772123456", "u")
     legs = leg_rules_of(full)
     assert (legs.first_response_timeout_s, legs.has_credentials) == (2.5, True)
-    assert legs.policy == CodePolicy(frozenset({480}), frozenset(), (TWILIO_SUSPENDED,), 60.0)
+    assert legs.policy == CodePolicy(
+        frozenset({480}), frozenset(), (HeaderMatch(603, "X-Twilio-Error"),), 60.0
+    )
     rules = health_rules_of(full)
     assert (rules.hold_down_s, rules.open_after, rules.options_interval_s) == (5.0, 1, 0.0)
     assert registration_rules_of(full).expires_s == 600
@@ -311,7 +313,7 @@ def test_only_loopback_is_shipped_enabled() -> None:
 def test_what_is_shipped_for_twilio_and_mtn() -> None:
     shipped = {each.name: each for each in load_trunks(shipped_conf())}
     twilio, mtn = shipped["twilio"], shipped["mtn"]
-    assert code_policy_of(twilio).fatal_match == (TWILIO_SUSPENDED,)
+    assert code_policy_of(twilio).fatal_match == (HeaderMatch(603, "X-Twilio-Error"),)
     assert (twilio.cps, len(twilio.inbound_acl)) == (1.0, 8)
     assert {mark for _, mark in mtn.asks} == {"ask MTN"}
     assert (mtn.codecs[0], shipped["twilio-sip-domain"].kind) == ("PCMA", "register")

@@ -32,13 +32,13 @@ from sipua.trunks.attempt_events import (
     Timer,
 )
 from sipua.trunks.numbers import Dialled
-from sipua.trunks.policy import NEVER, TWILIO_SUSPENDED, CodePolicy, Fault, Verdict
+from sipua.trunks.policy import NEVER, CodePolicy, Fault, HeaderMatch, Verdict
 from sipua.trunks.routing import Address, Target
 
 NUMBERS = Dialled("+250788123456", "+250788000001", "+250788123456", "+250788000001", "agent")
 RULES = CallRules(ring_timeout_s=60.0, total_timeout_s=120.0)
 LEGS = {
-    "a": LegRules(CodePolicy(fatal_match=(TWILIO_SUSPENDED,)), has_credentials=True),
+    "a": LegRules(CodePolicy(fatal_match=(HeaderMatch(603, "X-Twilio-Error"),)), has_credentials=True),
     "b": LegRules(has_credentials=True),
     "c": LegRules(CodePolicy(failover_codes=frozenset({480, 488}))),
 }

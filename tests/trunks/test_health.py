@@ -54,7 +54,7 @@ def probe_round(subject: Health, now: float, codes: dict[Key, int | None]) -> No
 
 def test_unknown_counts_as_up_and_one_answer_says_so() -> None:
     subject = health(RULES)
-    assert subject.is_eligible(A, 0.0)
+    assert subject.why_not(A, 0.0) == ""
     probe_round(subject, 5.0, {A: 200, B: 200})
     assert state(subject, A)[0] is Probe.UP
 
@@ -91,7 +91,7 @@ def test_503_with_retry_after_is_left_alone_and_not_probed() -> None:
     assert subject.why_not(A, 100.0).startswith("asked to be left alone")
     assert not any(A in subject.due(now) for now in (20.0, 60.0, 125.0))
     assert A in subject.due(125.2)
-    assert subject.is_eligible(A, 125.2)
+    assert subject.why_not(A, 125.2) == ""
 
 
 def test_latency_is_that_of_the_last_answer_and_late_ones_count_for_nothing() -> None:
@@ -139,11 +139,11 @@ def test_a_dead_target_opens_at_once_and_is_tried_again_after_its_hold_down(faul
     subject = health()
     call(subject, A, 0.0, outcome(fault=fault))
     assert fault.value in subject.why_not(A, 29.9)
-    assert subject.is_eligible(B, 0.0)
+    assert subject.why_not(B, 0.0) == ""
     assert subject.next_event_at(0.0) == 30.0
-    assert subject.is_eligible(A, 30.0)
+    assert subject.why_not(A, 30.0) == ""
     call(subject, A, 30.0, outcome(fault=fault), "trial")
-    assert not subject.is_eligible(A, 59.9)
+    assert subject.why_not(A, 59.9)
     call(subject, A, 60.0, outcome(486), "trial")  # busy: the target works
     assert state(subject, A)[1] is Breaker.CLOSED
     whys = [each.after for each in subject.history.drain()]
@@ -154,9 +154,9 @@ def test_three_counted_failures_in_a_row_open() -> None:
     subject = health()
     for code in (503, 500, 200, 503, 500):
         call(subject, A, 0.0, outcome(code))
-    assert subject.is_eligible(A, 0.0)
+    assert subject.why_not(A, 0.0) == ""
     call(subject, A, 0.0, outcome(504))
-    assert not subject.is_eligible(A, 0.0)
+    assert subject.why_not(A, 0.0)
 
 
 def test_half_open_lets_one_call_through_at_a_time() -> None:
@@ -176,18 +176,18 @@ def test_a_trial_that_says_nothing_gives_its_place_back() -> None:
     call(subject, A, 0.0, outcome(fault=Fault.NO_RESPONSE))
     call(subject, A, 30.0, Decision(Verdict.FINAL, "caller_cancelled", Blame.NONE))
     assert subject.begin(A, 31.0, "lost") == ""
-    assert not subject.is_eligible(A, 90.0)
-    assert subject.is_eligible(A, 91.0)  # never reported on
+    assert subject.why_not(A, 90.0)
+    assert subject.why_not(A, 91.0) == ""  # never reported on
 
 
 def test_refused_credentials_close_the_whole_trunk_for_longer() -> None:
     subject = health()
     call(subject, A, 0.0, outcome(403))
     assert "credentials" in subject.why_not(Key("alpha"), 299.0)
-    assert not subject.is_eligible(B, 299.0)
-    assert subject.is_eligible(B, 300.0)
+    assert subject.why_not(B, 299.0)
+    assert subject.why_not(B, 300.0) == ""
     call(subject, B, 300.0, outcome(fault=Fault.TRANSPORT))  # says nothing about credentials
-    assert subject.is_eligible(A, 300.0)
+    assert subject.why_not(A, 300.0) == ""
     call(subject, A, 301.0, outcome(200))
     assert state(subject, Key("alpha"))[1] is Breaker.CLOSED
 
@@ -195,10 +195,10 @@ def test_refused_credentials_close_the_whole_trunk_for_longer() -> None:
 def test_retry_after_of_a_call() -> None:
     subject = health()
     call(subject, A, 0.0, outcome(503, retry_after="60"))
-    assert not subject.is_eligible(A, 59.9)
-    assert subject.is_eligible(A, 60.0)
+    assert subject.why_not(A, 59.9)
+    assert subject.why_not(A, 60.0) == ""
     call(subject, A, 60.0, outcome(503))
-    assert subject.is_eligible(A, 60.0)  # without the header: one failure of three
+    assert subject.why_not(A, 60.0) == ""  # without the header: one failure of three
 
 
 # ---- registration, reload --------------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_a_trunk_that_is_not_registered_is_out() -> None:
     subject.registration("alpha", 1.0, "no answer")
     assert subject.why_not(A, 1.0) == "not registered: no answer"
     subject.registration("alpha", 2.0, "")
-    assert subject.is_eligible(A, 2.0)
+    assert subject.why_not(A, 2.0) == ""
     rows = [(each.before, each.after) for each in subject.history.drain()]
     assert rows == [("registered", "not registered"), ("not registered", "registered")]
 
@@ -219,7 +219,7 @@ def test_known_addresses_keep_their_state_when_names_resolve_anew() -> None:
     subject = health()
     call(subject, A, 0.0, outcome(fault=Fault.TRANSPORT))
     subject.watch("alpha", SILENT, (A.address, "192.0.2.9:5060;udp"), 1.0)
-    assert not subject.is_eligible(A, 1.0)
+    assert subject.why_not(A, 1.0)
     assert [view.key.address for view in subject.views(1.0)] == ["", A.address, "192.0.2.9:5060;udp"]
     subject.forget("alpha")
     assert subject.views(1.0) == ()
@@ -290,4 +290,4 @@ def test_any_history_keeps_to_the_table_and_ends_eligible(steps: list[tuple[floa
         now += 10.0
         for key in subject.due(now):
             subject.options_answered(key, now, 200)
-    assert subject.is_eligible(A, now)
+    assert subject.why_not(A, now) == ""

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sipua.trunks.policy import (
     CODES,
     NEVER,
-    TWILIO_SUSPENDED,
     Blame,
     CodePolicy,
     Fault,
+    HeaderMatch,
     Outcome,
     Verdict,
     decide,
@@ -58,7 +58,7 @@ def test_403_is_ours_once_credentials_were_sent() -> None:
     assert (decision.verdict, decision.blame, decision.alert) == (V.NEXT_TRUNK, B.OPEN_TRUNK, True)
 
 
-TWILIO = CodePolicy(fatal_match=(TWILIO_SUSPENDED,))
+TWILIO = CodePolicy(fatal_match=(HeaderMatch(603, "X-Twilio-Error"),))
 
 
 @pytest.mark.parametrize(
