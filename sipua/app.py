@@ -41,13 +41,16 @@ from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.own_address import OwnAddress
-from sipua.pj.build import max_calls, slots_taken
+from sipua.pj.accounts import check_room
+from sipua.pj.build import max_accounts, max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.library import EndpointConfig
+from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
+from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
@@ -79,6 +82,8 @@ async def serve(
     place = place_of(settings.sip)
     family = "AAAA" if ":" in place.bind else "A"
     accounts = accounts_of(files.trunks, place, secrets_of(files.trunks))
+    own = own_listener(accounts, place)
+    check_room(accounts, own, max_accounts())
     callers_of(files.trunks)  # a password that is not there refuses the start before anything is touched
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
@@ -136,22 +141,9 @@ async def serve(
             fleet.on_sip_event(event)
             own_address.on_sip_event(event)
 
-        own = own_listener(accounts, place)
         names = Names(family, files.trunks)
         endpoint = SipEndpoint(
-            EndpointConfig(
-                bind=str(settings.sip.bind),
-                port=settings.sip.port,
-                codecs=tuple(
-                    CODECS
-                ),  # pjsua's list is per process; each trunk has its own, after SIGHUP another
-                contact_user=settings.sip.contact_user,
-                log_file=str(settings.state_path / "pjsip.log") if settings.sip.log_level else "",
-                log_level=settings.sip.log_level,
-                public_address=own.public_address,
-                dscp=own.dscp,
-                max_calls=settings.sip.max_calls,
-            ),
+            _endpoint_config(settings, own),
             admission,
             on_sip_event,
             admission.select,
@@ -162,25 +154,12 @@ async def serve(
         stack.callback(pacer.stop)
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=VoiceService(
-                backend=backend,
-                session_config=lambda format: session_config(settings, format),
-                greeting=settings.realtime.greeting,
-                audio=settings.realtime.audio,
-                open_timeout_s=settings.realtime.connect_timeout_s,
-            ),
+            voice=_voice_service(settings, backend),
             pacer=pacer,
             ports=ports,
             metrics=metrics,
             clock=clock,
         )
-
-        async def database_ready() -> str:
-            try:
-                await ping(dsn)
-            except store.StoreError as error:
-                return str(error)
-            return ""
 
         async def sip_ready() -> str:
             if failure:
@@ -191,7 +170,7 @@ async def serve(
             _refresh(metrics, pacer, writer)
             metrics.show_trunks(fleet.views())
 
-        app = build_app(metrics, {"database": database_ready, "sip": sip_ready}, refresh)
+        app = build_app(metrics, {"database": lambda: _database_ready(dsn), "sip": sip_ready}, refresh)
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
@@ -245,6 +224,40 @@ async def serve(
 def join_address(host: str, port: int) -> str:
     """host:port as a URI has it: an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:
+    sip = settings.sip
+    return EndpointConfig(
+        bind=str(sip.bind),
+        port=sip.port,
+        codecs=tuple(CODECS),  # pjsua's list is per process; each trunk has its own, after SIGHUP another
+        contact_user=sip.contact_user,
+        log_file=str(settings.state_path / "pjsip.log") if sip.log_level else "",
+        log_level=sip.log_level,
+        public_address=own.public_address,
+        dscp=own.dscp,
+        max_calls=sip.max_calls,
+    )
+
+
+def _voice_service(settings: Settings, backend: OpenAIBackend) -> VoiceService:
+    realtime = settings.realtime
+    return VoiceService(
+        backend=backend,
+        session_config=lambda format: session_config(settings, format),
+        greeting=realtime.greeting,
+        audio=realtime.audio,
+        open_timeout_s=realtime.connect_timeout_s,
+    )
+
+
+async def _database_ready(dsn: str) -> str:
+    try:
+        await ping(dsn)
+    except store.StoreError as error:
+        return str(error)
+    return ""
 
 
 def _check_rtp_bind(address: str) -> None:

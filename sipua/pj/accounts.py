@@ -18,7 +18,7 @@ from sipua.pj.account_config import call_config, plain_config, registration_conf
 from sipua.pj.account_directors import AccountDirector, RegistrationDirector
 from sipua.pj.build import accounts_taken
 from sipua.pj.directors import CallDirector
-from sipua.pj.listeners import Listeners, Opened, place_of
+from sipua.pj.listeners import Listeners, Opened, check_count, place_of
 from sipua.sip_account import Account, Listener
 from sipua.sip_events import RegistrationAnswered, SipEvent
 
@@ -78,12 +78,7 @@ class Accounts:
 
         ConfigError or LocalError, and nothing has changed, if the build or the machine cannot have them.
         """
-        needed = 1 + len(accounts) + sum(bool(each.registrar) for each in accounts)
-        if needed > self._limit:
-            raise ConfigError(
-                f"the enabled trunks need {needed} SIP accounts (one of them ours, one per trunk and per number with "
-                f"a credential of its own, one more where it registers); this build of pjsua2 has {self._limit}"
-            )
+        needed = _check_count(accounts, self._limit)
         wanted = [self._listener, *(each.listener for each in accounts)]
         self._listeners.check(wanted)
         if self._has_one_listener and any(place_of(each) != place_of(self._listener) for each in wanted):
@@ -234,6 +229,22 @@ class Accounts:
     def _close_listeners(self) -> None:
         kept = (*self._kept.values(), *self._retired)
         self._listeners.keep([self._listener, *(each.account.listener for each in kept)])
+
+
+def check_room(accounts: Sequence[Account], own: Listener, limit: int) -> None:
+    """ConfigError if the build has not so many accounts or listeners. Needs no library that runs."""
+    _check_count(accounts, limit)
+    check_count({place_of(each) for each in (own, *(each.listener for each in accounts))})
+
+
+def _check_count(accounts: Sequence[Account], limit: int) -> int:
+    needed = 1 + len(accounts) + sum(bool(each.registrar) for each in accounts)
+    if needed > limit:
+        raise ConfigError(
+            f"the enabled trunks need {needed} SIP accounts (one of them ours, one per trunk and per number with "
+            f"a credential of its own, one more where it registers); this build of pjsua2 has {limit}"
+        )
+    return needed
 
 
 def _unregister(kept: _Kept) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,10 +69,7 @@ class Listeners:
                     f"{_text(each)}: is asked for twice with different dscp or TLS files (or was opened with others: "
                     "then a new start is needed); give one of the trunks a bind_port of its own"
                 )
-        if len(asked) > MAX_LISTENERS:
-            raise ConfigError(
-                f"the trunks need {len(asked)} SIP listeners; allowed: {MAX_LISTENERS} (pjsua's limit)"
-            )
+        check_count(asked)
 
     def keep(self, wanted: Iterable[Listener]) -> None:
         """Closes those that nobody wants any more."""
@@ -104,6 +101,14 @@ class Listeners:
             raise LocalError(f"SIP cannot listen on {_text(listener)}: {error.reason}") from None
         info = self._endpoint.transportGetInfo(id)
         return Opened(id, split_address(info.localAddress), split_address(info.localName), listener)
+
+
+def check_count(places: Collection[Place]) -> None:
+    """ConfigError if these are too many."""
+    if len(places) > MAX_LISTENERS:
+        raise ConfigError(
+            f"the trunks need {len(places)} SIP listeners; allowed: {MAX_LISTENERS} (pjsua's limit)"
+        )
 
 
 def place_of(listener: Listener) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.agent import KEY, TRUNKS, write_conf
-from tests.peers.processes import arguments_of, clean_environment
+from tests.peers.processes import arguments_of, clean_environment, run
 
 pytestmark = pytest.mark.peer
 
@@ -71,4 +72,17 @@ def test_a_password_of_callers_that_is_not_there_leaves_nothing_behind(tmp_path:
     result = serve(tmp_path, {"DATABASE_URL": ""}, guarded=lines)
     assert result.returncode == 78
     assert "trunk guarded: inbound_password: the environment name that it gives is not set" in result.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_more_than_the_build_has_leaves_nothing_behind(tmp_path: Path) -> None:
+    """PyPI's pjsua2 has 8 accounts, one of them our own; ours has 512, and 8 listeners as any."""
+    is_wheel = json.loads(run(["version", "--json"]).stdout)["pjsua2"]["build"] == "wheel"
+    trunks = {f"t{number}": f'["127.0.0.1/32"]\nbind_port = {6000 + number}' for number in range(8)}
+    result = serve(tmp_path, {"DATABASE_URL": ""}, **trunks)
+    assert result.returncode == 78
+    said = (
+        "need 9 SIP accounts" if is_wheel else "the trunks need 9 SIP listeners; allowed: 8 (pjsua's limit)"
+    )
+    assert said in result.stderr
     assert not (tmp_path / "state").exists()
