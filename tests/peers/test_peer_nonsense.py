@@ -119,7 +119,9 @@ def test_an_interval_that_is_never_long_enough(subscribe: Callable[..., Agent]) 
         until(lambda: states(agent)["trunk2"]["registered"], "the good one has us")
         assert not any(states(agent)[name]["registered"] for name in ("trunk0", "trunk1"))
         agent.end()  # in order, though REGISTERs are open
-        assert first.asked + second.asked < 150
+        # 64 answers count, whosever they are; beside them the repetitions of what is held back
+        assert max(first.asked, second.asked) < 80
+        assert first.asked + second.asked < 100
 
 
 # Three at a time: PyPI's build has accounts for no more.

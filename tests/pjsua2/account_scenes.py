@@ -101,6 +101,13 @@ def account(where: Registrar, **values: Any) -> Account:
     return replace(base, **values)
 
 
+async def reached(condition: Callable[[], bool]) -> None:
+    """Waits for what nobody tells."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - no event of ours comes with it
+            await asyncio.sleep(0.02)
+
+
 async def digest(algorithms: str) -> dict[str, Any]:
     """REGISTER and its taking back."""
     registrar = await started(lambda: Registrar(algorithms=algorithms.split(",")))
@@ -188,7 +195,7 @@ async def proxies() -> dict[str, Any]:
         await it.endpoint.invite("sip:+1@carrier.test", plan, uuid4(), route=where, account="a")
         await it.endpoint.options(where, uuid4(), "a")
         await it.until(OptionsAnswered)
-        await asyncio.sleep(0.2)
+        await reached(lambda: bool(other.sent("INVITE")))
     return {
         "code": answer.code,
         "at_proxy": sorted({each.start_line.split()[0] for each in proxy.received}),
@@ -245,9 +252,9 @@ async def listeners() -> dict[str, Any]:
         idle = account(registrar, registrar="", name="idle", listener=Listener("udp", "127.0.0.1", unused))
         await it.endpoint.set_accounts([account(registrar), udp, tcp, idle])
         it.choose = lambda port: "a" if port == it.port else "second"
-        for port in (it.port, second):
+        for count, port in enumerate((it.port, second), 1):
             registrar.request("INVITE", ["Content-Type: application/sdp"], SDP, ("127.0.0.1", port))
-            await asyncio.sleep(0.3)
+            await reached(lambda: len(it.selected) == count)  # noqa: B023 - waited for within its turn
         reader, writer = await asyncio.open_connection("127.0.0.1", second)
         it.choose = lambda port: "tcp"
         host, port = writer.get_extra_info("sockname")
@@ -260,12 +267,19 @@ async def listeners() -> dict[str, Any]:
         await asyncio.wait_for(reader.readuntil(b"SIP/2.0 480"), 5)
         writer.close()
         await it.endpoint.set_accounts([account(registrar)])
-        await asyncio.sleep(0.2)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", unused))  # closed with its account
+        await reached(lambda: is_free(unused))  # closed with its account
         selected = [{**each, "local": ["default", "second"][each["local"] == second]} for each in it.selected]
         accounts = [each.reason for each in drained(it) if hasattr(each, "reason")]
     return {"selected": selected, "accounts": accounts}
+
+
+def is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_port() -> int:
@@ -395,7 +409,8 @@ async def dscp() -> dict[str, Any]:
             )
             await it.endpoint.set_accounts(it.accounts)
             await it.endpoint.options(f"sip:127.0.0.1:{port};transport={transport}", uuid4(), transport)
-            await asyncio.sleep(0.2)
+            sockets = 1 if transport == "udp" else 2
+            await reached(lambda: len(_dscp_of(listener.port, port)) == sockets)  # noqa: B023 - as above
             found[transport] = sorted(_dscp_of(listener.port, port))
             peer.close()
     return found
