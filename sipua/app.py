@@ -21,7 +21,7 @@ from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua import __version__
-from sipua.accounts import accounts_of, own_listener, place_of, secrets_of
+from sipua.accounts import Place, accounts_of, own_listener, place_of, secrets_of
 from sipua.admission import Admission, callers_of
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
@@ -78,15 +78,9 @@ async def serve(
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
-    check_fit(files.trunks)
     place = place_of(settings.sip)
     family = "AAAA" if ":" in place.bind else "A"
-    accounts = accounts_of(files.trunks, place, secrets_of(files.trunks))
-    own = own_listener(accounts, place)
-    check_room(accounts, own, max_accounts())
-    callers_of(files.trunks)  # a password that is not there refuses the start before anything is touched
-    _check_rtp_bind(settings.rtp_bind)
-    _check_sip_port(str(settings.sip.bind), settings.sip.port)
+    own = _checked(settings, files.trunks, place)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
     failure: list[str] = []
@@ -258,6 +252,18 @@ async def _database_ready(dsn: str) -> str:
     except store.StoreError as error:
         return str(error)
     return ""
+
+
+def _checked(settings: Settings, trunks: Sequence[Trunk], place: Place) -> Listener:
+    """Our own listener. Raises SipuaError for what would fail later, when other things have been touched already."""
+    check_fit(trunks)
+    accounts = accounts_of(trunks, place, secrets_of(trunks))
+    own = own_listener(accounts, place)
+    check_room(accounts, own, max_accounts())
+    callers_of(trunks)
+    _check_rtp_bind(settings.rtp_bind)
+    _check_sip_port(str(settings.sip.bind), settings.sip.port)
+    return own
 
 
 def _check_rtp_bind(address: str) -> None:
