@@ -155,8 +155,10 @@ def test_the_user_stops_it(sipp: StartSipp, uas_port: int, phone: Phone, scenari
         arguments_of(["call", f"sip:peer@127.0.0.1:{uas_port}", "--json"]),
         env=clean_environment({}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    until(peer.got("ACK" if scenario == "uas" else "INVITE"), "the INVITE")
-    time.sleep(0.3)
+    if scenario == "uas":
+        until(lambda: phone.heard, "the call is up: it sends")
+    else:
+        until(lambda: [m for m in peer.messages() if m.start_line.startswith("SIP/2.0 180")], "it rings")
     process.send_signal(signal.SIGINT)
     output, said = process.communicate(timeout=15)
     peer.wait()
