@@ -116,9 +116,15 @@ class _Inbound:
 
 
 def renewed(context: SrtpContext | None, keys: SrtpKeys | None) -> SrtpContext | None:
-    """The context after an offer/answer that agreed on ``keys``; None is plain RTP."""
-    if context is None or keys is None:
-        return None if keys is None else SrtpContext(keys)
+    """The context after an offer/answer that agreed on ``keys``.
+
+    None is plain RTP: the context is kept, as the same keys may come again and must not begin at rollover counter 0
+    (the key stream would repeat).
+    """
+    if keys is None:
+        return context
+    if context is None:
+        return SrtpContext(keys)
     context.renew(keys)
     return context
 

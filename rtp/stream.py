@@ -73,7 +73,8 @@ class RtpStream:
         self._source = SourceLock()
         self._rtcp_source: Address | None = None
         self._remote_ssrc: int | None = None
-        self._srtp: SrtpContext | None = None
+        self._srtp: SrtpContext | None = None  # also while plain RTP is in force after SRTP
+        self._is_protected = False
         self._sender = RtpSender(
             self.ssrc, send_silence=send_silence, sequence_number=sequence_number, timestamp=timestamp
         )
@@ -100,6 +101,7 @@ class RtpStream:
             self._adopt(config.codec)
         self._config = config
         self._srtp = renewed(self._srtp, config.srtp)
+        self._is_protected = config.srtp is not None
         self._accepted = _accepted(config)
         if before is not None:  # RFC 3264 §8.3.2: the old format is still under way
             self._accepted = _accepted(before) | self._accepted
@@ -167,7 +169,7 @@ class RtpStream:
         if is_rtcp(data):
             return self.receive_rtcp(data, addr, now) if self.is_rtcp_muxed else self._drop("rtcp_not_muxed")
         try:
-            packet = parse_rtp(data if self._srtp is None else self._srtp.unprotect_rtp(data))
+            packet = parse_rtp(self._srtp.unprotect_rtp(data) if self._srtp and self._is_protected else data)
         except PacketError as exc:
             return self._drop(exc.kind)
         config = self._config
@@ -255,7 +257,9 @@ class RtpStream:
         if destination is None or addr[0] != destination[0] or self._rtcp_source not in (None, addr):
             return self._drop("rtcp_wrong_source")
         try:
-            packets = parse_rtcp(data if self._srtp is None else self._srtp.unprotect_rtcp(data))
+            packets = parse_rtcp(
+                self._srtp.unprotect_rtcp(data) if self._srtp and self._is_protected else data
+            )
         except PacketError as exc:
             return self._drop(exc.kind)
         if not self.is_rtcp_muxed:
@@ -301,7 +305,10 @@ class RtpStream:
     def next_packet(self, now: float) -> bytes | None:
         """The RTP packet of this tick, or None. Call once per 20 ms with the tick's scheduled time."""
         packet = self._sender.next_packet(now)
-        return packet if packet is None or self._srtp is None else self._srtp.protect_rtp(packet)
+        if packet is None or self._srtp is None:
+            return packet
+        protected = self._srtp.protect_rtp(packet)  # plain RTP too: the rollover counter must follow
+        return protected if self._is_protected else packet
 
     def next_rtcp(self, now: float) -> bytes | None:
         """SR or RR with SDES when one is due (about every 5 s), else None."""
@@ -315,14 +322,14 @@ class RtpStream:
             remote_ssrc=self._remote_ssrc,
             statistics=self.statistics,
         )
-        return report if self._srtp is None else self._srtp.protect_rtcp(report)
+        return self._srtp.protect_rtcp(report) if self._srtp and self._is_protected else report
 
     def bye(self) -> bytes | None:
         """The RTCP BYE compound to send last; None if the stream never had a peer."""
         if self._config is None:
             return None
         farewell = self._rtcp.goodbye()
-        return farewell if self._srtp is None else self._srtp.protect_rtcp(farewell)
+        return self._srtp.protect_rtcp(farewell) if self._srtp and self._is_protected else farewell
 
     def snapshot(self) -> StreamStatistics:
         """All figures at once, for reports."""

@@ -338,6 +338,33 @@ def test_a_re_invite_keeps_renews_or_ends_srtp() -> None:
     assert len(sent(0.08)) == 12 + 160
 
 
+def test_the_same_keys_after_plain_rtp_never_repeat_a_key_stream() -> None:
+    """The sequence went on, over a wrap before and one during the plain RTP: so did the rollover counter."""
+    stream, far_end = stream_of(sequence=2**16 - 2), FarEnd()
+    index = 2**16 - 2
+
+    def sent() -> bytes:
+        nonlocal index
+        packet = stream.next_packet(index * 0.02)
+        assert packet is not None
+        index += 1
+        return packet
+
+    for _ in range(4):
+        far_end.inbound.unprotect(sent(), (index - 1) >> 16)
+    assert stream.receive_rtp(far_end.says(5), PHONE, 0.0)
+    stream.configure(replace(CONFIG, srtp=None))
+    for _ in range(2**16):
+        assert len(sent()) == 12 + 160
+    assert stream.receive_rtp(rtp(6), PHONE, 0.1)
+    stream.configure(CONFIG)
+    assert index >> 16 == 2
+    far_end.inbound.unprotect(sent(), 2)
+    assert stream.receive_rtp(far_end.says(5), PHONE, 0.2) == []
+    assert stream.receive_rtp(far_end.says(7), PHONE, 0.2)
+    assert stream.dropped == {"srtp_replayed": 1}
+
+
 def test_a_sequence_begins_in_the_lower_half() -> None:
     """RFC 3711 section 3.3.1: or a receiver that misses the packets around an early wrap loses count for ever."""
     for _ in range(40):
