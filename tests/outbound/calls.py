@@ -62,8 +62,7 @@ async def main(conf: Path, number: str) -> None:
             ),
             flush=True,
         )
-        await asyncio.sleep(0.3)  # the BYE goes out
-    await endpoint.stop()
+    await endpoint.stop()  # once BYEs are answered
 
 
 if __name__ == "__main__":
