@@ -21,6 +21,7 @@ from rtp.playout import Playout
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
+from sipua.media_ports import bound_address
 from sipua.sip_events import MediaDescription
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,9 @@ DIRECTIONS: dict[str, Direction] = {
 
 
 class GivesBack(Protocol):
-    """Where the sockets came from: it is told the RTP port once they are closed."""
+    """Where the sockets came from: it is told the RTP socket's address and port once they are closed."""
 
-    def release(self, port: int) -> None: ...
+    def release(self, bound: tuple[str, int]) -> None: ...
 
 
 class MediaLeg:
@@ -49,7 +50,10 @@ class MediaLeg:
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(app_codec=codec)
-        self._transport = MediaTransport(self._stream, sockets, self._on_events, release=ports.release)
+        bound = bound_address(sockets)
+        self._transport = MediaTransport(
+            self._stream, sockets, self._on_events, release=lambda _: ports.release(bound)
+        )
         self._on_audio: Callable[[bytes], None] | None = None
         self._on_first_packet: Callable[[float], None] | None = None
         self._on_digit: Callable[[str], None] | None = None

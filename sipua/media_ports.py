@@ -41,7 +41,8 @@ class MediaPorts:
         self._bind = bind
         self._address_of = address_of
         self._own: dict[tuple[int, int], PortAllocator] = {}
-        self._out: dict[int, list[PortAllocator]] = {}  # by RTP port: several addresses may have the same
+        # By bound address and RTP port; a pair may be out again before the release of the former comes.
+        self._out: dict[tuple[str, int], list[PortAllocator]] = {}
         self._lock = threading.Lock()
 
     def open(self, trunk: Trunk, peer: str) -> Opened:
@@ -51,28 +52,28 @@ class MediaPorts:
         with self._lock:
             allocator = self._range_of(trunk)
             sockets = allocator.open_pair(bind)
-            port: int = sockets[0].getsockname()[1]
-            self._out.setdefault(port, []).append(allocator)
+            bound = bound_address(sockets)
+            self._out.setdefault(bound, []).append(allocator)
         if trunk.dscp:
             for each in sockets:
                 mark(each, trunk.dscp)
-        return Opened(sockets, self._address_of(trunk) or local, port)
+        return Opened(sockets, self._address_of(trunk) or local, bound[1])
 
-    def release(self, port: int) -> None:
-        """The pair with this RTP port is closed; a port that is not out is ignored."""
+    def release(self, bound: tuple[str, int]) -> None:
+        """The pair whose RTP socket had this address and port is closed; one that is not out is ignored."""
         with self._lock:
-            allocators = self._out.get(port, [])
+            allocators = self._out.get(bound, [])
             if allocators:
-                allocators.pop(0).release(port)
+                allocators.pop(0).release(bound[1])
             if not allocators:
-                self._out.pop(port, None)
+                self._out.pop(bound, None)
 
     def give_back(self, sockets: Sockets) -> None:
         """Of a call that came to nothing: closes the pair and releases it."""
-        port = sockets[0].getsockname()[1]
+        bound = bound_address(sockets)
         for each in sockets:
             each.close()
-        self.release(port)
+        self.release(bound)
 
     def _range_of(self, trunk: Trunk) -> PortAllocator:
         """One allocator per range, whichever trunks share it, for as long as the process lives."""
@@ -82,6 +83,12 @@ class MediaPorts:
         if wanted not in self._own:
             self._own[wanted] = PortAllocator(*wanted)
         return self._own[wanted]
+
+
+def bound_address(sockets: Sockets) -> tuple[str, int]:
+    """What the RTP socket of an open pair is bound to."""
+    address, port = sockets[0].getsockname()[:2]
+    return str(address), int(port)
 
 
 def mark(sock: socket.socket, dscp: int) -> None:

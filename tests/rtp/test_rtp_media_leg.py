@@ -16,6 +16,7 @@ from rtp.pacer import Pacer
 from rtp.packet import build_rtp, parse_rtp
 from rtp.ports import PortAllocator
 from sipua.media import MediaLeg
+from sipua.media_ports import MediaPorts
 from sipua.sip_events import MediaDescription, SrtpKeys
 from tests.rfc3711 import Direction
 
@@ -30,7 +31,7 @@ class Line:
         ports = PortAllocator(0, 0)
         sockets = ports.open_pair(HOST)
         self.address: tuple[str, int] = sockets[0].getsockname()[:2]
-        self.leg = MediaLeg(sockets, ports, Pacer(), CODECS["PCMU"])
+        self.leg = MediaLeg(sockets, MediaPorts(ports), Pacer(), CODECS["PCMU"])
         self._seq = 0
 
     def configure(

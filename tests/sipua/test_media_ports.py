@@ -66,6 +66,22 @@ def test_a_range_and_an_address_of_its_own() -> None:
         ports.open(own, PEER)
 
 
+def test_one_port_of_overlapping_ranges_goes_back_to_its_own() -> None:
+    ports = MediaPorts(PortAllocator(0, 0))
+    range_ = one_pair()
+    first = trunk(rtp_bind="127.0.0.2", **range_)
+    wider = {**range_, "rtp_port_max": range_["rtp_port_max"] + 1}
+    second = trunk(name="b", rtp_bind="127.0.0.3", **wider)
+    of_first, of_second = ports.open(first, PEER), ports.open(second, PEER)
+    assert of_first.port == of_second.port
+    closed(ports, of_second)
+    with pytest.raises(NoPortError, match=r"on 127\.0\.0\.3: 0 in use, 1 resting"):
+        ports.open(second, PEER)
+    with pytest.raises(NoPortError, match=r"on 127\.0\.0\.2: 1 in use, 0 resting"):
+        ports.open(first, PEER)
+    closed(ports, of_first)
+
+
 def test_an_address_that_is_not_ours_is_an_error_that_takes_no_port() -> None:
     default = PortAllocator(0, 0)
     with pytest.raises(RtpError, match=r"cannot bind 192\.0\.2\.1"):
