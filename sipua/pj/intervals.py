@@ -35,9 +35,16 @@ class IntervalGuard:
             )
 
     def _is_held_back(self, response: int) -> int:
-        """The hook: 1 keeps the response from everybody else."""
-        if not description_of(response).startswith(_TOO_BRIEF):
+        """The hook: 1 keeps the response from everybody else. An exception cannot leave it."""
+        try:
+            return int(self._is_too_many(description_of(response)))
+        except Exception:
+            log.exception("a response was not looked at")
             return 0
+
+    def _is_too_many(self, description: bytes) -> bool:
+        if not description.startswith(_TOO_BRIEF):
+            return False
         now = time.monotonic()
         self._seen = 1 if now - self._last > QUIET_S else self._seen + 1
         self._last = now
@@ -45,4 +52,4 @@ class IntervalGuard:
             log.warning(
                 "a registrar finds every interval too brief (423): what it says more of it is no answer"
             )
-        return int(self._seen > MOST_IN_A_SPELL)
+        return self._seen > MOST_IN_A_SPELL

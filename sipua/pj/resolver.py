@@ -228,12 +228,24 @@ class _Reply:
     def give(self, found: Found) -> None:
         if self._is_given:
             return
+        try:
+            records = self._written(found) if found else None
+        except (OSError, ValueError, OverflowError):
+            log.exception("%s: the addresses %r cannot be told to pjsip", self._host, list(found))
+            records = None
         self._is_given = True
-        if self._kind == _TLS:
-            self._note(self._name.value.decode("ascii", "replace").lower(), found)
-        if not found:
+        if records is None:
             self._callback(_ERESOLVE, self._token, None)
             return
+        if self._kind == _TLS:
+            self._note(self._host, found)
+        self._callback(0, self._token, ctypes.addressof(records))
+
+    @property
+    def _host(self) -> str:
+        return self._name.value.decode("ascii", "replace").lower()
+
+    def _written(self, found: Found) -> _Records | _OldRecords:
         records = self._layout()
         records.count = min(len(found), MOST_ADDRESSES)
         for record, (address, port) in zip(records.entry, found[:MOST_ADDRESSES], strict=False):
@@ -244,7 +256,7 @@ class _Reply:
             record.type = self._kind | (_IPV6 if ":" in address else 0)
             ctypes.memmove(ctypes.addressof(record.address), raw, len(raw))
             record.address_length = len(raw)
-        self._callback(0, self._token, ctypes.addressof(records))
+        return records
 
 
 def _layout_of(library: ctypes.CDLL, endpoint: int) -> type[_Records] | type[_OldRecords] | None:
@@ -253,12 +265,12 @@ def _layout_of(library: ctypes.CDLL, endpoint: int) -> type[_Records] | type[_Ol
     answers: list[bytes] = []
 
     def answered(status: int, token: Any, addresses: int) -> None:
-        if not status:
-            answers.append(
-                ctypes.string_at(
-                    addresses, _OldRecords.entry.offset + MOST_ADDRESSES * ctypes.sizeof(_OldRecord)
-                )
-            )
+        try:
+            if not status:
+                length = _OldRecords.entry.offset + MOST_ADDRESSES * ctypes.sizeof(_OldRecord)
+                answers.append(ctypes.string_at(addresses, length))
+        except Exception:
+            log.exception("pjsip's answer for an address could not be read")
 
     host = ctypes.create_string_buffer(b"192.0.2.1")
     target = _Target(0, _UDP, _Text(ctypes.addressof(host), 9), 5070)
@@ -296,10 +308,10 @@ def _socket_address(address: str, port: int) -> bytes:
 
 
 async def system_addresses(host: str, port: int, transport: str) -> Found:
-    """What the system says, its hosts file too; nothing if that knows no such name."""
+    """What the system says, its hosts file too, without scopes; nothing if that knows no such name."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port or _PORTS[transport], type=socket.SOCK_DGRAM)
-    except OSError:
+    except (OSError, OverflowError, UnicodeError):
         return ()
-    return [(str(where[0]), int(where[1])) for _, _, _, _, where in found]
+    return [(str(where[0]).partition("%")[0], int(where[1])) for _, _, _, _, where in found]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sipua.pj.resolver import PLACE_NUMBERS, NameResolver
+from sipua.pj.resolver import PLACE_NUMBERS, NameResolver, system_addresses
 from tests.certificates import Authority
 from tests.peers.tls_carrier import TlsCarrier
 from tests.pjsua2.conftest import run_python
@@ -144,6 +144,25 @@ async def work(endpoint, events):
 asyncio.run(with_endpoint(work))
 """
     assert run_python(HEAD + code, "", "0").strip() == "502 None"
+
+
+@pytest.mark.parametrize("found", [("fe80::1%eth0", 5060), ("127.0.0.1", 65_536)])
+def test_an_address_that_cannot_be_told_ends_the_request(found: tuple[str, int]) -> None:
+    """As does a look-up that finds nothing."""
+    code = f"""
+account = Account("plain", "plain", Listener("udp", "127.0.0.1", 0), "sip:me@a.test", "me")
+async def look_up(host, port, transport):
+    return [{found!r}]
+async def work(endpoint, events):
+    await endpoint.options("sip:nobody.invalid:5060", uuid4(), "plain")
+    print((await events.get()).code)
+asyncio.run(with_endpoint(work))
+"""
+    assert run_python(HEAD + code, "", "0").strip() == "502"
+
+
+async def test_a_scope_is_no_part_of_what_the_system_finds() -> None:
+    assert await system_addresses("fe80::1%lo", 5060, "udp") == [("fe80::1", 5060)]
 
 
 def test_a_route_that_is_aimed_has_a_number_for_each_place() -> None:
