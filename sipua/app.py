@@ -79,7 +79,6 @@ async def serve(
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
     place = place_of(settings.sip)
-    family = "AAAA" if ":" in place.bind else "A"
     own = _checked(settings, files.trunks, place)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
@@ -125,7 +124,7 @@ async def serve(
                 accounts_of=lambda trunks: accounts_of(
                     trunks, place, secrets_of(trunks), own_address.address_of
                 ),
-                resolve=lambda trunks: resolve_trunks(trunks, families=(family,)),
+                resolve=lambda trunks: resolve_trunks(trunks, bind=place.bind),
             ),
         )
         switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, dialler, failed)
@@ -135,7 +134,7 @@ async def serve(
             fleet.on_sip_event(event)
             own_address.on_sip_event(event)
 
-        names = Names(family, files.trunks)
+        names = Names("AAAA" if ":" in place.bind else "A", files.trunks)
         endpoint = SipEndpoint(
             _endpoint_config(settings, own),
             admission,

@@ -20,6 +20,7 @@ import dns.resolver
 from sipua.errors import RemoteError
 from sipua.sip_message import is_address
 from sipua.trunk import Trunk
+from sipua.trunk_rules import family_of
 from sipua.trunks.routing import Address
 
 TIMEOUT_S = 5.0  # of one place, all its questions together
@@ -204,23 +205,24 @@ def static_hosts_of(trunk: Trunk) -> dict[str, list[str]]:
 async def resolve_trunks(
     trunks: Sequence[Trunk],
     *,
-    families: Sequence[str] = ("A",),
+    bind: str = "",
     nameservers: Sequence[tuple[str, int]] = (),
 ) -> tuple[dict[str, tuple[Address, ...]], dict[str, str]]:
     """Addresses of every enabled trunk that calls go out on, and what went wrong by trunk name.
 
-    Outbound proxies in the order of the file stand for the domain if there are any.
+    Outbound proxies in the order of the file stand for the domain if there are any. ``bind`` is the address of trunks
+    without one: names lead to addresses of the same family.
     """
     wanted = [each for each in trunks if each.enabled and each.direction != "inbound"]
-    found = await asyncio.gather(*(_of_trunk(each, families, nameservers) for each in wanted))
+    found = await asyncio.gather(*(_of_trunk(each, bind, nameservers) for each in wanted))
     faults = {trunk.name: fault for trunk, (_, fault) in zip(wanted, found, strict=True) if fault}
     return {trunk.name: each for trunk, (each, _) in zip(wanted, found, strict=True)}, faults
 
 
 async def _of_trunk(
-    trunk: Trunk, families: Sequence[str], nameservers: Sequence[tuple[str, int]]
+    trunk: Trunk, bind: str, nameservers: Sequence[tuple[str, int]]
 ) -> tuple[tuple[Address, ...], str]:
-    resolver = Resolver(static_hosts_of(trunk), families=families, nameservers=nameservers)
+    resolver = Resolver(static_hosts_of(trunk), families=(family_of(trunk, bind),), nameservers=nameservers)
     addresses: dict[str, Address] = {}
     faults = []
     for rank, text in enumerate(trunk.outbound_proxies or ((trunk.domain,) if trunk.domain else ())):

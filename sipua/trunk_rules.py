@@ -84,6 +84,11 @@ def fixed_address(trunk: Trunk) -> str:
     return "" if trunk.public_ip == "auto" else trunk.public_ip
 
 
+def family_of(trunk: Trunk, default_bind: str) -> str:
+    """A or AAAA: the records of its targets that its listener can reach; ``default_bind`` is that of sip.bind."""
+    return "AAAA" if ":" in (trunk.bind or default_bind) else "A"
+
+
 def srtp_of(trunk: Trunk) -> SrtpPolicy:
     """What its media must be protected with."""
     return SrtpPolicy(trunk.srtp, trunk.srtp_suites)

@@ -21,6 +21,7 @@ from sipua.settings import Settings
 from sipua.sip_message import is_address, parse_uri
 from sipua.tls_probe import Handshake, HandshakeFailed, client_context, shake_hands
 from sipua.trunk import Trunk
+from sipua.trunk_rules import family_of
 from sipua.trunks.routing import Address
 
 ADDRESS_LIMIT = 16  # of one trunk; what a name has beyond is not tried
@@ -59,7 +60,7 @@ async def examine(
 ) -> Report:
     """Everything that can be seen from here without placing a call."""
     report = Report()
-    spots = await _spots(trunk, report, nameservers)
+    spots = await _spots(trunk, str(settings.sip.bind), report, nameservers)
     if trunk.transport == "tls" and spots:
         try:
             context = client_context(trunk.tls_ca, trunk.tls_min_version)
@@ -102,12 +103,15 @@ def places_of(trunk: Trunk) -> tuple[Place, ...]:
     return tuple(parse_place(text, trunk.transport, srv=trunk.srv) for text in dict.fromkeys(texts))
 
 
-async def _spots(trunk: Trunk, report: Report, nameservers: Sequence[tuple[str, int]]) -> list[Spot]:
+async def _spots(
+    trunk: Trunk, bind: str, report: Report, nameservers: Sequence[tuple[str, int]]
+) -> list[Spot]:
     """The addresses of all places; the check of DNS if a name is among them."""
     findings: list[tuple[str, Finding]] = []
     found: dict[str, Spot] = {}
+    families = (family_of(trunk, bind),)
     for place in places_of(trunk):
-        resolver = Resolver(static_hosts_of(trunk), families=("A",), nameservers=nameservers)
+        resolver = Resolver(static_hosts_of(trunk), families=families, nameservers=nameservers)
         try:
             addresses = await resolver.addresses(place)
         except UnresolvedName as error:

@@ -38,7 +38,8 @@ def route(
         request = {"command": "route", "to": to, "from": caller, "trunk": trunk}
         found, basis = asked(settings, request), BASIS_AGENT
     except NoAgent:
-        found, basis = _by_files(load_trunks(conf_dir(conf)), to, caller, trunk), BASIS_FILES
+        trunks, basis = load_trunks(conf_dir(conf)), BASIS_FILES
+        found = _by_files(trunks, str(settings.sip.bind), to, caller, trunk)
     if json:
         print_json({"basis": basis, **found})
     else:
@@ -54,8 +55,8 @@ def route(
         raise typer.Exit(FAILURE_EXIT)
 
 
-def _by_files(trunks: Sequence[Trunk], to: str, caller: str, only: str) -> dict[str, Any]:
-    addresses, faults = run(lambda stop: resolve_trunks(trunks), patience=0)
+def _by_files(trunks: Sequence[Trunk], bind: str, to: str, caller: str, only: str) -> dict[str, Any]:
+    addresses, faults = run(lambda stop: resolve_trunks(trunks, bind=bind), patience=0)
     rng = random.Random()
     router = router_of(trunks, addresses, Health(rng), LocalCapacity())
     return route_document(router.route(to, caller, time.monotonic(), rng, only=only), faults)

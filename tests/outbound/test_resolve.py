@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from sipua.resolve import Naptr, Place, Resolver, Srv, UnresolvedName, hosts_of, parse_place, srv_name
+from sipua.resolve import (
+    Naptr,
+    Place,
+    Resolver,
+    Srv,
+    UnresolvedName,
+    hosts_of,
+    parse_place,
+    resolve_trunks,
+    srv_name,
+)
+from sipua.trunk import Trunk
 from tests.outbound.name_server import Zone, start_name_server
 
 UDP = Place("carrier.test", 0, "udp")
@@ -175,3 +186,24 @@ async def test_a_server_that_is_silent() -> None:
     with pytest.raises(UnresolvedName, match=r"carrier\.test: no answer from DNS within 0\.3 s"):
         await resolved({("carrier.test", "NAPTR"): "silence"}, UDP, timeout_s=0.3)
     assert time.monotonic() - begun < 1.0
+
+
+async def test_each_trunk_has_addresses_of_the_family_that_it_listens_in() -> None:
+    server = await start_name_server(FULL)
+    trunks = [
+        Trunk.model_validate(
+            {"schema": 1, "name": name, "provider": "p", "enabled": True, "direction": "both",
+             "domain": "first.test:5060", "bind": bind}
+        )
+        for name, bind in (("four", "127.0.0.1"), ("six", "::1"), ("other", ""))
+    ]  # fmt: skip
+    four, six = ["192.0.2.1", "192.0.2.2"], ["2001:db8::1"]
+    try:
+        for default, expected in (("0.0.0.0", four), ("::", six)):
+            found, faults = await resolve_trunks(trunks, bind=default, nameservers=[server.address])
+            assert faults == {}
+            assert {name: sorted(each.address for each in of) for name, of in found.items()} == {
+                "four": four, "six": six, "other": expected
+            }  # fmt: skip
+    finally:
+        server.transport.close()
