@@ -7,6 +7,7 @@ which is why the ports are taken here and not in the call's coroutine.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import threading
@@ -17,7 +18,7 @@ from uuid import UUID
 
 from rtp.errors import RtpError
 from sipua.digest import REALM, Digest, Proof, Request
-from sipua.media_ports import MediaPorts, Sockets
+from sipua.media_ports import ANY, MediaPorts, Sockets, local_address_towards
 from sipua.occupancy import Occupancy
 from sipua.sdes import choose, pick
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audios
@@ -101,6 +102,8 @@ class Admission:
         trunk = self.trunk_of(source[0], arrival.local[1], arrival.transport)
         if trunk is None:
             return Refusal(403, "source is on no trunk's ACL", None)
+        if is_from_ourselves(arrival):
+            return Refusal(482, "it comes from this agent itself", trunk.name)
         if self.draining.is_set():
             return _busy(trunk, "draining")
         if trunk.inbound_auth_user:
@@ -161,6 +164,18 @@ def _has_keys_for(trunk: Trunk, body: str) -> bool:
         log.info("< INVITE by trunk %s: %s", trunk.name, error)
         return False
     return True
+
+
+def is_from_ourselves(arrival: Arrival) -> bool:
+    """Whether the listener that it came to sent it: two of our conversations would talk with each other."""
+    (source, port), (local, local_port) = arrival.source, arrival.local
+    return port == local_port and (source == local or (local in ANY and _is_of_this_machine(source)))
+
+
+def _is_of_this_machine(address: str) -> bool:
+    with contextlib.suppress(OSError):
+        return local_address_towards(address) == address
+    return False
 
 
 def _busy(trunk: Trunk, why: str) -> Refusal:

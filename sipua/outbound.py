@@ -392,6 +392,8 @@ class OutboundCall:
 
 def _final(number: int, event: LegChanged) -> Event:
     """How a leg ended that was not answered: what the peer said, or why nothing came from it."""
+    if event.is_untrusted:
+        return Failed(number, Fault.TLS)
     if event.headers is None and event.code in _FAULTS:
         return Failed(number, _FAULTS[event.code])
     return Final(number, event.code if event.code >= 300 else 500, event.headers)

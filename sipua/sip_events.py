@@ -159,6 +159,7 @@ class LegChanged:
     at: float  # time.monotonic() on the pjsua2 thread
     headers: Mapping[str, tuple[str, ...]] | None = None
     is_expired: bool = False  # nobody refreshed the session in time (RFC 4028 section 10)
+    is_untrusted: bool = False  # the TLS peer did not prove to be who was meant; ``phrase`` says why
 
 
 @dataclass(frozen=True, slots=True)

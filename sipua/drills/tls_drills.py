@@ -13,7 +13,7 @@ NAME = "carrier.drill.invalid"
 Broken = Callable[[Authority], CertificateFiles | None]
 
 
-async def _tls(ground: Ground, what: str, broken: Broken) -> None:
+async def _tls(ground: Ground, what: str, broken: Broken, seen_as: str) -> None:
     """The primary's certificate is good, then it is not; verification is never left out."""
     authority = Authority(ground.folder)
     good = authority.issue(NAME)
@@ -29,7 +29,7 @@ async def _tls(ground: Ground, what: str, broken: Broken) -> None:
         await primary.presents(broken(authority))
     invites = primary.responder.count("INVITE")
     first = await ground.call()
-    carried_by_secondary(ground, first, "transport_error", ground.bound_ms(FIRST_RESPONSE_S))
+    carried_by_secondary(ground, first, seen_as, ground.bound_ms(FIRST_RESPONSE_S))
     told = primary.responder.count("INVITE") - invites
     ground.expect("nothing is told to a carrier that cannot prove itself", told == 0, f"{told} INVITE there")
     goes_straight(ground, await ground.call())
@@ -38,9 +38,9 @@ async def _tls(ground: Ground, what: str, broken: Broken) -> None:
     await ground.recovers("primary")
 
 
-def _scenario(name: str, breaks: str, broken: Broken) -> Scenario:
+def _scenario(name: str, breaks: str, broken: Broken, seen_as: str = "transport_error") -> Scenario:
     async def perform(ground: Ground) -> None:
-        await _tls(ground, breaks, broken)
+        await _tls(ground, breaks, broken, seen_as)
 
     expected = "not a word is said to it; up on the secondary at once; the next call goes straight there"
     return Scenario(name, breaks, expected, perform, expects_failover=True)
@@ -52,10 +52,12 @@ TLS_DRILLS = (
         "tls-expired",
         "the primary's certificate has expired",
         lambda authority: authority.issue(NAME, is_expired=True),
+        "tls_error",
     ),
     _scenario(
         "tls-other-host",
         "the primary's certificate is another host's",
         lambda authority: authority.issue("other.drill.invalid"),
+        "tls_error",
     ),
 )

@@ -15,8 +15,8 @@ from uuid import UUID
 import pjsua2 as pj
 
 from sipua.pj.build import c_library
-from sipua.pj.certificates import Expected, why_not
-from sipua.pj.directors import guarded, wire_text
+from sipua.pj.certificates import Expected, Refusals, why_not
+from sipua.pj.directors import guarded, split_address, wire_text
 from sipua.pj.parameters import header_vector
 from sipua.sip_events import OptionsAnswered, RegistrationAnswered, SipEvent
 from sipua.sip_message import parse_message
@@ -115,10 +115,15 @@ class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
     """
 
     def __init__(
-        self, rejected: Callable[[int, str, Any], None], select: Callable[[Any], int], expected: Expected
+        self,
+        rejected: Callable[[int, str, Any], None],
+        select: Callable[[Any], int],
+        expected: Expected,
+        refusals: Refusals,
     ) -> None:
         super().__init__()
         self._expected = expected
+        self._refusals = refusals
         # pjsua2's own transportShutdown does not take the handle that 2.17 gives; a start without it must fail
         self._shut_down = c_library().pjsip_transport_shutdown
         self._shut_down.argtypes = (ctypes.c_void_p,)
@@ -136,6 +141,8 @@ class EndpointDirector(pj.Endpoint):  # type: ignore[misc]
         finally:
             if why:
                 self._shut_down(int(prm.hnd))
+                names = self._expected(*split_address(prm.tlsInfo.remoteAddr)) or ()
+                self._refusals.note(names, why, time.monotonic())
                 log.error("TLS peer %s refused: %s", prm.tlsInfo.remoteAddr, why)
 
     @guarded

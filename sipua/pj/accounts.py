@@ -130,6 +130,11 @@ class Accounts:
         kept = self._kept.get(name or "")
         return kept.account.trunk if kept is not None else None
 
+    def tls_names_of(self, name: str) -> tuple[str, ...]:
+        """What its TLS peers may be called; nothing for an account that is not (any more) known."""
+        kept = self._kept.get(name)
+        return kept.account.tls_names if kept is not None else ()
+
     def id_of(self, name: str | None) -> int:
         """pjsua's id; that of the default account for None or a name that is not (any more) known."""
         kept = self._kept.get(name or "")

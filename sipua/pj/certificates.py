@@ -9,15 +9,42 @@ shut down inside pjsip's callback, which then sends nothing: the request fails a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pjsua2 as pj
 
 from sipua.pj.directors import split_address
+from sipua.sip_events import LegChanged, LegState, OptionsAnswered, RegistrationAnswered, SipEvent
 from sipua.sip_message import is_address
 
 # address, port -> names that may be shown there; None where none of our requests was sent: it came to us
 Expected = Callable[[str, int], frozenset[str] | None]
+
+REMEMBERED_S = 2.0  # pjsip fails what waited for a refused connection in the same turn or the next
+
+
+class Refusals:
+    """Which names were refused just now and why: pjsip says of a request only that it could not be sent."""
+
+    def __init__(self) -> None:
+        self._why: dict[str, tuple[float, str]] = {}  # by name, which are those of the trunks
+
+    def note(self, names: Iterable[str], why: str, now: float) -> None:
+        """A peer that should have been one of ``names`` was refused."""
+        self._why |= {name.lower(): (now, why) for name in names}
+
+    def explained(self, event: SipEvent, names: Iterable[str], now: float) -> SipEvent:
+        """The event of a request to a trunk of these names, with the reason if a refusal was its end."""
+        found = [self._why[name.lower()] for name in names if name.lower() in self._why]
+        why = next((why for at, why in found if now - at < REMEMBERED_S), "")
+        match event:
+            case RegistrationAnswered(headers=None) | OptionsAnswered(headers=None) if why:
+                return replace(event, phrase=f"TLS: {why}")
+            case LegChanged(state=LegState.DISCONNECTED, code=503, headers=None) if why:
+                return replace(event, phrase=f"TLS: {why}", is_untrusted=True)
+            case _:
+                return event
 
 
 def holds_for(shown: Iterable[str], expected: Iterable[str]) -> bool:

@@ -23,6 +23,7 @@ from sipua.pj.account_directors import AccountDirector, EndpointDirector
 from sipua.pj.accounts import Accounts
 from sipua.pj.arrival import Arrivals
 from sipua.pj.build import library_facts, max_accounts
+from sipua.pj.certificates import Refusals
 from sipua.pj.directors import CallDirector, split_address, wire_text
 from sipua.pj.intervals import IntervalGuard
 from sipua.pj.library import EndpointConfig, init_library, start_library
@@ -38,7 +39,9 @@ from sipua.sip_events import (
     IncomingCall,
     LegChanged,
     LegState,
+    OptionsAnswered,
     Refusal,
+    RegistrationAnswered,
     RejectedCall,
     RejectedRequest,
     SdpPlan,
@@ -97,6 +100,7 @@ class SipEndpoint:
         self._accounts: Accounts | None = None
         self._arrivals: Arrivals | None = None
         self._resolver = NameResolver(self._ask_for)
+        self._refusals = Refusals()
         self._intervals = IntervalGuard()
         self._strangers = StrangerGuard(self._is_known, self._turned_away)
 
@@ -225,9 +229,22 @@ class SipEndpoint:
     def post(self, event: SipEvent) -> None:
         """CallOwner: hands an event to the loop (a closed loop means the process is ending)."""
         try:
-            self._loop.call_soon_threadsafe(self._deliver, event)
+            self._loop.call_soon_threadsafe(self._deliver, self._explained(event))
         except RuntimeError:
             log.debug("event after the loop ended: %s", type(event).__name__)
+
+    def _explained(self, event: SipEvent) -> SipEvent:
+        """What became of a request, with the reason where a TLS peer of its trunk was refused."""
+        name = ""
+        if isinstance(event, RegistrationAnswered | OptionsAnswered):
+            name = event.account
+        elif isinstance(event, LegChanged) and event.key in self._calls:
+            name = self._calls[event.key].account.name
+        return (
+            self._refusals.explained(event, self._of_library().tls_names_of(name), time.monotonic())
+            if name
+            else event
+        )
 
     def gone(self, key: UUID) -> None:
         """CallOwner: the Call may be deleted once libHandleEvents has returned."""
@@ -321,7 +338,7 @@ class SipEndpoint:
     def _start_library(self) -> tuple[str, int]:
         config = self._config
         endpoint = self._endpoint = EndpointDirector(
-            self._rejected, self._select_account, self._resolver.expected
+            self._rejected, self._select_account, self._resolver.expected, self._refusals
         )
         init_library(endpoint, config)
         is_ours = self._resolver.install()

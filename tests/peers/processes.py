@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -135,10 +136,14 @@ class Process:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A UDP port that nobody has at the moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has at the moment, neither for UDP nor for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, socket.socket() as of_tcp:
+            probe.bind((host, 0))
+            port = int(probe.getsockname()[1])
+            with contextlib.suppress(OSError):
+                of_tcp.bind((host, port))
+                return port
 
 
 def until(condition: Any, what: str, timeout_s: float = 10.0) -> Any:

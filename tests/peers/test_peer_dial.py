@@ -233,3 +233,25 @@ def test_what_may_not_be_dialled(emulator: Emulator, start_agent: StartAgent) ->
     assert "primary: number +250*****3456 may not be dialled" in message
     assert office.agent.select("SELECT id FROM voice_calls") == []
     assert office.agent.metric("sipua_calls_total", direction="outbound", trunk="", reason="no_route") == 1
+
+
+def test_the_agent_does_not_talk_with_itself(emulator: Emulator, start_agent: StartAgent) -> None:
+    """A trunk that leads to its own port, as the one that is shipped for this machine does."""
+    port = free_port()
+    loop = (
+        f'["127.0.0.0/8"]\ndomain = "127.0.0.1:{port}"\ncaller_id = "+250788000001"\noptions_interval_s = 0\n'
+    )
+    agent = start_agent(emulator.base_url, trunks={"loopback": loop}, SIPUA_SIP__PORT=str(port))
+    env = clean_environment({"SIPUA_STATE_DIR": str(agent.state)})
+    done = subprocess.run(
+        arguments_of(["dial", NUMBER, "--json"]),
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    told = json.loads(done.stdout)
+    assert (told["status"], told["sip_code"], len(told["attempts"])) == ("failed", 482, 1)
+    agent.idle()

@@ -99,7 +99,7 @@ def test_a_certificate_that_does_not_hold_is_refused(
         document = call(tmp_path, carrier.port, authority, at=[FIRST])
         assert carrier.server_names == [NAME]
     assert document["status"] == "failed"
-    assert [each["reason"] for each in document["attempts"]] == ["transport_error"]
+    assert [each["reason"] for each in document["attempts"]] == ["tls_error"]
     assert carrier.requests == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rtp.ports import PortAllocator
-from sipua.admission import Admission, Grant
+from sipua.admission import Admission, Grant, is_from_ourselves
 from sipua.errors import ConfigError
 from sipua.media_ports import MediaPorts
 from sipua.occupancy import Occupancy
@@ -298,3 +298,19 @@ def test_an_offer_whose_keys_cannot_be_taken_is_a_488_by_the_default_account(
     refusal = decide(arrival, message)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.trunk) == (code, "a")
+
+
+@pytest.mark.parametrize(
+    ("source", "local", "is_ours"),
+    [
+        pytest.param(("127.0.0.1", 5060), ("127.0.0.1", 5060), True, id="our socket"),
+        pytest.param(("127.0.0.1", 5060), ("0.0.0.0", 5060), True, id="our socket on every address"),
+        pytest.param(("127.0.0.1", 5070), ("0.0.0.0", 5060), False, id="another port of this machine"),
+        pytest.param(("127.0.0.2", 5060), ("127.0.0.1", 5060), False, id="the same port of another address"),
+        pytest.param(("198.51.100.7", 5060), ("0.0.0.0", 5060), False, id="the same port of another machine"),
+    ],
+)
+def test_a_call_of_ours_does_not_come_back_to_us(
+    source: tuple[str, int], local: tuple[str, int], is_ours: bool
+) -> None:
+    assert is_from_ourselves(Arrival(source, local)) is is_ours
