@@ -44,7 +44,7 @@ from sipua.own_address import OwnAddress
 from sipua.pj.accounts import check_room
 from sipua.pj.build import max_accounts, max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear

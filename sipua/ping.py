@@ -9,7 +9,7 @@ from sipua.clock import SystemClock
 from sipua.errors import ConfigError
 from sipua.fleet_view import PingView
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.prober import Ask, Pinger
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import OptionsAnswered, Refusal, SipEvent

@@ -33,7 +33,7 @@ from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
 from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.ports import AttemptMade
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (

@@ -21,7 +21,7 @@ from rtp.ports import PortAllocator
 from sipua.bench.evaluate import Heard
 from sipua.errors import LocalError
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.sip_events import (
     EndpointFailed,
     LegChanged,

@@ -33,7 +33,7 @@ async def run_checks(folder: Path) -> list[Check]:
     checks = [Check("configuration", "ok", f"{folder}: {found}")]
     facts = probe_library()
     running, agent = await machine.agent(settings)
-    checks += [machine.library(facts), agent]
+    checks += [machine.pjsua(facts), agent]
     if not running:
         checks += machine.free_ports(settings, trunks)
     ephemeral, reserved = machine.kernel_ports()

@@ -33,7 +33,7 @@ HTTP_TIMEOUT_S = 5.0
 Range = tuple[int, int]  # first and last port
 
 
-def library(facts: LibraryFacts) -> Check:
+def pjsua(facts: LibraryFacts) -> Check:
     """Version, limits and TLS of pjsua2."""
     detail = f"{facts.version} ({facts.build}), {facts.max_calls} calls per process, TLS {facts.tls}"
     if facts.shadowed:

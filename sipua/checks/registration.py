@@ -13,7 +13,7 @@ from sipua.control import ask
 from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.names import Names
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.registrar import RegisterPort
 from sipua.settings import Settings
 from sipua.sip_account import Account

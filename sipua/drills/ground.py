@@ -33,7 +33,7 @@ from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.source_address import bind_address

@@ -26,10 +26,10 @@ from sipua.pj.build import library_facts, max_accounts
 from sipua.pj.certificates import Refusals
 from sipua.pj.directors import CallDirector, split_address, wire_text
 from sipua.pj.intervals import IntervalGuard
-from sipua.pj.library import EndpointConfig, init_library, start_library
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
 from sipua.pj.resolver import Answer, Lookup, NameResolver, system_addresses
+from sipua.pj.startup import EndpointConfig, init_library, start_library
 from sipua.pj.strangers import CODE, StrangerGuard
 from sipua.pj.thread import LibraryThread
 from sipua.sip_account import Account, Listener

@@ -18,7 +18,7 @@ from sipua.media_ports import MediaPorts
 from sipua.outbound import Winner
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.trunk import load_trunks

@@ -23,7 +23,7 @@ import asyncio, json, socket, sys
 from uuid import uuid4
 from sipua.admission import Grant
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import IncomingCall, LegChanged, LegState, MediaChanged, SdpPlan, SrtpPolicy
 from sipua.trunk import Trunk

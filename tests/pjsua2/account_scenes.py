@@ -21,7 +21,7 @@ from sipua.errors import SipuaError
 from sipua.pj import account_directors, arrival
 from sipua.pj.build import accounts_taken, max_accounts
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import (
     Credential,

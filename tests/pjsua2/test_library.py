@@ -67,7 +67,7 @@ def test_an_abandoned_invite_keeps_its_slot() -> None:
 import asyncio, socket
 from uuid import uuid4
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.pj.build import slots_taken
 from sipua.sip_events import LegChanged, LegState, SdpPlan
 async def main():
@@ -97,7 +97,7 @@ def test_nobody_else_may_read_its_log(tmp_path: Path) -> None:
     code = """
 import asyncio, sys
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 async def main():
     config = EndpointConfig("127.0.0.1", 0, ("PCMU",), log_file=sys.argv[1], log_level=5)
     endpoint = SipEndpoint(config, lambda *_: None, lambda event: None)

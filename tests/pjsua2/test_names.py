@@ -16,7 +16,7 @@ HEAD = """
 import asyncio, sys
 from uuid import uuid4
 from sipua.pj.endpoint import SipEndpoint
-from sipua.pj.library import EndpointConfig
+from sipua.pj.startup import EndpointConfig
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import Credential, LegChanged, LegState, OptionsAnswered, RegistrationAnswered, SdpPlan
 ca, port = sys.argv[1], sys.argv[2]
