@@ -292,7 +292,7 @@ def test_a_cancelled_ring_gives_its_slot_back_with_its_487(carriers: Carriers) -
 def test_silence_keeps_its_slots(carriers: Carriers, black_hole: socket.socket) -> None:
     """Four INVITEs into a black hole are all that PyPI's pjsua2 has; the fifth call ends at once and says why."""
     limit = json.loads(run(["version", "--json"]).stdout)["pjsua2"]["max_calls"]
-    carriers.write("primary", "first_response_timeout_ms = 300\nhold_down_s = 0.1")
+    carriers.write("primary", "first_response_timeout_ms = 300\nhold_down_s = 0.000001")
     (carriers.conf / "trunks" / "secondary.toml").unlink()
     made = calls_in_a_row(carriers, 5)
     assert [each["reason"] for each in made[:4]] == ["all_targets_failed"] * 4
