@@ -47,8 +47,8 @@ class AgentCommands:
 
     async def trunks(self, _: Request) -> Answer:
         """How every trunk stands, and why the files were not read again when that was asked for ("" if they were)."""
-        error = self._files.status()["error"]
-        return {"trunks": [each.as_dict() for each in self._fleet().views()], "error": error}
+        why = self._files.status()["error"]
+        return {"trunks": [each.as_dict() for each in self._fleet().views()], "files_refused": why}
 
     async def ping(self, request: Request) -> Answer:
         """OPTIONS to every target of the trunk ``trunk``, now."""

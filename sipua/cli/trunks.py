@@ -41,9 +41,9 @@ def trunks(
         print_json(answer)
         return
     console = Console(highlight=False)
-    if answer["error"]:
+    if answer["files_refused"]:
         console.print(
-            Text(f"the trunk files were not read again, the old ones stay: {answer['error']}", "red")
+            Text(f"the trunk files were not read again, the old ones stay: {answer['files_refused']}", "red")
         )
     for line in _lines(answer["trunks"], datetime.now(UTC), console.width):
         console.print(line, soft_wrap=True)

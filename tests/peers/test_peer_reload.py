@@ -88,7 +88,7 @@ def test_a_bad_file_keeps_the_old_settings_and_says_why(
     assert said in status["error"]
     assert status["enabled"] == ["here"]
     assert said in agent.stderr
-    assert said in asyncio.run(ask(folder / "state", {"command": "trunks"}))["error"]
+    assert said in asyncio.run(ask(folder / "state", {"command": "trunks"}))["files_refused"]
     assert sipp(agent.sip, "call", duration_ms=100).wait().received("200")
     file.write_text(good)
     assert read_again(agent, folder)["error"] == ""
