@@ -145,6 +145,11 @@ class Ground:
         self._stack.push_async_callback(fleet.stop)
         self._line = self._line_of(endpoint, dialler, NUMBER)
 
+    async def notices_lost_connections(self) -> None:
+        """Two turns of the SIP thread, one of them whole: no request is sent on what has just been cut."""
+        for _ in range(2):
+            await self.line.endpoint.settle()
+
     async def open_configured(
         self, trunks: Sequence[Trunk], addresses: Mapping[str, tuple[Address, ...]], number: str
     ) -> None:

@@ -27,6 +27,7 @@ async def _tls(ground: Ground, what: str, broken: Broken, seen_as: str) -> None:
     await works(ground)
     if ground.breaks(what):
         await primary.presents(broken(authority))
+        await ground.notices_lost_connections()
     invites = primary.responder.count("INVITE")
     first = await ground.call()
     carried_by_secondary(ground, first, seen_as, ground.bound_ms(FIRST_RESPONSE_S))
