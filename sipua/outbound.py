@@ -307,6 +307,7 @@ class OutboundCall:
             why_not = await self._send(leg, action, now)
         except BaseException:  # cancelled while a name was looked up: pjsua will report nothing of this leg
             shared.occupancy.disconnected(leg.name)
+            shared.disowns(leg.key)
             raise
         if why_not is not None:
             shared.occupancy.disconnected(leg.name)
