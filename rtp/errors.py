@@ -25,3 +25,7 @@ class NoPortError(RtpError):
 
 class WavError(RtpError):
     """A WAV file cannot be read; the message names the file and what is accepted."""
+
+
+class TraceError(RtpError):
+    """A file with a trace of delays cannot be read; the message names file, entry and what is accepted."""

@@ -2,7 +2,7 @@
 
 Bytes and ``now`` go in, events and bytes come out; ``transport.MediaTransport`` has the sockets,
 ``pacer.Pacer`` the clock. A datagram's way in: SRTP if it was negotiated → version and length → payload type →
-source lock → statistics → reorder → conceal → ``AudioFrame`` in the application's codec. What is turned away on
+source lock → statistics → uplink (reorder, conceal) → ``AudioFrame`` in the application's codec. What is turned away on
 this way is counted by kind in ``dropped`` and is never an exception. A tick's way out is in ``sender``.
 
 Two codecs: ``codec`` is the wire's and may change with a re-INVITE; ``app_codec`` is the voice session's and
@@ -14,12 +14,10 @@ from __future__ import annotations
 import secrets
 
 from .codec import Codec, transcode
-from .conceal import Concealer
 from .dtmf import Digit, DtmfReceiver, DtmfSender
 from .errors import PacketError, RtpError
 from .events import (
     Address,
-    AudioFrame,
     DigitReceived,
     Direction,
     SourceLatched,
@@ -30,15 +28,15 @@ from .events import (
 )
 from .packet import RtpPacket, is_rtcp, parse_rtcp, parse_rtp
 from .playout import Playout
-from .reorder import Frame, Gap, ReorderBuffer
+from .reorder import DEFAULT_MAX_WAIT_MS
 from .rtcp import RtcpSession
 from .sender import RtpSender
 from .source import SourceLock, Verdict
 from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
+from .uplink import Uplink
 
 MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
-MAX_FILL_MS = 10_000  # a longer silence is not made up
 COMFORT_NOISE_PT = 13  # RFC 3389
 
 
@@ -51,7 +49,7 @@ class RtpStream:
         *,
         cname: str = "",
         send_silence: bool = True,
-        max_wait_ms: float = 60.0,
+        max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
         wallclock_offset_s: float = 0.0,
         sequence_number: int | None = None,
@@ -60,9 +58,6 @@ class RtpStream:
         """``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1)."""
         self.ssrc = secrets.randbits(32) if ssrc is None else ssrc
         self.app_codec: Codec | None = None
-        self.concealed_frames = 0
-        self.concealed_samples = 0
-        self.unfilled_samples = 0
         self.dropped: dict[str, int] = {}
         self.last_received: float | None = None
         self._cname = cname or f"{self.ssrc:08x}"
@@ -86,9 +81,8 @@ class RtpStream:
         """The voice session's codec is known: everything that works in it can exist now."""
         self.app_codec = codec
         self.playout = Playout(codec)
-        self.reorder = ReorderBuffer(self._max_wait_ms, clock_rate=codec.clock_rate)
+        self.uplink = Uplink(codec, self._max_wait_ms)
         self.statistics = ReceiveStatistics(codec.clock_rate)
-        self._concealer = Concealer(codec)
         self._digits = DtmfReceiver(codec.clock_rate)
         self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
 
@@ -207,11 +201,13 @@ class RtpStream:
             payload = transcode(packet.payload, codec, self.playout.codec)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
-        self._emit(
-            self.reorder.put(
-                packet.sequence_number, packet.timestamp, payload, now, marker=bool(packet.marker)
-            ),
-            events,
+        events += self.uplink.put(
+            packet.sequence_number,
+            packet.timestamp,
+            payload,
+            now,
+            marker=bool(packet.marker),
+            announces_silence=codec is None,
         )
         return events
 
@@ -222,7 +218,7 @@ class RtpStream:
     def _change_source(self, ssrc: int, events: list[StreamEvent]) -> None:
         if self._remote_ssrc is not None:
             events.append(SsrcChanged(self._remote_ssrc, ssrc))
-            self._emit(self.reorder.restart(), events)
+            events += self.uplink.restart()
             self.statistics.restart()
         self._remote_ssrc = ssrc
 
@@ -231,20 +227,6 @@ class RtpStream:
             _append_digits(self._digits.receive(packet.payload, packet.timestamp, now), events)
         except PacketError as exc:
             self._drop(exc.kind)
-
-    def _emit(self, ordered: list[Frame | Gap], events: list[StreamEvent]) -> None:
-        for each in ordered:
-            if isinstance(each, Frame):
-                if each.samples:
-                    self._concealer.heard(each.payload)
-                    events.append(AudioFrame(each.payload, each.samples, False))
-                continue
-            samples = min(each.samples, self.playout.codec.frame_bytes(MAX_FILL_MS))
-            self.unfilled_samples += each.samples - samples
-            if samples:
-                self.concealed_frames += 1
-                self.concealed_samples += samples
-                events.append(AudioFrame(self._concealer.fill(samples, each.packets), samples, True))
 
     def receive_rtcp(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
         """One datagram with RTCP, from its own port or muxed; believed only from the media's host.
@@ -270,17 +252,17 @@ class RtpStream:
         """When ``on_timer`` must be called, if nothing comes before; None: nothing is waited for."""
         if self._config is None:
             return None
-        gap, digit = self.reorder.deadline(), self._digits.deadline()
+        gap, digit = self.uplink.deadline(), self._digits.deadline()
         if gap is None or digit is None:
             return gap if digit is None else digit
         return min(gap, digit)
 
     def on_timer(self, now: float) -> list[StreamEvent]:
-        """Give up gaps and unfinished digits whose time is over."""
+        """Gaps and unfinished digits whose time is over, and silence while nothing comes."""
         events: list[StreamEvent] = []
         if self._config is not None:
             _append_digits(self._digits.expire(now), events)
-            self._emit(self.reorder.expire(now), events)
+            events += self.uplink.expire(now)
         return events
 
     def is_timed_out(self, now: float, timeout_s: float) -> bool:
@@ -340,10 +322,10 @@ class RtpStream:
             packets_received=self.statistics.received if adopted else 0,
             packets_expected=self.statistics.expected if adopted else 0,
             packets_lost=self.statistics.lost if adopted else 0,
-            packets_late=self.reorder.counters.late if adopted else 0,
+            packets_late=self.uplink.reorder.counters.late if adopted else 0,
             jitter_ms=self.statistics.jitter_ms if adopted else 0.0,
-            concealed_frames=self.concealed_frames,
-            concealed_samples=self.concealed_samples,
+            concealed_frames=self.uplink.concealed_frames if adopted else 0,
+            concealed_samples=self.uplink.concealed_samples if adopted else 0,
             dropped=dict(self.dropped),
         )
 

@@ -91,7 +91,7 @@ TABLE: dict[str, tuple[list[Arrival], str, dict[str, int]]] = {
         "1 @80 -8160/2499 2501 2502",
         {"lost": 2499},
     ),
-    "as much was lost as time passed": ([A(0, 1), A(50_000, 2501)], "1 @50060 -399840/2499 2501", {}),
+    "as much was lost as time passed": ([A(0, 1), A(50_000, 2501)], "1 @50002 -399840/2499 2501", {}),
     "ptime grows": (
         [A(0, 1, 0), A(20, 2, 160, 480), A(120, 4, 1120, 480)],
         "1 2 @180 -480/1 4",

@@ -232,7 +232,7 @@ def test_a_zero_length_packet_keeps_its_place_and_makes_no_sound() -> None:
     events += stream.receive_rtp(rtp(3, ts=320), PHONE, 0.04)
     assert audio(events) == b"s" * 320
     assert stream.dropped == {"empty": 1}
-    assert stream.reorder.counters.lost == 0
+    assert stream.uplink.reorder.counters.lost == 0
 
 
 def test_before_the_first_configuration_nothing_goes_in_or_out() -> None:
@@ -272,7 +272,7 @@ def test_telephone_event_bytes_never_reach_the_sound() -> None:
     assert [event for event in events if isinstance(event, DigitReceived)] == [DigitReceived("5", 80)]
     # the model's clock: eight packets' time, the press as silence
     assert audio(events) == b"s" * 160 + PCMU.silence * 960 + b"s" * 160
-    assert stream.reorder.counters.lost == 0
+    assert stream.uplink.reorder.counters.lost == 0
 
 
 def test_recorded_digits_with_an_ssrc_of_their_own_do_not_disturb_the_sound() -> None:
@@ -322,7 +322,7 @@ def test_a_lost_packet_is_concealed_in_its_length() -> None:
         (160, True),
         (160, False),
     ]
-    assert stream.concealed_frames == 1
+    assert stream.uplink.concealed_frames == 1
     assert stream.snapshot().packets_lost == 1
 
 
@@ -330,14 +330,29 @@ def test_concealment_fades_to_silence() -> None:
     stream = stream_of()
     events = stream.receive_rtp(rtp(1, b"\x80" * 160), PHONE, 0.0)  # the loudest code
     stream.receive_rtp(rtp(12), PHONE, 0.22)
-    (concealed, _) = stream.on_timer(1.0)
+    (concealed, _) = stream.on_timer(0.5)
     assert isinstance(concealed, AudioFrame)
     assert concealed.samples == 1600
     loudness = abs(PCMU.decode(concealed.payload).astype(int))
     assert loudness[0] > 30_000
-    assert (loudness[480:] == 0).all()
-    assert (loudness[:-1] >= loudness[1:]).all()
+    assert (loudness[480:1120] == 0).all()
+    assert (loudness[:479] >= loudness[1:480]).all()
     assert len(events) == 2
+
+
+def test_a_listener_hears_silence_while_the_phone_sends_comfort_noise_or_keys() -> None:
+    """Without it a voice service would never know that the caller has finished."""
+    for quiet in (rtp(2, b"\x40", pt=13), rtp(2, b"\x05\x0a\x00\xa0", pt=101)):
+        stream = stream_of()
+        stream.receive_rtp(rtp(1), PHONE, 0.0)
+        stream.receive_rtp(quiet, PHONE, 0.02)
+        heard: list[StreamEvent] = []
+        while (deadline := stream.deadline()) is not None and deadline <= 1.0:
+            heard += [event for event in stream.on_timer(deadline) if isinstance(event, AudioFrame)]
+        assert 7000 <= len(audio(heard)) <= 8000
+        heard += stream.receive_rtp(rtp(3, ts=160 + 8000), PHONE, 1.02)
+        assert audio(heard) == PCMU.silence * (8000 - 160) + b"s" * 160
+        assert stream.snapshot().concealed_frames == 0
 
 
 def test_a_long_silence_is_made_up_only_to_a_bound() -> None:
@@ -345,7 +360,7 @@ def test_a_long_silence_is_made_up_only_to_a_bound() -> None:
     stream.receive_rtp(rtp(1, ts=0), PHONE, 0.0)
     events = stream.receive_rtp(rtp(2, ts=60 * 8000), PHONE, 60.0)
     assert len(audio(events)) == 10 * 8000 + 160
-    assert stream.unfilled_samples == 50 * 8000 - 160
+    assert stream.uplink.silence.cut == 50 * 8000 - 160
 
 
 def test_an_ssrc_change_goes_on_with_the_new_stream_and_keeps_the_sums() -> None:
@@ -482,7 +497,7 @@ def test_digits_go_out_while_the_sound_waits() -> None:
         events += phone.receive_rtp(data, NAT, now)
     assert [e.digit for e in events if isinstance(e, DigitReceived)] == ["1", "#"]
     assert audio(events).count(b"a") == 320
-    assert phone.reorder.counters.lost == 0
+    assert phone.uplink.reorder.counters.lost == 0
 
 
 def test_digits_are_refused_without_negotiation() -> None:
@@ -635,7 +650,8 @@ def test_two_streams_over_a_line_with_loss_jitter_and_duplicates(
         while (deadline := phone.deadline()) is not None and deadline <= at:
             heard += phone.on_timer(deadline)
         heard += phone.receive_rtp(data, NAT, at)
-    while (deadline := phone.deadline()) is not None:
+    end = max(at for at, _ in flying) + 0.3  # before it becomes clear that the line is silent
+    while (deadline := phone.deadline()) is not None and deadline < end:
         heard += phone.on_timer(deadline)
     frames = [event for event in heard if isinstance(event, AudioFrame)]
     assert sum(frame.samples for frame in frames) == count * 160

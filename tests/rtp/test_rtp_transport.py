@@ -138,7 +138,7 @@ def test_a_gap_is_given_up_by_the_timer(run: Run) -> None:
                 packet = build_rtp(0, False, seq, seq * 160, 5, b"s" * 160)
                 phone.sendto(packet, leg.address)
             await leg.until(lambda: len(leg.sound()) == 480)
-            assert leg.stream.concealed_samples == 160
+            assert leg.stream.uplink.concealed_samples == 160
         leg.transport.close()
 
     run(main)

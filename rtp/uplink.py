@@ -1,0 +1,100 @@
+"""From packets to the listener's sound: in order, without holes, and going on while the sender is silent.
+
+``reorder`` decides what is handed on when, ``conceal`` makes up what was lost, ``silence`` keeps the clock going. All
+payload is of one codec. No I/O and no clock: ``now`` is an argument in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .codec import Codec
+from .conceal import HISTORY_MS, Concealer
+from .events import AudioFrame
+from .reorder import Frame, Gap, ReorderBuffer
+from .silence import Silence
+
+
+class Uplink:
+    """The receive core of one stream."""
+
+    __slots__ = (
+        "_codec",
+        "_concealer",
+        "_following_bytes",
+        "concealed_frames",
+        "concealed_samples",
+        "reorder",
+        "silence",
+    )
+
+    def __init__(self, codec: Codec, max_wait_ms: float) -> None:
+        self.reorder = ReorderBuffer(max_wait_ms, clock_rate=codec.clock_rate)
+        self.silence = Silence(codec.clock_rate)
+        self.concealed_frames = 0  # packets whose sound was made up
+        self.concealed_samples = 0
+        self._codec = codec
+        self._concealer = Concealer(codec)
+        self._following_bytes = codec.frame_bytes(HISTORY_MS)
+
+    def put(
+        self,
+        sequence_number: int,
+        timestamp: int,
+        payload: bytes,
+        now: float,
+        *,
+        marker: bool,
+        announces_silence: bool,
+    ) -> list[AudioFrame]:
+        """One packet; without payload it only fills its place in the sequence (events, comfort noise)."""
+        ordered = self.reorder.put(sequence_number, timestamp, payload, now, marker=marker)
+        if announces_silence:
+            self.silence.announced(now)
+        return self._sound(ordered) if ordered else []
+
+    def restart(self) -> list[AudioFrame]:
+        """The source changes: all that is held."""
+        return self._sound(self.reorder.restart())
+
+    def deadline(self) -> float | None:
+        """When ``expire`` must be called, if nothing comes before."""
+        gap, silence = self.reorder.deadline(), self.silence.deadline()
+        if gap is None or silence is None:
+            return silence if gap is None else gap
+        return min(gap, silence)
+
+    def expire(self, now: float) -> list[AudioFrame]:
+        """Gaps that are given up, and silence."""
+        sound = self._sound(self.reorder.expire(now))
+        samples = self.silence.expire(now)
+        if samples:
+            sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
+        return sound
+
+    def _sound(self, ordered: Sequence[Frame | Gap]) -> list[AudioFrame]:
+        sound: list[AudioFrame] = []
+        for index, each in enumerate(ordered):
+            if isinstance(each, Frame):
+                if each.samples:
+                    self._concealer.heard(each.payload)
+                    self.silence.heard(each.samples, each.arrival)
+                    sound.append(AudioFrame(each.payload, each.samples, False))
+            elif samples := self.silence.rest(each.samples, each.packets):
+                following = self._following(ordered[index + 1 :]) if each.packets else b""
+                sound.append(
+                    AudioFrame(self._concealer.fill(samples, each.packets, following), samples, True)
+                )
+                if each.packets:
+                    self.concealed_frames += each.packets
+                    self.concealed_samples += samples
+        return sound
+
+    def _following(self, ordered: Sequence[Frame | Gap]) -> bytes:
+        """The sound that is already there behind a gap."""
+        following = b""
+        for each in ordered:
+            if isinstance(each, Gap) or len(following) >= self._following_bytes:
+                break
+            following += each.payload
+        return following[: self._following_bytes]
