@@ -19,7 +19,7 @@ PACKAGES = ("sipua", "rtp", "storage")
 IMPORTERS: dict[str, tuple[str, ...]] = {
     "pjsua2": ("sipua.pj",),
     "websockets": ("sipua.realtime",),
-    "aiortc": ("rtp",),
+    "aiortc": ("rtp", "sipua.bench.jitter"),  # the bench: its jitter buffer, to compare with
     "av": ("rtp",),
     "pylibsrtp": ("rtp.srtp",),
     "cryptography": ("sipua.tls_probe", "sipua.drills.certificates"),
@@ -47,6 +47,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
+    "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq
+    "pesq": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
 }  # fmt: skip

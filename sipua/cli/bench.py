@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from rtp.codec import CODECS
-from sipua.bench.figures import machine_line
+from rtp.errors import TraceError
+from rtp.traces import DEFAULT_SECONDS as TRACE_SECONDS
+from rtp.traces import read, standard
+from sipua.bench.figures import machine, machine_line
+from sipua.bench.jitter.plot import plot
+from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.srtp import rows, run_srtp
 from sipua.cli.command import Json, print_json, run
@@ -27,6 +33,8 @@ FLOORS = {
     "udp": "floor: UDP on loopback, within the bench",
     "websocket": "floor: WebSocket on loopback, within the bench",
 }
+
+JITTER_COLUMNS = 160  # the table's width, also into a pipe
 
 app = typer.Typer(
     help="Measurements: ratios and times in one run.",
@@ -80,6 +88,71 @@ def srtp(
     out = Console(highlight=False)
     out.print(table)
     out.print(machine_line(document["machine"]))
+
+
+@app.command("jitter")
+def jitter(
+    seed: Annotated[int, typer.Option(help="Of the generated traces.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Length of each generated trace.")] = TRACE_SECONDS,
+    trace: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file with a trace instead: a delay in ms or L (lost) per packet. Repeatable."),
+    ] = None,
+    plot_to: Annotated[Path | None, typer.Option("--plot", help="Draw it as this PNG file.")] = None,
+    json: Json = False,
+) -> None:
+    """What waiting for late packets costs: the agent's receive path beside other buffers, on simulated lines."""
+    if not 1 <= seconds <= MAX_SECONDS:
+        raise ConfigError(f"--seconds {seconds:g}: allowed are 1 to {MAX_SECONDS:g}")
+    if seed < 0:
+        raise ConfigError(f"--seed {seed}: at least 0")
+    try:
+        traces = [read(path) for path in trace] if trace else standard(seed, seconds)
+    except TraceError as error:
+        raise ConfigError(str(error)) from None
+    rows = measure(traces, lambda name: typer.echo(f"· {name}", err=True))
+    verdicts = judge(traces, rows)
+    if plot_to is not None:
+        plot(rows, plot_to)
+    if json:
+        print_json(
+            {
+                "rows": [row.document() for row in rows],
+                "promises": [
+                    {"trace": each.trace, "promise": each.promise, "is_kept": each.is_kept}
+                    for each in verdicts
+                ],
+                "seed": seed,
+                "machine": machine(),
+            }
+        )
+    else:
+        show_jitter(rows, verdicts)
+
+
+def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
+    """One line a trace: added delay in ms and late packets in %."""
+    policies = list(dict.fromkeys(row.policy for row in rows))
+    table = Table(title="added ms (late %)", title_justify="left", box=None)
+    table.add_column("", no_wrap=True)
+    for policy in policies:
+        table.add_column(policy, justify="right", no_wrap=True)
+    for name in dict.fromkeys(row.trace for row in rows):
+        cells = {row.policy: row for row in rows if row.trace == name}
+        table.add_row(
+            name,
+            *(
+                f"{cells[policy].added_ms_mean:.2f} ({cells[policy].late_fraction * 100:.2f})"
+                for policy in policies
+            ),
+        )
+    out = Console(highlight=False)
+    out.width = max(out.width, JITTER_COLUMNS)
+    out.print(table)
+    broken = [each for each in verdicts if not each.is_kept]
+    out.print(f"{len(verdicts) - len(broken)} of {len(verdicts)} promises kept")
+    for each in broken:
+        out.print(f"[red]{each.trace}: not {each.promise}[/red]")
 
 
 def _options(seconds: float | None, samples: int | None, codec: str) -> PathOptions:

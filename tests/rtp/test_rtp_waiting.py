@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,7 +139,7 @@ class Line:
         self.out: list[Frame | Gap] = []
         self.held_ms: dict[int, float] = {}
 
-    def run(self, first: int, delays_ms: list[float | None]) -> None:
+    def run(self, first: int, delays_ms: Sequence[float | None]) -> None:
         arrivals = sorted(
             (n * 20 + delay, n) for n, delay in enumerate(delays_ms, first) if delay is not None
         )
