@@ -261,6 +261,8 @@ def standard(seed: int, seconds: float = DEFAULT_SECONDS) -> list[Trace]:
         jitter("reorder 1 %", strays(0.01, 25, 60)),
         jitter("uniform ±20 ms, loss 3 %", both(uniform(20), bursts(0.03))),
         jitter("gamma, loss 5 %", both(gamma(2, 10), bursts(0.05))),
+        jitter("gamma, queued, loss 3 %", both(queued(gamma(2, 10)), bursts(0.03))),
+        jitter("spikes, loss 3 %", both(spikes(5, 100, 300), bursts(0.03))),
         *(plain(f"loss {percent} %", bursts(percent / 100)) for percent in (1, 3, 5, 10)),
         plain("one lost of 60", one_lost_of(60)),
         with_duplicates(plain("duplicates"), seed, 0.05, 60),

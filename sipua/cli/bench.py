@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from sipua.bench.figures import machine, machine_line
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
+from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.srtp import rows, run_srtp
 from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
@@ -128,6 +130,34 @@ def jitter(
         )
     else:
         show_jitter(rows, verdicts)
+
+
+@app.command("quality")
+def quality(
+    prompts: Annotated[
+        Path, typer.Option(help=f"Folder with recorded speech as WAV ({PROMPTS_PACKAGE} has it).")
+    ] = PROMPTS,
+    count: Annotated[int, typer.Option(min=1, max=500, help="So many prompts of it.")] = 40,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Patterns of loss for each.")] = 3,
+    json: Json = False,
+) -> None:
+    """What the voice service hears when packets are lost: PESQ with concealment, with silence, with gaps left out."""
+    workers = len(os.sched_getaffinity(0))
+    document = run_quality(prompts, count, seeds, workers, lambda text: typer.echo(f"· {text}", err=True))
+    if json:
+        print_json(document)
+        return
+    table = Table(title="PESQ-NB", title_justify="left", box=None)
+    for column in ("loss", "heard as", "mean", "cases"):
+        table.add_column(column, justify="left" if column == "heard as" else "right")
+    for row in document["rows"]:
+        table.add_row(f"{row['loss']:.0%}", row["mode"], f"{row['pesq_nb']:.2f}", str(row["cases"]))
+    out = Console(highlight=False)
+    out.print(table)
+    for each in document["promises"]:
+        colour, words = ("green", "kept") if each["is_kept"] else ("red", "not kept")
+        out.print(f"[{colour}]{words}[/{colour}]: {each['promise']}")
+    out.print(machine_line(document["machine"]))
 
 
 def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
