@@ -70,6 +70,7 @@ class ReorderCounters:
     dup: int = 0  # had been there already
     late: int = 0  # its gap had been given up
     lost: int = 0  # given up, whether it came late or never
+    gaps: int = 0  # runs of lost packets
     overflow: int = 0  # gaps given up early because the buffer was full
     flush: int = 0  # frames handed on by a restart, whatever was missing
     restarts: int = 0  # sequence jumps believed, and restarts asked for
@@ -130,6 +131,11 @@ class ReorderBuffer:
     def network_delay(self) -> DelayHistogram:
         """How much later than the quickest of the recent past packets came."""
         return self._arrival.histogram
+
+    @property
+    def packet_ms(self) -> float:
+        """How much sound the last packet had."""
+        return self._frame_samples * 1000 / self._clock_rate
 
     def deadline(self) -> float | None:
         """When ``expire`` must be called next, if nothing comes before."""
@@ -219,8 +225,7 @@ class ReorderBuffer:
     def _wait(self, missed_since: float) -> None:
         """A gap is before the packets held: until when it is waited for."""
         self._missed_since = missed_since
-        packet_ms = self._frame_samples * 1000 / self._clock_rate
-        until = missed_since + self._patience.wait_s(packet_ms)
+        until = missed_since + self._patience.wait_s(self.packet_ms)
         if self._anchor_timestamp is not None and self._arrival.known_for(missed_since) >= KNOWN_AFTER_S:
             assert self._next is not None
             last_missing = (min(self._held) - self._next - 1) * self._frame_samples
@@ -271,6 +276,7 @@ class ReorderBuffer:
         first = min(self._held)
         missing = first - self._next
         self.counters.lost += missing
+        self.counters.gaps += 1
         self._patience.lost()
         for sequence in range(max(self._next, first - HISTORY), first):
             self._given_up[sequence] = self._missed_since

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from .codec import Codec
 from .conceal import HISTORY_MS, Concealer
 from .events import AudioFrame
+from .quality import Losses, Quality, quality
 from .reorder import Frame, Gap, ReorderBuffer
 from .silence import Silence
 
@@ -71,6 +72,14 @@ class Uplink:
         if samples:
             sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
         return sound
+
+    def quality(self, network_ms: float) -> Quality:
+        """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill."""
+        counters = self.reorder.counters
+        losses = Losses(counters.get + counters.lost, counters.lost, counters.gaps)
+        return quality(
+            losses, network_ms + self.reorder.packet_ms + self.reorder.added_delay.quantile_ms(0.5)
+        )
 
     def _sound(self, ordered: Sequence[Frame | Gap]) -> list[AudioFrame]:
         sound: list[AudioFrame] = []
