@@ -150,6 +150,7 @@ async def serve(
             voice=_voice_service(settings, backend),
             pacer=pacer,
             ports=ports,
+            max_wait_ms=settings.rtp.max_wait_ms,
             metrics=metrics,
             clock=clock,
         )

@@ -58,6 +58,7 @@ class CallServices:
     voice: VoiceService
     pacer: Pacer
     ports: MediaPorts
+    max_wait_ms: float  # for a missing RTP packet
     metrics: Metrics
     clock: Clock
 

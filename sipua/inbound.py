@@ -20,7 +20,13 @@ class Inbound:
 
     def __init__(self, invite: IncomingCall, services: CallServices) -> None:
         grant = invite.grant
-        media = MediaLeg(grant.sockets, services.ports, services.pacer, codec_by_name(grant.codec))
+        media = MediaLeg(
+            grant.sockets,
+            services.ports,
+            services.pacer,
+            codec_by_name(grant.codec),
+            max_wait_ms=services.max_wait_ms,
+        )
         self.leg = CallLeg(invite.key, grant.trunk, media, services.legs, CALLER_HUNG_UP)
         self._services = services
         self._received_at = invite.received_at

@@ -18,6 +18,7 @@ from rtp.errors import RtpError
 from rtp.events import AudioFrame, DigitReceived, Direction, SourceLatched, StreamConfig, StreamEvent
 from rtp.pacer import Pacer
 from rtp.playout import Playout
+from rtp.reorder import DEFAULT_MAX_WAIT_MS
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
@@ -44,12 +45,19 @@ class MediaLeg:
     """Audio in through ``on_audio`` (bytes in order, gaps filled), audio out through ``playout``."""
 
     def __init__(
-        self, sockets: tuple[socket.socket, socket.socket], ports: GivesBack, pacer: Pacer, codec: Codec
+        self,
+        sockets: tuple[socket.socket, socket.socket],
+        ports: GivesBack,
+        pacer: Pacer,
+        codec: Codec,
+        *,
+        max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
     ) -> None:
+        """``max_wait_ms`` bounds how long a missing packet is waited for."""
         self._pacer = pacer
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
-        self._stream = RtpStream(app_codec=codec)
+        self._stream = RtpStream(app_codec=codec, max_wait_ms=max_wait_ms)
         bound = bound_address(sockets)
         self._transport = MediaTransport(
             self._stream, sockets, self._on_events, release=lambda _: ports.release(bound)

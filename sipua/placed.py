@@ -115,7 +115,9 @@ class Placed:
         services, trunk = self._services, self._trunks[winner.trunk]
         self._trunk = trunk
         self._codec = self._codec or codec_by_name(trunk.codecs[0])
-        media = MediaLeg(winner.sockets, services.ports, services.pacer, self._codec)
+        media = MediaLeg(
+            winner.sockets, services.ports, services.pacer, self._codec, max_wait_ms=services.max_wait_ms
+        )
         events = self._dialling.events
         leg = CallLeg(winner.key, trunk, media, services.legs, CALLEE_HUNG_UP, events)
         leg.accepted(services.clock.now())

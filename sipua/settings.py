@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rtp.reorder import DEFAULT_MAX_WAIT_MS
 from sipua.errors import ConfigError
 from sipua.realtime.config import VOICES
 from sipua.realtime.endpoint import realtime_url
@@ -80,6 +81,8 @@ class RtpSettings(Section):
     """First port; two a call. Both ports 0 = any free pair."""
     port_max: Port = 16999
     """Last port."""
+    max_wait_ms: int = Field(default=round(DEFAULT_MAX_WAIT_MS), ge=0, le=1000)
+    """Longest wait for a missing packet; how long is really waited is learnt from each call's line."""
 
     @field_validator("bind")
     @classmethod

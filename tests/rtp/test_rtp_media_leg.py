@@ -175,3 +175,22 @@ def test_srtp_holds_through_hold_and_nothing_plain_is_heard() -> None:
             assert parse_rtp(ours).payload_type == 0
 
     run(main)
+
+
+@pytest.mark.parametrize(("max_wait_ms", "waited_ms"), [(0, 2), (30, 30), (200, 60)])
+def test_the_wait_for_a_missing_packet_is_bounded_by_the_owner(max_wait_ms: float, waited_ms: float) -> None:
+    """The first gap of a call; 60 ms are what is expected of a line that nothing is known of."""
+
+    async def wait() -> None:
+        ports = PortAllocator(0, 0)
+        leg = MediaLeg(ports.open_pair(HOST), ports, Pacer(), CODECS["PCMU"], max_wait_ms=max_wait_ms)
+        try:
+            leg.configure(MediaDescription("PCMU", 0, 0, 101, 101, (HOST, 4000), ("", 0), "sendrecv"))
+            for number in (1, 3):
+                data = build_rtp(0, False, number, number * 160, 7, bytes(160))
+                leg._stream.receive_rtp(data, (HOST, 4000), 5.0)
+            assert leg._stream.deadline() == pytest.approx(5.0 + waited_ms / 1000)
+        finally:
+            leg.close()
+
+    run(wait)
