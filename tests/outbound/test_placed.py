@@ -61,6 +61,7 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         voice=cast(VoiceService, None),  # nobody speaks
         pacer=Pacer(),
         ports=place.dialler.ports,
+        max_wait_ms=200,
         metrics=Metrics(node="", worker=0, instance="", version=""),
         clock=SystemClock(),
     )
