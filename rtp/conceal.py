@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .codec import Codec
+from .g711 import Pcm
 
 Wave = npt.NDArray[np.float64]
 
@@ -42,22 +43,39 @@ class Concealer:
     def fill(self, samples: int, packets: int, following: bytes = b"") -> bytes:
         """``samples`` of payload for a gap in which ``packets`` were lost (0: the sender was silent)."""
         if packets and samples:
-            wave = self._between(self._decoded(self._history), self._decoded(following), samples)
-            filled = self._codec.encode(np.clip(np.rint(wave), -32768, 32767).astype(np.int16))
+            before, after = self._decoded(following[: self._history_bytes])
+            filled = self._encoded(before, self._between(before, after, samples), after, samples)
         else:
             filled = self._codec.silence * samples
         self.heard(filled)
         return filled
 
-    def _decoded(self, payload: bytes) -> Wave:
-        return self._codec.decode(payload[-self._history_bytes :]).astype(np.float64)
+    def _decoded(self, following: bytes) -> tuple[Wave, Wave]:
+        """What was before and what follows, by one coder: with a state, the second needs the first."""
+        wave = self._codec.decode(self._history + following).astype(np.float64)
+        end = len(self._history) * self._codec.sample_rate // self._codec.clock_rate
+        return wave[:end], wave[end:]
+
+    def _encoded(self, before: Wave, wave: Wave, after: Wave, samples: int) -> bytes:
+        """A coder with a delay is brought to where it would be, and is given its input ahead by so much."""
+        encode, delay = self._codec.new_encoder(), self._codec.delay_samples
+        if delay:
+            wave = np.concatenate((wave, after[:delay], np.zeros(max(0, delay - len(after)))))
+            run_up = np.concatenate((before, wave[:delay]))
+            encode(_samples(run_up[len(run_up) % self._codec.encoder_samples :]))
+        return encode(_samples(wave[delay:])).ljust(samples, self._codec.silence)
 
     def _between(self, before: Wave, after: Wave, samples: int) -> Wave:
-        rate = self._codec.clock_rate
+        rate = self._codec.sample_rate
+        samples = samples * rate // self._codec.clock_rate
         forward = continued(before, samples, rate)
         backward = continued(after[::-1], samples, rate)[::-1]
         weight = (np.arange(samples) + 0.5) / samples
         return forward * (1 - weight) + backward * weight
+
+
+def _samples(wave: Wave) -> Pcm:
+    return np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
 
 
 def continued(history: Wave, samples: int, rate: int) -> Wave:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 
-from .codec import transcode
+from .codec import Transcode, transcoder
 from .dtmf import DtmfSender
 from .events import StreamConfig
 from .packet import build_rtp
@@ -39,6 +39,7 @@ class RtpSender:
         "_ssrc",
         "_ticks",
         "_ticks_per_packet",
+        "_transcode",
         "octets",
         "packets",
         "send_silence",
@@ -66,10 +67,13 @@ class RtpSender:
         self._digits: deque[DtmfSender] = deque()
         self._silence = b""
         self._config: StreamConfig | None = None
+        self._transcode: Transcode | None = None
         self._playout: Playout | None = None
 
     def configure(self, config: StreamConfig, playout: Playout) -> None:
         """The wire's format from now on. 10 and 30 ms are sent as 20 (ptime is a wish, RFC 4566 §6)."""
+        if self._config is None or self._config.codec != config.codec:
+            self._transcode = transcoder(playout.codec, config.codec)
         if self._config is None or self._config.direction != config.direction:
             self._marker = True
         self._config = config
@@ -87,8 +91,8 @@ class RtpSender:
 
     def next_packet(self, now: float) -> bytes | None:
         """The packet of this tick, if there is one."""
-        config, playout = self._config, self._playout
-        if config is None or playout is None:
+        config, playout, transcode = self._config, self._playout, self._transcode
+        if config is None or playout is None or transcode is None:
             return None
         timestamp = self._advance(now, config.codec.clock_rate * TICK_MS // 1000)
         if config.direction not in ("sendrecv", "sendonly"):
@@ -105,7 +109,7 @@ class RtpSender:
             return None
         payload = playout.next_frame()
         if payload is not None:
-            payload = transcode(payload, playout.codec, config.codec)
+            payload = transcode(payload)
         elif self.send_silence:
             payload = self._silence
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 
-from .codec import Codec, transcode
+from .codec import Codec, Transcode, transcoder
 from .dtmf import Digit, DtmfReceiver, DtmfSender
 from .errors import PacketError, RtpError
 from .events import (
@@ -65,6 +65,7 @@ class RtpStream:
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
+        self._transcoders: dict[str, Transcode] = {}  # by the name of what comes
         self._source = SourceLock()
         self._rtcp_source: Address | None = None
         self._remote_ssrc: int | None = None
@@ -198,7 +199,7 @@ class RtpStream:
         self.statistics.add(packet, now)
         payload = b""
         if codec is not None and packet.payload:
-            payload = transcode(packet.payload, codec, self.playout.codec)
+            payload = self._transcoder(codec)(packet.payload)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
         events += self.uplink.put(
@@ -210,6 +211,12 @@ class RtpStream:
             announces_silence=codec is None,
         )
         return events
+
+    def _transcoder(self, codec: Codec) -> Transcode:
+        found = self._transcoders.get(codec.name)
+        if found is None:
+            found = self._transcoders[codec.name] = transcoder(codec, self.playout.codec)
+        return found
 
     def _drop(self, kind: str) -> list[StreamEvent]:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1

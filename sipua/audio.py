@@ -1,7 +1,8 @@
-"""Between the phone's G.711 and the voice session's format: nothing to do, or 8↔24 kHz.
+"""Between the phone's codec and the voice session's format: nothing to do, or 8 or 16 ↔ 24 kHz.
 
-"match" passes the call's own bytes; "pcm24" decodes, resamples (a constant 2 ms) and encodes. The playout holds G.711
-in both cases, so that milliseconds sent are counted in one unit.
+"match" passes the call's own bytes where the service speaks G.711 too; "pcm24" (and G.722) decodes, resamples (a
+constant 2 ms) and encodes. The playout holds the phone's codec in all cases, so that milliseconds sent are counted in
+one unit.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from rtp.codec import Codec
-from rtp.resample import Resampler
 from sipua.realtime.config import AudioFormat
 
 PCM_RATE = 24_000
@@ -35,30 +35,30 @@ class PassThrough:
 
 
 class Pcm24:
-    """The service speaks 16-bit little-endian PCM at 24 kHz. A new item starts with a fresh resampler."""
+    """The service speaks 16-bit little-endian PCM at 24 kHz. A new item starts with a fresh resampler and coder."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
-        self._up = Resampler(codec.clock_rate, PCM_RATE)
-        self._down = Resampler(PCM_RATE, codec.clock_rate)
+        self._decode = codec.decoder(PCM_RATE)
+        self._encode = codec.encoder(PCM_RATE)
         self._item = ""
         self._odd = b""  # half a sample that a delta may end with
 
     def to_service(self, payload: bytes) -> bytes:
-        return self._up.push(self._codec.decode(payload)).astype("<i2").tobytes()
+        return self._decode(payload).astype("<i2").tobytes()
 
     def to_phone(self, item_id: str, audio: bytes) -> bytes:
         if item_id != self._item:
             self._item, self._odd = item_id, b""
-            self._down = Resampler(PCM_RATE, self._codec.clock_rate)
+            self._encode = self._codec.encoder(PCM_RATE)
         audio = self._odd + audio
         cut = len(audio) & ~1
         self._odd = audio[cut:]
-        return self._codec.encode(self._down.push(np.frombuffer(audio[:cut], dtype="<i2").astype(np.int16)))
+        return self._encode(np.frombuffer(audio[:cut], dtype="<i2").astype(np.int16))
 
 
 def bridge_for(codec: Codec, audio: str) -> tuple[AudioFormat, Bridge]:
     """The session format for a call's codec and how to get there; ``audio`` is "match" or "pcm24"."""
-    if audio == "pcm24":
+    if audio == "pcm24" or codec.name not in AudioFormat.__members__:
         return AudioFormat.PCM24, Pcm24(codec)
     return AudioFormat[codec.name], PassThrough()

@@ -15,7 +15,8 @@ LEVEL = 3277  # of 32768: -20 dBFS
 
 
 def ringback(codec: Codec) -> bytes:
-    """One ring and the pause after it, 8 kHz, encoded."""
-    at = np.arange(int(TONE_S * 8000)) / 8000
+    """One ring and the pause after it, encoded."""
+    rate = codec.sample_rate
+    at = np.arange(int(TONE_S * rate)) / rate
     tone = (LEVEL * np.sin(2 * np.pi * FREQUENCY_HZ * at)).astype(np.int16)
-    return codec.encode(np.concatenate([tone, np.zeros(int(PAUSE_S * 8000), np.int16)]))
+    return codec.encode(np.concatenate([tone, np.zeros(int(PAUSE_S * rate), np.int16)]))

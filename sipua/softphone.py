@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from rtp.codec import codec_by_name
+from rtp.codec import Decode, codec_by_name
 from rtp.errors import RtpError, WavError
 from rtp.g711 import Pcm
 from rtp.pacer import Pacer
@@ -53,6 +53,7 @@ from sipua.trunks.routing import Address
 log = logging.getLogger(__name__)
 
 STEP_S = 0.02
+RATE = 8000  # of what is played and recorded
 FAR_END_HUNG_UP = Ending(Status.COMPLETED, "far_end_hangup", sip_code=200)
 BYE_WAIT_S = 3.0
 RING_TIMEOUT_S = 60.0
@@ -92,6 +93,7 @@ class _Softphone:
         self._ports = MediaPorts(self._range)
         self._pacer = Pacer()
         self._media: MediaLeg | None = None
+        self._decode: Decode | None = None  # what is heard
         self._script: Script | None = None
         self._sockets: Sockets | None = None
         self._counters: Mapping[str, float] = {
@@ -270,7 +272,7 @@ class _Softphone:
                     self._connected_at = at
                     self._is_answered = True
                     self._answered_ms = (at - invited_at) * 1000
-                    play_s = self._sound.size / 8000
+                    play_s = self._sound.size / RATE
                     self._script = Script(self._options, play_s=play_s, answered_at=at)
                 self._progress({"event": "state", "state": state.value, "code": code})
             case _:
@@ -301,7 +303,7 @@ class _Softphone:
             if self._media is None:
                 continue
             if action == "speak" and self._sound.size:
-                self._media.playout.append("play", self._media.codec.encode(self._sound))
+                self._media.playout.append("play", self._media.codec.encoder(RATE)(self._sound))
                 self._media.playout.end_item("play")
             elif action == "dial":
                 self._media.send_digits(self._options.dtmf)
@@ -320,10 +322,12 @@ class _Softphone:
 
     def _on_audio(self, payload: bytes) -> None:
         assert self._media is not None
-        pcm = self._media.codec.decode(payload)
+        if self._decode is None:
+            self._decode = self._media.codec.decoder(RATE)
+        pcm = self._decode(payload)
         if self._script is not None:
             rms = float(np.sqrt(np.mean(pcm.astype(np.float32) ** 2))) if pcm.size else 0.0
-            self._script.heard(rms, time.monotonic(), pcm.size / 8)
+            self._script.heard(rms, time.monotonic(), pcm.size * 1000 / RATE)
         if self._recorder is not None:
             self._recorder.write(pcm)
 
@@ -350,14 +354,14 @@ class _Softphone:
 
 def _read(path: Path) -> Pcm:
     try:
-        return read_wav(path, 8000)
+        return read_wav(path, RATE)
     except WavError as error:
         raise LocalError(f"--play {error}") from None
 
 
 def _recorder(path: Path) -> WavWriter:
     try:
-        return WavWriter(path, 8000)
+        return WavWriter(path, RATE)
     except WavError as error:
         raise LocalError(f"--record {error}") from None
 

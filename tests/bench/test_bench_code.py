@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtp.codec import CODECS, codec_by_name, transcode
+from rtp.codec import CODECS, codec_by_name, transcoder
 from sipua.bench.code import (
     CELL_BYTES,
     CELLS,
@@ -32,7 +32,7 @@ def test_a_frame_says_what_it_is(item: int, frame: int) -> None:
 @given(NUMBERS, NUMBERS)
 def test_a_code_is_never_silence_and_stays_quiet(item: int, frame: int) -> None:
     payload = encode_frame(item, frame)
-    for codec in CODECS.values():
+    for codec in (CODECS["PCMU"], CODECS["PCMA"]):
         assert codec.silence not in payload
         assert abs(codec.decode(payload)).max() < 8000  # -12 dBFS: no clipping, no start
 
@@ -56,7 +56,7 @@ def test_one_changed_byte_spoils_the_frame_and_one_cell(item: int, frame: int, a
         encode_frame(1, 2) + b"\xff",
         encode_frame(1, 2)[CELL_BYTES:] + encode_frame(1, 2)[:CELL_BYTES],
         encode_frame(1, 2)[: FRAME_BYTES // 2] + encode_frame(1, 3)[FRAME_BYTES // 2 :],
-        transcode(encode_frame(1, 2), codec_by_name("PCMU"), codec_by_name("PCMA")),
+        transcoder(codec_by_name("PCMU"), codec_by_name("PCMA"))(encode_frame(1, 2)),
     ],
     ids=["empty", "u-silence", "a-silence", "short", "long", "rotated", "two frames", "other law"],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtp import g711
-from rtp.codec import CODECS, codec_by_name, transcode
+from rtp.codec import CODECS, codec_by_name, transcoder
 from rtp.errors import CodecError
 from rtp.resample import Resampler
 
@@ -51,9 +51,9 @@ def test_silence_is_silent(name: str) -> None:
 
 def test_transcoding_is_the_table_and_nothing_for_the_same_codec() -> None:
     pcmu, pcma = CODECS["PCMU"], CODECS["PCMA"]
-    assert transcode(b"\xff\x00", pcmu, pcmu) == b"\xff\x00"
-    assert transcode(EVERY_CODE, pcmu, pcma) == g711.PCMU_TO_PCMA
-    assert transcode(EVERY_CODE, pcma, pcmu) == g711.PCMA_TO_PCMU
+    assert transcoder(pcmu, pcmu)(b"\xff\x00") == b"\xff\x00"
+    assert transcoder(pcmu, pcma)(EVERY_CODE) == g711.PCMU_TO_PCMA
+    assert transcoder(pcma, pcmu)(EVERY_CODE) == g711.PCMA_TO_PCMU
 
 
 def test_an_unknown_codec_is_named_with_those_allowed() -> None:
