@@ -17,7 +17,7 @@ from tests.peers.processes import Process, until
 
 # Peers choose their trunk by the loopback address they call from.
 TRUNKS = {
-    "plain": '["127.0.0.1/32"]\nrtp_timeout_s = 20',
+    "plain": '["127.0.0.1/32"]\nrtp_timeout_s = 20\ncodecs = ["PCMU", "PCMA", "G722"]',
     "brief": '["127.0.0.2/32"]\nmax_call_s = 2',
     "impatient": '["127.0.0.3/32"]\nrtp_timeout_s = 1.5',
     "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',

@@ -16,19 +16,22 @@ from typing import Literal
 import numpy as np
 
 from rtp.g711 import Pcm
+from rtp.resample import Resampler
 from rtp.wav import WavWriter, read_wav
 
 RATE = 8000
+SAMPLE_RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16_000}  # as baresip lists its codecs
 CONFIG = """\
 sip_listen 127.0.0.1:{port}
 net_interface 127.0.0.1
 audio_source aufile,{sound}
 audio_player aubridge,nobody
 audio_alert aubridge,nobody
-audio_srate 8000
+audio_srate {rate}
 audio_channels 1
 module_path /usr/lib/baresip/modules
 module g711.so
+module g722.so
 module aufile.so
 module aubridge.so
 module sndfile.so
@@ -123,15 +126,16 @@ def _running(
     secure: Secure | None,
 ) -> Iterator[None]:
     folder.mkdir()
-    with WavWriter(folder / "microphone.wav", RATE) as writer:
-        writer.write(sound)
-    config = CONFIG.format(sound=folder / "microphone.wav", folder=folder, port=port)
+    rate = SAMPLE_RATES[codec]
+    with WavWriter(folder / "microphone.wav", rate) as writer:
+        writer.write(Resampler(RATE, rate).push(sound))
+    config = CONFIG.format(sound=folder / "microphone.wav", folder=folder, port=port, rate=rate)
     if secure is not None:
         config += SECURE_CONFIG.format(identity=secure.identity, authority=secure.authority)
         account += secure.account()
     (folder / "config").write_text(config)
     uri = "sip:+250788999888@127.0.0.1"
-    (folder / "accounts").write_text(f"<{uri}>;regint=0;audio_codecs={codec}/8000/1{account}\n")
+    (folder / "accounts").write_text(f"<{uri}>;regint=0;audio_codecs={codec}/{rate}/1{account}\n")
     (folder / "contacts").touch()
     with (folder / "baresip.log").open("wb") as output:
         process = subprocess.Popen(
