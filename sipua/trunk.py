@@ -213,7 +213,7 @@ class Trunk(Part):
     """User-Agent that the carrier dictates; empty = none."""
 
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
-    """What may be negotiated (PCMU, PCMA, G722), in the order of our offer; of several offered the caller's first wins."""
+    """Of PCMU, PCMA, G722: what may be negotiated, in our offer's order; of several offered the caller's first wins."""
     ptime: Literal[20] = 20
     """Milliseconds per RTP packet."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
