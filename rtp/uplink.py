@@ -81,6 +81,25 @@ class Uplink:
             losses, network_ms + self.reorder.packet_ms + self.reorder.added_delay.quantile_ms(0.5)
         )
 
+    def statistics(self) -> dict[str, float]:
+        """What the buffer did, as re_jbuf.h counts, and quantiles of the network's delays and of what it added."""
+        counters, network, added = self.reorder.counters, self.reorder.network_delay, self.reorder.added_delay
+        return {
+            "put": counters.put,
+            "get": counters.get,
+            "out_of_order": counters.ooo,
+            "duplicate": counters.dup,
+            "late": counters.late,
+            "given_up": counters.lost,
+            "overflow": counters.overflow,
+            "flush": counters.flush,
+            "delay_ms_p50": network.quantile_ms(0.5),
+            "delay_ms_p95": network.quantile_ms(0.95),
+            "delay_ms_p99": network.quantile_ms(0.99),
+            "added_ms_p50": added.quantile_ms(0.5),
+            "added_ms_p99": added.quantile_ms(0.99),
+        }
+
     def _sound(self, ordered: Sequence[Frame | Gap]) -> list[AudioFrame]:
         sound: list[AudioFrame] = []
         for index, each in enumerate(ordered):

@@ -15,7 +15,15 @@ from typing import Protocol
 
 from rtp.codec import Codec, codec_by_name
 from rtp.errors import RtpError
-from rtp.events import AudioFrame, DigitReceived, Direction, SourceLatched, StreamConfig, StreamEvent
+from rtp.events import (
+    AudioFrame,
+    DigitReceived,
+    Direction,
+    RemoteReport,
+    SourceLatched,
+    StreamConfig,
+    StreamEvent,
+)
 from rtp.pacer import Pacer
 from rtp.playout import Playout
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
@@ -67,6 +75,7 @@ class MediaLeg:
         self._on_digit: Callable[[str], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
+        self._rtt_ms = 0.0
         self._frames_before = 0  # sent before ``start``
         self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
@@ -141,9 +150,14 @@ class MediaLeg:
         return self._stream.is_timed_out(now, timeout_s)
 
     def counters(self) -> dict[str, float]:
-        """What went over the wire; ``jitter_ms`` as RFC 3550 section 6.4.1 estimates it."""
+        """What went over the wire; ``jitter_ms`` as RFC 3550 section 6.4.1 estimates it.
+
+        ``r`` and ``mos`` are the E-model's for what we heard, with half the round trip if the peer reports it.
+        """
         figures = self._stream.snapshot()
+        heard = self._stream.uplink.quality(self._rtt_ms / 2)
         return {
+            **self._stream.uplink.statistics(),
             "sent": figures.packets_sent,
             "received": figures.packets_received,
             "lost": figures.packets_lost,
@@ -151,6 +165,8 @@ class MediaLeg:
             "jitter_ms": round(figures.jitter_ms, 3),
             "dropped": sum(figures.dropped.values()),
             "concealed_frames": figures.concealed_frames,
+            "r": round(heard.r, 1),
+            "mos": round(heard.mos, 2),
         }
 
     def dropped(self) -> dict[str, int]:
@@ -186,6 +202,8 @@ class MediaLeg:
             if self._has_latched:
                 log.info("< RTP on port %d now comes from %s:%d", self._port, *event.addr)
             self._has_latched = True
+        elif isinstance(event, RemoteReport) and event.rtt_ms is not None:
+            self._rtt_ms = event.rtt_ms
 
 
 def _negotiated(payload_type: int) -> int | None:

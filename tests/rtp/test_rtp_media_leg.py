@@ -194,3 +194,28 @@ def test_the_wait_for_a_missing_packet_is_bounded_by_the_owner(max_wait_ms: floa
             leg.close()
 
     run(wait)
+
+
+def test_a_leg_tells_what_its_buffer_did_and_how_good_the_line_was() -> None:
+    async def main() -> None:
+        with line() as call:
+            call.configure()
+            call.leg.start(on_audio=lambda payload: None)
+            perfect = call.leg.counters()
+            assert (perfect["r"], perfect["mos"]) == (93.2, 4.41)
+            for number in range(1, 101):
+                if number % 10:
+                    data = build_rtp(0, False, number, number * 160, 7, bytes(160))
+                    call.leg._stream.receive_rtp(data, call.phone.getsockname(), number * 0.02)
+            counters = call.leg.counters()
+            assert (counters["put"], counters["get"], counters["given_up"], counters["late"]) == (
+                90,
+                90,
+                9,
+                0,
+            )
+            assert counters["delay_ms_p99"] == 0
+            assert counters["r"] < 75
+            assert counters["mos"] < 4
+
+    run(main)
