@@ -11,9 +11,9 @@ A silent stretch without loss (DTX, telephone events) is a ``Gap`` with ``packet
 
 A timestamp step is believed if it is no longer than the time that really passed (plus a margin); else the
 sender's clock was reset and the packets known to be lost count, to the same bound, or else the time that passed:
-numbers alone cannot make sound of seconds that never were. A sequence jump is believed when the
-next packet continues it (RFC 3550 A.1). No I/O and no clock: ``now`` is an argument in seconds. A change of
-SSRC is the caller's to see: it calls ``restart``.
+numbers alone cannot make sound of seconds that never were, nor many of them together more than ``CREDIT_S``. A
+sequence jump is believed when the next packet continues it (RFC 3550 A.1). No I/O and no clock: ``now`` is an argument
+in seconds. A change of SSRC is the caller's to see: it calls ``restart``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MAX_MISORDER = 100  # packets behind, RFC 3550 A.1
 HISTORY = 128  # sequence numbers whose fate is known, to tell a duplicate from a late packet
 STEP_MARGIN_S = 1.0  # how much longer than the time that passed a gap may be
 DEFAULT_MAX_WAIT_MS = 200.0  # a bound; what is really waited is learnt
+CREDIT_S = 5.0  # how much longer than all the time that passed all sound may be
+CREDIT_RATE = 1.001  # of the time that passes: a sender's clock may be fast
 KNOWN_AFTER_S = 1.0  # of arrivals: from then on their delays bound the wait
 LATEST_MARGIN_S = 0.005
 LEAST_WAIT_S = 0.002  # packets swapped back to back, in a switch or a network card
@@ -84,6 +86,7 @@ class ReorderBuffer:
         "_anchor_timestamp",
         "_arrival",
         "_clock_rate",
+        "_credit_s",
         "_deadline",
         "_frame_samples",
         "_given_up",
@@ -111,6 +114,7 @@ class ReorderBuffer:
         self._held: dict[int, Frame] = {}
         self._anchor_arrival: float | None = None  # of the last sound handed on
         self._frame_samples = 0
+        self._credit_s = CREDIT_S  # of sound that time may still become
         self._forget()
 
     def _forget(self) -> None:
@@ -298,11 +302,15 @@ class ReorderBuffer:
     def _hand_on(self, frame: Frame, missing: int, out: list[Frame | Gap], now: float) -> None:
         """Append a frame, and before it the gap that its timestamp shows."""
         samples = frame.samples
+        if samples and self._anchor_arrival is not None:
+            self._credit_s += max(0.0, frame.arrival - self._anchor_arrival) * CREDIT_RATE
         if samples or missing:
             gap = self._gap_samples(frame, missing)
             if gap or missing:
                 out.append(Gap(gap, missing))
+                self._credit_s -= gap / self._clock_rate
         if samples:
+            self._credit_s = max(-CREDIT_S, min(CREDIT_S, self._credit_s - samples / self._clock_rate))
             self._anchor_timestamp = frame.timestamp + samples
             self._anchor_arrival = frame.arrival
             self._frame_samples = samples
@@ -318,7 +326,7 @@ class ReorderBuffer:
         elapsed_s = max(
             0.0, frame.arrival - self._anchor_arrival
         )  # a held frame may be older than the anchor
-        believable = round((elapsed_s + STEP_MARGIN_S) * self._clock_rate)
+        believable = round(max(0.0, min(elapsed_s + STEP_MARGIN_S, self._credit_s)) * self._clock_rate)
         step = -1
         if self._anchor_timestamp is not None:
             step = ((frame.timestamp - self._anchor_timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -213,6 +213,31 @@ def test_arbitrary_numbers_never_raise_and_stay_bounded(steps: list[tuple[int, i
         assert len(buffer) <= 8
 
 
+def test_a_stream_of_nonsense_makes_no_more_sound_than_time_passed() -> None:
+    """Sequence numbers in disorder under a timestamp that goes on: each gap alone could be believed."""
+    chance = random.Random(1)
+    buffer = ReorderBuffer()
+    samples = 0
+    for n in range(5000):
+        out = buffer.put((n + chance.randrange(90)) & 0xFFFF, n * PTIME, bytes(PTIME), n / 5000)
+        samples += sum(each.samples for each in out if isinstance(each, Gap))
+    assert samples <= (1 + 5 + 1) * 8000
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_a_skewed_clock_is_believed_for_hours(ppm: float) -> None:
+    """Eight hours: 8.6 s of skew; every thousandth packet is lost and its gap has its length."""
+    buffer = ReorderBuffer()
+    out: list[Frame | Gap] = []
+    for n in range(480_000):  # 60 ms each
+        if n % 1000 != 999:
+            now = n * 0.06 * (1 - ppm / 1e6)
+            given = buffer.put(n & 0xFFFF, (n * 480) & 0xFFFFFFFF, b"x" * 480, now)
+            given += buffer.expire(now + 0.059)
+            out += [each for each in given if isinstance(each, Gap)]
+    assert [each.samples for each in out] == [480] * 479
+
+
 def test_an_hour_through_many_wraps() -> None:
     """A simulated call of 200,000 packets: sequence and timestamp wrap, nothing held, nothing lost."""
     buffer = ReorderBuffer()
