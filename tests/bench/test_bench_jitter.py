@@ -23,6 +23,7 @@ from sipua.bench.jitter.outcome import Outcome
 from sipua.bench.jitter.run import FIXED, OPTIMUM, OTHERS, OURS, Row, judge, measure
 from sipua.cli.bench import app
 from sipua.media import MediaLeg
+from sipua.media_ports import MediaPorts
 
 
 def trace_of(delays_ms: list[float | None], spurts: list[int] | None = None) -> Trace:
@@ -40,7 +41,7 @@ def trace_of(delays_ms: list[float | None], spurts: list[int] | None = None) -> 
 def test_it_drives_the_class_that_serve_runs_with_the_same_settings() -> None:
     async def of_a_call() -> None:
         ports = PortAllocator(0, 0)
-        leg = MediaLeg(ports.open_pair("127.0.0.1"), ports, Pacer(), CODECS["PCMU"])
+        leg = MediaLeg(ports.open_pair("127.0.0.1"), MediaPorts(ports), Pacer(), CODECS["PCMU"])
         try:
             served, driven = leg._stream, ours.new_stream()
             assert type(served) is type(driven)

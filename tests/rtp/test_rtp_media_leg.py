@@ -183,7 +183,9 @@ def test_the_wait_for_a_missing_packet_is_bounded_by_the_owner(max_wait_ms: floa
 
     async def wait() -> None:
         ports = PortAllocator(0, 0)
-        leg = MediaLeg(ports.open_pair(HOST), ports, Pacer(), CODECS["PCMU"], max_wait_ms=max_wait_ms)
+        leg = MediaLeg(
+            ports.open_pair(HOST), MediaPorts(ports), Pacer(), CODECS["PCMU"], max_wait_ms=max_wait_ms
+        )
         try:
             leg.configure(MediaDescription("PCMU", 0, 0, 101, 101, (HOST, 4000), ("", 0), "sendrecv"))
             for number in (1, 3):
