@@ -142,7 +142,7 @@ class ReorderBuffer:
         return self._frame_samples * 1000 / self._clock_rate
 
     def deadline(self) -> float | None:
-        """When ``expire`` must be called next, if nothing comes before."""
+        """When ``expire`` must be called next, if nothing comes before: it alone gives up a gap for its time."""
         return self._deadline
 
     def put(
@@ -218,8 +218,6 @@ class ReorderBuffer:
         while len(self._held) > self.capacity:
             counters.overflow += 1
             self._give_up_gap(out, now)
-        if self._deadline is not None and now >= self._deadline:
-            out += self.expire(now)
         return out
 
     def _missed(self, sequence: int) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
@@ -18,7 +19,7 @@ from rtp.pacer import Pacer
 from rtp.packet import RtcpByePacket, build_rtp, parse_rtcp
 from rtp.ports import PortAllocator
 from rtp.stream import RtpStream
-from rtp.transport import MediaTransport
+from rtp.transport import DRAIN_DATAGRAMS, MediaTransport
 
 HOST = "127.0.0.1"
 PCMU = CODECS["PCMU"]
@@ -30,6 +31,7 @@ class Leg:
 
     def __init__(self, ports: PortAllocator) -> None:
         self.heard: list[StreamEvent] = []
+        self.on_sound: Callable[[], None] = lambda: None
         self._changed = asyncio.Event()
         self.stream = RtpStream()
         sockets = ports.open_pair(HOST)
@@ -38,6 +40,7 @@ class Leg:
 
     def _on_events(self, events: list[StreamEvent]) -> None:
         self.heard += events
+        self.on_sound()
         self._changed.set()
 
     def configure(self, remote: tuple[str, int]) -> None:
@@ -51,6 +54,20 @@ class Leg:
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
+
+    async def gap(self) -> float:
+        """Once two packets are there, one of them behind a gap: when that will be given up."""
+        async with asyncio.timeout(10):
+            while self.stream.snapshot().packets_received < 2:  # noqa: ASYNC110 - what is held is no event
+                await asyncio.sleep(0)
+        deadline = self.stream.deadline()
+        assert deadline is not None
+        return deadline
+
+
+def stand_still(until: float) -> None:
+    """As a process does that got no processor."""
+    time.sleep(max(0.0, until - time.monotonic()) + 0.005)
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
@@ -139,6 +156,54 @@ def test_a_gap_is_given_up_by_the_timer(run: Run) -> None:
                 phone.sendto(packet, leg.address)
             await leg.until(lambda: len(leg.sound()) == 480)
             assert leg.stream.uplink.concealed_samples == 160
+        leg.transport.close()
+
+    run(main)
+
+
+def test_what_came_during_a_stall_is_heard_before_the_gap_is_given_up(run: Run) -> None:
+    async def main() -> None:
+        leg = Leg(PortAllocator(0, 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+            phone.bind((HOST, 0))
+            leg.configure(phone.getsockname())
+
+            def say(*numbers: int) -> None:
+                for seq in numbers:
+                    sound = bytes([seq]) * 160
+                    phone.sendto(build_rtp(0, False, seq, seq * 160, 5, sound), leg.address)
+
+            say(1, 3)
+            deadline = await leg.gap()
+            say(4, 5, 2)
+            stand_still(deadline)
+            await leg.until(lambda: len(leg.sound()) >= 800)
+            assert leg.sound() == b"".join(bytes([seq]) * 160 for seq in range(1, 6))
+            assert leg.stream.uplink.concealed_samples == 0
+        leg.transport.close()
+
+    run(main)
+
+
+def test_a_flood_does_not_keep_a_timer_busy(run: Run) -> None:
+    async def main() -> None:
+        leg = Leg(PortAllocator(0, 0))
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        ):
+            phone.bind((HOST, 0))
+            leg.configure(phone.getsockname())
+            for seq in (1, 3):
+                phone.sendto(build_rtp(0, False, seq, seq * 160, 5, b"s" * 160), leg.address)
+            deadline = await leg.gap()
+            for _ in range(DRAIN_DATAGRAMS + 36):
+                stranger.sendto(b"flood", leg.address)
+            stand_still(deadline)
+            seen: list[int] = []
+            leg.on_sound = lambda: seen.append(sum(leg.stream.dropped.values()))
+            await leg.until(lambda: len(leg.sound()) == 480)
+            assert seen[0] <= DRAIN_DATAGRAMS + 1  # asyncio reads one before its timers
         leg.transport.close()
 
     run(main)
