@@ -209,6 +209,7 @@ def test_a_leg_tells_what_its_buffer_did_and_how_good_the_line_was() -> None:
                 if number % 10:
                     data = build_rtp(0, False, number, number * 160, 7, bytes(160))
                     call.leg._stream.receive_rtp(data, call.phone.getsockname(), number * 0.02)
+                call.leg._stream.on_timer(number * 0.02)
             counters = call.leg.counters()
             assert (counters["put"], counters["get"], counters["given_up"], counters["late"]) == (
                 90,

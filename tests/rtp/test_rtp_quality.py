@@ -92,5 +92,6 @@ def test_an_uplink_rates_what_it_heard() -> None:
     for n in range(1000):
         if n % 50 not in (20, 21):
             uplink.put(n, n * 160, b"s" * 160, n * 0.02, marker=False, announces_silence=False)
+        uplink.expire(n * 0.02)
     assert (uplink.reorder.counters.lost, uplink.reorder.counters.gaps) == (40, 20)
     assert uplink.quality(50) == quality(Losses(1000, 40, 20), 70)
