@@ -25,6 +25,14 @@ LOST_END_S = 0.3  # no packet of a press for so long: its end was lost
 MEMORY_S = 1.0  # an ended press is known for so long; players of recorded digits reuse timestamps
 
 
+def keys_of(digits: str) -> str:
+    """In capitals. Raises ValueError for a character that is no key, or none at all."""
+    unknown = sorted(set(digits.upper()) - set(DIGITS))
+    if unknown or not digits:
+        raise ValueError(f"digits must be of {DIGITS}, not {''.join(unknown) or 'empty'!r}")
+    return digits.upper()
+
+
 @dataclass(frozen=True, slots=True)
 class TelephoneEvent:
     """The payload of RFC 4733 §2.3; ``duration`` in timestamp units, ``volume`` in −dBm0."""
@@ -161,9 +169,7 @@ class DtmfSender:
         volume: int = 10,
     ) -> None:
         """Raises ValueError for a character that is no digit or a press longer than one segment."""
-        unknown = sorted(set(digits.upper()) - set(DIGITS))
-        if unknown or not digits:
-            raise ValueError(f"digits must be of {DIGITS}, not {''.join(unknown) or 'empty'!r}")
+        keys = keys_of(digits)
         self._step = clock_rate * ptime_ms // 1000
         self._press_ticks = max(1, -(-duration_ms // ptime_ms))
         self._pause_ticks = max(1, -(-pause_ms // ptime_ms))
@@ -171,7 +177,7 @@ class DtmfSender:
             raise ValueError(
                 f"duration_ms must be at most {SEGMENT_MAX * 1000 // clock_rate}, not {duration_ms}"
             )
-        self._digits = deque(DIGITS.index(digit) for digit in digits.upper())
+        self._digits = deque(DIGITS.index(key) for key in keys)
         self.volume = volume
         self._event: int | None = None
         self._start = 0

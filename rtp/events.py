@@ -53,7 +53,7 @@ class AudioFrame:
 
 @dataclass(frozen=True, slots=True)
 class DigitReceived:
-    """A key was pressed (RFC 4733)."""
+    """A key was pressed: a telephone event (RFC 4733), or its tone in the sound."""
 
     digit: str
     duration_ms: int

@@ -1,8 +1,9 @@
 """The way out of one media leg: what each 20 ms tick puts on the wire.
 
-Digits first, then the playout queue, then silence, so that the RTP clock runs while nobody speaks. With
-silence switched off nothing is sent, the timestamp still advances (RFC 3550 §5.1) and the packet after the
-pause has the marker (RFC 3551 §4.1); while silence is sent there is no pause and no marker.
+Digits first (events, or tones where the peer takes none), then the playout queue, then silence, so that the RTP
+clock runs while nobody speaks. With silence switched off nothing is sent, the timestamp still advances (RFC 3550
+§5.1) and the packet after the pause has the marker (RFC 3551 §4.1); while silence is sent there is no pause and no
+marker.
 
 Ticks come with their scheduled time. If that shows that many were skipped (a stall of the process), the
 timestamp jumps to where it should be: a far-end jitter buffer would take a lagging one for lateness until the
@@ -32,6 +33,7 @@ class RtpSender:
         "_config",
         "_digits",
         "_first_tick",
+        "_frame_bytes",
         "_marker",
         "_playout",
         "_sequence_number",
@@ -39,6 +41,7 @@ class RtpSender:
         "_ssrc",
         "_ticks",
         "_ticks_per_packet",
+        "_tones",
         "_transcode",
         "octets",
         "packets",
@@ -65,6 +68,8 @@ class RtpSender:
         self._ticks = 0  # since the first one
         self._ticks_per_packet = 1
         self._digits: deque[DtmfSender] = deque()
+        self._tones = b""  # in the playout's codec
+        self._frame_bytes = 0  # of it, a packet
         self._silence = b""
         self._config: StreamConfig | None = None
         self._transcode: Transcode | None = None
@@ -81,6 +86,7 @@ class RtpSender:
         self._ticks_per_packet = max(1, config.ptime_ms // TICK_MS)
         ptime_ms = self._ticks_per_packet * TICK_MS
         playout.set_ptime(ptime_ms)
+        self._frame_bytes = playout.codec.frame_bytes(ptime_ms)
         if config.telephone_event_pt is None:
             self._digits.clear()
         self._silence = config.codec.silence * config.codec.frame_bytes(ptime_ms)
@@ -88,6 +94,10 @@ class RtpSender:
     def queue_digits(self, digits: DtmfSender) -> None:
         """Press these keys once those before are done; sound waits meanwhile."""
         self._digits.append(digits)
+
+    def queue_tones(self, sound: bytes) -> None:
+        """Key presses as sound in the playout's codec; other sound waits meanwhile."""
+        self._tones += sound
 
     def next_packet(self, now: float) -> bytes | None:
         """The packet of this tick, if there is one."""
@@ -107,7 +117,7 @@ class RtpSender:
                 return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
         if self._ticks % self._ticks_per_packet:
             return None
-        payload = playout.next_frame()
+        payload = self._next_tones(playout.codec.silence) or playout.next_frame()
         if payload is not None:
             payload = transcode(payload)
         elif self.send_silence:
@@ -117,6 +127,10 @@ class RtpSender:
             return None
         marker, self._marker = self._marker, False
         return self._build(config.payload_type, marker, timestamp, payload)
+
+    def _next_tones(self, silence: bytes) -> bytes:
+        frame, self._tones = self._tones[: self._frame_bytes], self._tones[self._frame_bytes :]
+        return frame.ljust(self._frame_bytes, silence) if frame else b""
 
     def _advance(self, now: float, samples: int) -> int:
         """Count the tick; returns its timestamp."""

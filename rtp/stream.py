@@ -12,12 +12,14 @@ stays what it was first. G.711's laws are converted by table on arrival and at d
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from .codec import Codec, Transcode, transcoder
 from .dtmf import Digit, DtmfReceiver, DtmfSender
 from .errors import PacketError, RtpError
 from .events import (
     Address,
+    AudioFrame,
     DigitReceived,
     Direction,
     SourceLatched,
@@ -26,6 +28,7 @@ from .events import (
     StreamEvent,
     StreamStatistics,
 )
+from .inband import InbandDigits
 from .packet import RtpPacket, is_rtcp, parse_rtcp, parse_rtp
 from .playout import Playout
 from .reorder import DEFAULT_MAX_WAIT_MS
@@ -34,6 +37,7 @@ from .sender import RtpSender
 from .source import SourceLock, Verdict
 from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
+from .tones import tones_of
 from .uplink import Uplink
 
 MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
@@ -51,17 +55,23 @@ class RtpStream:
         send_silence: bool = True,
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
+        hears_tones: bool = False,
         wallclock_offset_s: float = 0.0,
         sequence_number: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        """``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1)."""
+        """``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence.
+
+        ``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1).
+        """
         self.ssrc = secrets.randbits(32) if ssrc is None else ssrc
         self.app_codec: Codec | None = None
         self.dropped: dict[str, int] = {}
         self.last_received: float | None = None
         self._cname = cname or f"{self.ssrc:08x}"
         self._max_wait_ms = max_wait_ms
+        self._hears_tones = hears_tones
+        self._inband: InbandDigits | None = None
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
@@ -85,6 +95,8 @@ class RtpStream:
         self.uplink = Uplink(codec, self._max_wait_ms)
         self.statistics = ReceiveStatistics(codec.clock_rate)
         self._digits = DtmfReceiver(codec.clock_rate)
+        if self._hears_tones:
+            self._inband = InbandDigits(codec)
         self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
 
     # -- signalling ------------------------------------------------------------------------------------
@@ -202,7 +214,7 @@ class RtpStream:
             payload = self._transcoder(codec)(packet.payload)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
-        events += self.uplink.put(
+        sound = self.uplink.put(
             packet.sequence_number,
             packet.timestamp,
             payload,
@@ -210,7 +222,11 @@ class RtpStream:
             marker=bool(packet.marker),
             announces_silence=codec is None,
         )
+        events += self._heard(sound)
         return events
+
+    def _heard(self, sound: list[AudioFrame]) -> Sequence[StreamEvent]:
+        return sound if self._inband is None else self._inband.hear(sound)
 
     def _transcoder(self, codec: Codec) -> Transcode:
         found = self._transcoders.get(codec.name)
@@ -225,7 +241,7 @@ class RtpStream:
     def _change_source(self, ssrc: int, events: list[StreamEvent]) -> None:
         if self._remote_ssrc is not None:
             events.append(SsrcChanged(self._remote_ssrc, ssrc))
-            events += self.uplink.restart()
+            events += self._heard(self.uplink.restart())
             self.statistics.restart()
         self._remote_ssrc = ssrc
 
@@ -269,7 +285,7 @@ class RtpStream:
         events: list[StreamEvent] = []
         if self._config is not None:
             _append_digits(self._digits.expire(now), events)
-            events += self.uplink.expire(now)
+            events += self._heard(self.uplink.expire(now))
         return events
 
     def is_timed_out(self, now: float, timeout_s: float) -> bool:
@@ -283,9 +299,17 @@ class RtpStream:
     # -- the way out -----------------------------------------------------------------------------------
 
     def send_digits(self, digits: str, *, duration_ms: int = 120, pause_ms: int = 80) -> None:
-        """Queue key presses; sound waits meanwhile. Raises RtpError if events were not negotiated."""
-        if self._config is None or self._config.telephone_event_pt is None:
-            raise RtpError("the peer does not take telephone events (RFC 4733 not negotiated)")
+        """Queue key presses, as tones if the peer takes no events; sound waits meanwhile.
+
+        Raises ValueError for what is no key, RtpError before anything was negotiated.
+        """
+        if self._config is None:
+            raise RtpError("keys cannot be sent before the media are negotiated")
+        if self._config.telephone_event_pt is None:
+            codec = self.playout.codec
+            sound = tones_of(digits, codec.sample_rate, duration_ms=duration_ms, pause_ms=pause_ms)
+            self._sender.queue_tones(codec.encode(sound))
+            return
         clock_rate = self._config.codec.clock_rate
         self._sender.queue_digits(
             DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, clock_rate=clock_rate)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .dtmf import Digit
+from .dtmf import Digit, keys_of
 from .g711 import Pcm
 
 RATE = 8000
@@ -28,6 +28,10 @@ LEAST_POWER = 10 ** (
     -36 / 10
 )  # of a full-scale sine, each tone; Q.24 and the trunks: down to -25 dBm0 and below
 PEAK = 10 ** (6 / 10)  # above the next of its group
+SENT_LOW, SENT_HIGH = (
+    10 ** (-13 / 20),
+    10 ** (-11 / 20),
+)  # of full scale: -10 and -8 dBm0, Q.23's usual levels
 TWIST = 10 ** (9 / 10)  # column and row may differ by so much, either way
 SHARE = 0.65  # of the window's power
 HARMONIC = 0.15  # of the tone's power, at its double frequency
@@ -60,8 +64,12 @@ class ToneDetector:
         self._windows = 0
 
     @property
-    def is_pressed(self) -> bool:
-        """A key is down: the sound at hand is its tone."""
+    def is_heard(self) -> bool:
+        """The sound at hand is a key's tone, be it long enough for a press or not."""
+        return bool(self._digit)
+
+    @property
+    def _is_pressed(self) -> bool:
         return self._seen >= PRESS_WINDOWS
 
     def receive(self, pcm: Pcm) -> list[Digit]:
@@ -83,15 +91,28 @@ class ToneDetector:
             self._misses = 0
             return None
         self._misses += 1
-        if self.is_pressed and self._misses < END_WINDOWS:
+        if self._is_pressed and self._misses < END_WINDOWS:
             return None
         ended = (
             Digit(self._digit, (self._seen - 1) * STEP_MS + WINDOW * 1000 // RATE)
-            if self.is_pressed
+            if self._is_pressed
             else None
         )
         self._digit, self._seen, self._misses = found, int(bool(found)), 0
         return ended
+
+
+def tones_of(digits: str, rate: int, *, duration_ms: int, pause_ms: int) -> Pcm:
+    """The sound of these key presses, a pause behind each. ValueError for what is no key."""
+    at = np.arange(rate * duration_ms // 1000) * 2 * np.pi / rate
+    pause: Pcm = np.zeros(rate * pause_ms // 1000, dtype=np.int16)
+    presses: list[Pcm] = []
+    for digit in keys_of(digits):
+        row = next(index for index, keys in enumerate(KEYS) if digit in keys)
+        column = KEYS[row].index(digit)
+        wave = SENT_LOW * np.sin(ROWS_HZ[row] * at) + SENT_HIGH * np.sin(COLUMNS_HZ[column] * at)
+        presses += [np.rint(32767 * wave).astype(np.int16), pause]
+    return np.concatenate(presses)
 
 
 def digit_of(window: Pcm) -> str:

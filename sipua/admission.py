@@ -138,7 +138,9 @@ class Admission:
         except OSError as error:
             self.occupancy.leave(token)
             return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
-        plan = SdpPlan(opened.address, opened.port, trunk.codecs, codec, srtp_of(trunk))
+        plan = SdpPlan(
+            opened.address, opened.port, trunk.codecs, codec, srtp_of(trunk), trunk.dtmf == "rfc4733"
+        )
         return Grant(trunk, codec, plan, offer, opened.sockets, token)
 
     def _challenge(self, trunk: Trunk, message: SipMessage) -> Refusal | None:

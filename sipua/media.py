@@ -60,12 +60,13 @@ class MediaLeg:
         codec: Codec,
         *,
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
+        hears_tones: bool = False,
     ) -> None:
-        """``max_wait_ms`` bounds how long a missing packet is waited for."""
+        """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound."""
         self._pacer = pacer
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
-        self._stream = RtpStream(app_codec=codec, max_wait_ms=max_wait_ms)
+        self._stream = RtpStream(app_codec=codec, max_wait_ms=max_wait_ms, hears_tones=hears_tones)
         bound = bound_address(sockets)
         self._transport = MediaTransport(
             self._stream, sockets, self._on_events, release=lambda _: ports.release(bound)
@@ -139,7 +140,7 @@ class MediaLeg:
             self._on_first_packet = None
 
     def send_digits(self, digits: str) -> None:
-        """Queues key presses. LocalError if the peer takes none."""
+        """Queues key presses: events, or tones if the peer takes none. LocalError if they cannot be sent."""
         try:
             self._stream.send_digits(digits)
         except (RtpError, ValueError) as error:

@@ -336,7 +336,13 @@ class OutboundCall:
             why = shared.health.begin(target.key, now, leg.name)
         if why:
             return NotSent(action.leg, why)
-        plan = SdpPlan(opened.address, opened.port, trunk.codecs, srtp=srtp_of(trunk))
+        plan = SdpPlan(
+            opened.address,
+            opened.port,
+            trunk.codecs,
+            srtp=srtp_of(trunk),
+            has_telephone_events=trunk.dtmf == "rfc4733",
+        )
         host = trunk.domain or place.host
         shared.owns(leg.key, self)
         self._tell(Trying(trunk.name, place.label))

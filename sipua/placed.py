@@ -116,7 +116,12 @@ class Placed:
         self._trunk = trunk
         self._codec = self._codec or codec_by_name(trunk.codecs[0])
         media = MediaLeg(
-            winner.sockets, services.ports, services.pacer, self._codec, max_wait_ms=services.max_wait_ms
+            winner.sockets,
+            services.ports,
+            services.pacer,
+            self._codec,
+            max_wait_ms=services.max_wait_ms,
+            hears_tones=trunk.dtmf == "inband",
         )
         events = self._dialling.events
         leg = CallLeg(winner.key, trunk, media, services.legs, CALLEE_HUNG_UP, events)

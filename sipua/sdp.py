@@ -225,6 +225,7 @@ def shape_local(
     cryptos: Sequence[str] = (),
     ptime_ms: int = 20,
     place: int | None = None,
+    has_telephone_events: bool = True,
 ) -> str:
     """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order), telephone-event, ``cryptos``.
 
@@ -239,7 +240,7 @@ def shape_local(
     if not keep:
         raise SdpError(f"none of {', '.join(codecs)} is in the local SDP")
     event = ours.named("TELEPHONE-EVENT")
-    pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event else [])
+    pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event and has_telephone_events else [])
     family = "IP6" if ":" in address else "IP4"
     last = [*(f"a=crypto:{each}" for each in cryptos), f"a=ptime:{ptime_ms}"]
     shaped: list[str] = []

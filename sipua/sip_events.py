@@ -43,7 +43,8 @@ PLAIN_RTP = SrtpPolicy()
 class SdpPlan:
     """How our SDP must look: where our RTP socket is and which codecs may stay, by preference.
 
-    ``chosen`` is the codec picked from an inbound offer; a late offer's 200 carries it alone.
+    ``chosen`` is the codec picked from an inbound offer; a late offer's 200 carries it alone. Without
+    ``has_telephone_events`` keys travel in another way than RFC 4733's.
     """
 
     address: str
@@ -51,6 +52,7 @@ class SdpPlan:
     codecs: tuple[str, ...]
     chosen: str | None = None
     srtp: SrtpPolicy = PLAIN_RTP
+    has_telephone_events: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ class Trunk(Part):
     ptime: Literal[20] = 20
     """Milliseconds per RTP packet."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
-    """How keys travel."""
+    """How keys travel: as telephone events, or ("inband") as tones in the sound, and no events are negotiated."""
     early_media: bool = False
     """183 and a ring-back tone of ours before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)

@@ -235,6 +235,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             codecs=codecs,
             cryptos=cryptos,
             place=place,
+            has_telephone_events=self.plan.has_telephone_events,
         )
 
     def _on_refer_answer(self, event: Any) -> None:

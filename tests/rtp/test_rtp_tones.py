@@ -10,7 +10,8 @@ import pytest
 from rtp.codec import CODECS
 from rtp.dtmf import Digit
 from rtp.g711 import Pcm
-from rtp.tones import COLUMNS_HZ, KEYS, ROWS_HZ, ToneDetector
+from rtp.resample import Resampler
+from rtp.tones import COLUMNS_HZ, KEYS, RATE, ROWS_HZ, ToneDetector, tones_of
 from rtp.wav import read_wav
 
 ALL = "".join(KEYS)
@@ -115,10 +116,25 @@ def test_while_a_key_is_down_the_detector_says_so() -> None:
     down = []
     for begin in range(0, len(sound) - 160, 160):
         detector.receive(sound[begin : begin + 160])
-        down.append(detector.is_pressed)
-    assert down.index(True) * 20 == pytest.approx(100 + 60, abs=20)
+        down.append(detector.is_heard)
+    assert down.index(True) * 20 == pytest.approx(100 + 20, abs=20)
     assert sum(down) * 20 == pytest.approx(200, abs=40)
     assert not down[-1]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_what_we_press_is_understood(rate: int) -> None:
+    sound = tones_of(ALL.lower(), rate, duration_ms=120, pause_ms=80)
+    assert len(sound) == len(ALL) * rate // 5
+    digits = heard(Resampler(rate, RATE).push(np.concatenate((sound, sound[-400:]))))
+    assert "".join(digit.digit for digit in digits) == ALL
+    assert {digit.duration_ms for digit in digits} <= set(range(108, 133))
+
+
+@pytest.mark.parametrize("digits", ["", "1X"])
+def test_what_is_no_key_has_no_tones(digits: str) -> None:
+    with pytest.raises(ValueError, match="digits must be of"):
+        tones_of(digits, RATE, duration_ms=120, pause_ms=80)
 
 
 def test_human_voices_press_no_keys() -> None:

@@ -250,6 +250,15 @@ def test_our_sdp_keeps_only_what_was_chosen(codecs: list[str], formats: str) -> 
     assert (media.address, media.port, media.ptime_ms) == ("192.0.2.9", 16000, 20)
 
 
+def test_our_sdp_for_keys_that_travel_in_the_sound() -> None:
+    shaped = shape_local(
+        LOCAL, address="192.0.2.9", port=16000, codecs=["PCMU", "PCMA"], has_telephone_events=False
+    )
+    assert "m=audio 16000 RTP/AVP 0 8\r\n" in shaped
+    assert "101" not in shaped
+    assert "telephone-event" not in shaped
+
+
 def test_our_sdp_on_ipv6() -> None:
     shaped = shape_local(LOCAL, address="2001:db8::9", port=16000, codecs=["PCMU"])
     assert "c=IN IP6 2001:db8::9\r\n" in shaped

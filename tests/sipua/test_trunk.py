@@ -230,6 +230,10 @@ def test_an_enabled_trunk_may_not_ask_for_what_is_not_there(key: str, tmp_path: 
     assert not load_trunk(file).enabled
 
 
+def test_keys_may_travel_in_the_sound(tmp_path: Path) -> None:
+    assert load_trunk(write(tmp_path, "x.toml", MINIMAL + "dtmf = 'inband'")).dtmf == "inband"
+
+
 def test_every_key_of_the_table_exists_and_its_default_is_what_happens_today() -> None:
     assert set(NOT_YET) == set(ASKED_FOR)
     assert set(NOT_YET) <= set(Trunk.model_fields)
