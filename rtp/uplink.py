@@ -60,15 +60,13 @@ class Uplink:
 
     def deadline(self) -> float | None:
         """When ``expire`` must be called, if nothing comes before."""
-        gap, silence = self.reorder.deadline(), self.silence.deadline()
-        if gap is None or silence is None:
-            return silence if gap is None else gap
-        return min(gap, silence)
+        gap = self.reorder.deadline()
+        return self.silence.deadline() if gap is None else gap  # behind a gap there is sound
 
     def expire(self, now: float) -> list[AudioFrame]:
         """Gaps that are given up, and silence."""
         sound = self._sound(self.reorder.expire(now))
-        samples = self.silence.expire(now)
+        samples = self.silence.expire(now) if self.reorder.deadline() is None else 0
         if samples:
             sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
         return sound

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtp.codec import CODECS, Codec
@@ -204,6 +204,9 @@ def test_a_silent_sender_is_heard_as_silence_in_time_and_in_length() -> None:
     jitter_ms=st.floats(0, 150),
     first=st.integers(0, 2**32 - 1),
 )
+@example(
+    163, [80, 80, 80, 480, 480, 480, 480, 480], 0.375, 0.0, 62.0, 0
+)  # silence would come before the gap ends
 def test_no_duplicate_no_disorder_and_the_right_length(
     seed: int, sizes: list[int], loss: float, duplication: float, jitter_ms: float, first: int
 ) -> None:
