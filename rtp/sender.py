@@ -1,8 +1,8 @@
 """The way out of one media leg: what each 20 ms tick puts on the wire.
 
-Digits first (events, or tones where the peer takes none), then the playout queue, then silence, so that the RTP
-clock runs while nobody speaks. With silence switched off nothing is sent, the timestamp still advances (RFC 3550
-§5.1) and the packet after the pause has the marker (RFC 3551 §4.1); while silence is sent there is no pause and no
+Digits first (events, or tones where the peer takes none), then the playout queue, then silence or faint noise, so that
+the RTP clock runs while nobody speaks. With silence switched off nothing is sent, the timestamp still advances (RFC
+3550 §5.1) and the packet after the pause has the marker (RFC 3551 §4.1); while silence is sent there is no pause and no
 marker.
 
 Ticks come with their scheduled time. If that shows that many were skipped (a stall of the process), the
@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 
 from .codec import Transcode, transcoder
+from .comfort_noise import noise_of
 from .dtmf import DtmfSender
 from .events import StreamConfig
 from .packet import build_rtp
@@ -35,6 +36,8 @@ class RtpSender:
         "_first_tick",
         "_frame_bytes",
         "_marker",
+        "_noise",
+        "_noise_at",
         "_playout",
         "_sequence_number",
         "_silence",
@@ -43,6 +46,7 @@ class RtpSender:
         "_ticks_per_packet",
         "_tones",
         "_transcode",
+        "comfort_noise",
         "octets",
         "packets",
         "send_silence",
@@ -50,7 +54,13 @@ class RtpSender:
     )
 
     def __init__(
-        self, ssrc: int, *, send_silence: bool, sequence_number: int | None, timestamp: int | None
+        self,
+        ssrc: int,
+        *,
+        send_silence: bool,
+        comfort_noise: bool,
+        sequence_number: int | None,
+        timestamp: int | None,
     ) -> None:
         """Sequence and timestamp begin at random unless given (RFC 3550 §5.1).
 
@@ -58,6 +68,7 @@ class RtpSender:
         SRTP's rollover counter for 0 for ever (RFC 3711 §3.3.1).
         """
         self.send_silence = send_silence
+        self.comfort_noise = comfort_noise
         self.packets = 0
         self.octets = 0  # of payload
         self.timestamp = secrets.randbits(32) if timestamp is None else timestamp
@@ -71,6 +82,8 @@ class RtpSender:
         self._tones = b""  # in the playout's codec
         self._frame_bytes = 0  # of it, a packet
         self._silence = b""
+        self._noise = b""
+        self._noise_at = 0
         self._config: StreamConfig | None = None
         self._transcode: Transcode | None = None
         self._playout: Playout | None = None
@@ -90,6 +103,7 @@ class RtpSender:
         if config.telephone_event_pt is None:
             self._digits.clear()
         self._silence = config.codec.silence * config.codec.frame_bytes(ptime_ms)
+        self._noise = noise_of(config.codec.name) if self.comfort_noise else b""
 
     def queue_digits(self, digits: DtmfSender) -> None:
         """Press these keys once those before are done; sound waits meanwhile."""
@@ -121,7 +135,7 @@ class RtpSender:
         if payload is not None:
             payload = transcode(payload)
         elif self.send_silence:
-            payload = self._silence
+            payload = self._next_silence()
         else:
             self._marker = True
             return None
@@ -131,6 +145,13 @@ class RtpSender:
     def _next_tones(self, silence: bytes) -> bytes:
         frame, self._tones = self._tones[: self._frame_bytes], self._tones[self._frame_bytes :]
         return frame.ljust(self._frame_bytes, silence) if frame else b""
+
+    def _next_silence(self) -> bytes:
+        if not self._noise:
+            return self._silence
+        size, at = len(self._silence), self._noise_at % len(self._noise)
+        self._noise_at = at + size
+        return (self._noise[at : at + size] + self._noise)[:size]
 
     def _advance(self, now: float, samples: int) -> int:
         """Count the tick; returns its timestamp."""

@@ -53,6 +53,7 @@ class RtpStream:
         *,
         cname: str = "",
         send_silence: bool = True,
+        comfort_noise: bool = False,
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
         hears_tones: bool = False,
@@ -60,7 +61,9 @@ class RtpStream:
         sequence_number: int | None = None,
         timestamp: int | None = None,
     ) -> None:
-        """``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence.
+        """``comfort_noise``: what is sent as silence is faint noise.
+
+        ``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence.
 
         ``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1).
         """
@@ -82,7 +85,11 @@ class RtpStream:
         self._srtp: SrtpContext | None = None  # also while plain RTP is in force after SRTP
         self._is_protected = False
         self._sender = RtpSender(
-            self.ssrc, send_silence=send_silence, sequence_number=sequence_number, timestamp=timestamp
+            self.ssrc,
+            send_silence=send_silence,
+            comfort_noise=comfort_noise,
+            sequence_number=sequence_number,
+            timestamp=timestamp,
         )
         self._quiet_since: float | None = None  # what the media time-out counts from, besides packets
         if app_codec is not None:

@@ -151,6 +151,7 @@ async def serve(
             pacer=pacer,
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
+            comfort_noise=settings.rtp.comfort_noise,
             metrics=metrics,
             clock=clock,
         )

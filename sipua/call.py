@@ -59,6 +59,7 @@ class CallServices:
     pacer: Pacer
     ports: MediaPorts
     max_wait_ms: float  # for a missing RTP packet
+    comfort_noise: bool  # towards the phone, instead of silence
     metrics: Metrics
     clock: Clock
 

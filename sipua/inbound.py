@@ -26,6 +26,7 @@ class Inbound:
             services.pacer,
             codec_by_name(grant.codec),
             max_wait_ms=services.max_wait_ms,
+            comfort_noise=services.comfort_noise,
             hears_tones=grant.trunk.dtmf == "inband",
         )
         self.leg = CallLeg(invite.key, grant.trunk, media, services.legs, CALLER_HUNG_UP)

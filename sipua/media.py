@@ -61,12 +61,18 @@ class MediaLeg:
         *,
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
+        comfort_noise: bool = False,
     ) -> None:
-        """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound."""
+        """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
+
+        ``comfort_noise``: while nothing is said the phone hears faint noise.
+        """
         self._pacer = pacer
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
-        self._stream = RtpStream(app_codec=codec, max_wait_ms=max_wait_ms, hears_tones=hears_tones)
+        self._stream = RtpStream(
+            app_codec=codec, max_wait_ms=max_wait_ms, hears_tones=hears_tones, comfort_noise=comfort_noise
+        )
         bound = bound_address(sockets)
         self._transport = MediaTransport(
             self._stream, sockets, self._on_events, release=lambda _: ports.release(bound)

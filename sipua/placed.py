@@ -121,6 +121,7 @@ class Placed:
             services.pacer,
             self._codec,
             max_wait_ms=services.max_wait_ms,
+            comfort_noise=services.comfort_noise,
             hears_tones=trunk.dtmf == "inband",
         )
         events = self._dialling.events

@@ -83,6 +83,8 @@ class RtpSettings(Section):
     """Last port."""
     max_wait_ms: int = Field(default=round(DEFAULT_MAX_WAIT_MS), ge=0, le=1000)
     """Longest wait for a missing packet; how long is really waited is learnt from each call's line."""
+    comfort_noise: bool = False
+    """Faint noise (-60 dBm0) towards the phone while the agent says nothing, instead of digital silence."""
 
     @field_validator("bind")
     @classmethod

@@ -62,6 +62,7 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         pacer=Pacer(),
         ports=place.dialler.ports,
         max_wait_ms=200,
+        comfort_noise=False,
         metrics=Metrics(node="", worker=0, instance="", version=""),
         clock=SystemClock(),
     )

@@ -70,6 +70,7 @@ SAMPLES = {
     "RTP__PORT_MIN": "1000",
     "RTP__PORT_MAX": "17000",
     "RTP__MAX_WAIT_MS": "150",
+    "RTP__COMFORT_NOISE": "True",
     "HTTP__BIND": "0.0.0.0",
     "HTTP__PORT": "1",
     "DATABASE__DIR": "/tmp/pg",

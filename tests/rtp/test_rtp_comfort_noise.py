@@ -1,0 +1,52 @@
+"""What a phone hears while nobody speaks: silence, or faint noise if it is so wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rtp.codec import CODECS, Codec
+from rtp.events import StreamConfig
+from rtp.packet import RtpPacket, parse_rtp
+from rtp.stream import RtpStream
+
+PHONE = ("192.0.2.1", 4000)
+EACH = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+
+
+def sent(codec: Codec, ticks: int, *, comfort_noise: bool, ptime_ms: int = 20) -> list[RtpPacket]:
+    stream = RtpStream(comfort_noise=comfort_noise)
+    stream.configure(StreamConfig(codec, codec.payload_type, None, PHONE, ptime_ms=ptime_ms))
+    packets = [stream.next_packet(tick * 0.02) for tick in range(ticks)]
+    return [parse_rtp(packet) for packet in packets if packet is not None]
+
+
+@EACH
+@pytest.mark.parametrize("ptime_ms", [20, 60])
+def test_noise_is_faint_and_does_not_hum(codec: Codec, ptime_ms: int) -> None:
+    packets = sent(codec, 600, comfort_noise=True, ptime_ms=ptime_ms)
+    assert {len(packet.payload) for packet in packets} == {codec.frame_bytes(ptime_ms)}
+    assert {packet.payload_type for packet in packets} == {codec.payload_type}
+    assert not any(packet.marker for packet in packets[1:])
+    sound = codec.decode(b"".join(packet.payload for packet in packets)).astype(np.float64)
+    sound = sound[codec.sample_rate // 10 :]  # the decoder's own beginning
+    dbm0 = 20 * np.log10(np.sqrt(np.mean(sound**2)) / (32768 / np.sqrt(2))) + 3.17
+    assert dbm0 == pytest.approx(-60, abs=3)
+    spectrum = np.abs(np.fft.rfft(sound[: codec.sample_rate * 2])[200:6800]) ** 2  # 100 to 3,400 Hz
+    assert spectrum.max() < 30 * spectrum.mean()
+
+
+@EACH
+def test_without_it_there_is_digital_silence(codec: Codec) -> None:
+    assert {packet.payload for packet in sent(codec, 50, comfort_noise=False)} == {codec.silence * 160}
+
+
+def test_speech_takes_its_place_unchanged() -> None:
+    codec = CODECS["PCMU"]
+    stream = RtpStream(comfort_noise=True)
+    stream.configure(StreamConfig(codec, 0, None, PHONE))
+    stream.playout.append("a", b"s" * 320)
+    stream.playout.end_item("a")
+    payloads = [parse_rtp(data).payload for tick in range(3) if (data := stream.next_packet(tick * 0.02))]
+    assert payloads[:2] == [b"s" * 160] * 2
+    assert payloads[2] not in (b"s" * 160, codec.silence * 160)
