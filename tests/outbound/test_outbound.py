@@ -56,6 +56,7 @@ class Carriers:
     keys: list[UUID] = field(default_factory=list)
     hung_up: list[UUID] = field(default_factory=list)
     accounts: list[tuple[str, bool]] = field(default_factory=list)  # and whether it authenticates
+    plans: list[SdpPlan] = field(default_factory=list)
     was_invited: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def invite(
@@ -65,6 +66,7 @@ class Carriers:
         self.invited.append((uri, route))
         self.accounts.append((account, authenticated))
         self.keys.append(key)
+        self.plans.append(plan)
         self.was_invited.set()
         answer = self.answers[int(route.split(";")[0].rpartition(":")[2])]
         if isinstance(answer, LocalError):
@@ -140,6 +142,15 @@ async def test_the_winner_keeps_its_sockets_and_its_story(tmp_path: Path) -> Non
     close(outcome)
     call.close()
     assert place.dialler.occupancy.calls_up("secondary") == 0
+
+
+async def test_each_trunk_says_how_keys_travel(tmp_path: Path) -> None:
+    answers: dict[int, Sequence[Answer] | LocalError] = {5100: [(503, {})], 5101: [OK]}
+    place = await office(tmp_path, answers, primary='dtmf = "inband"', secondary="")
+    outcome, call = await place.dial()
+    close(outcome)
+    call.close()
+    assert [plan.has_telephone_events for plan in place.sip.plans] == [False, True]
 
 
 class Listener:

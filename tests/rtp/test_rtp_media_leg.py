@@ -15,6 +15,7 @@ from rtp.dtmf import TelephoneEvent
 from rtp.pacer import Pacer
 from rtp.packet import build_rtp, parse_rtp
 from rtp.ports import PortAllocator
+from rtp.tones import RATE, ToneDetector, tones_of
 from sipua.media import MediaLeg
 from sipua.media_ports import MediaPorts
 from sipua.sip_events import MediaDescription, SrtpKeys
@@ -26,12 +27,12 @@ HOST = "127.0.0.1"
 class Line:
     """A media leg, and the phone's socket that is signalled to it."""
 
-    def __init__(self, phone: socket.socket) -> None:
+    def __init__(self, phone: socket.socket, *, hears_tones: bool = False) -> None:
         self.phone = phone
         ports = PortAllocator(0, 0)
         sockets = ports.open_pair(HOST)
         self.address: tuple[str, int] = sockets[0].getsockname()[:2]
-        self.leg = MediaLeg(sockets, MediaPorts(ports), Pacer(), CODECS["PCMU"])
+        self.leg = MediaLeg(sockets, MediaPorts(ports), Pacer(), CODECS["PCMU"], hears_tones=hears_tones)
         self._seq = 0
 
     def configure(
@@ -56,11 +57,11 @@ class Line:
 
 
 @contextmanager
-def line() -> Iterator[Line]:
+def line(*, hears_tones: bool = False) -> Iterator[Line]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
         phone.bind((HOST, 0))
         phone.settimeout(5)
-        made = Line(phone)
+        made = Line(phone, hears_tones=hears_tones)
         try:
             yield made
         finally:
@@ -150,6 +151,28 @@ def test_digits_are_heard_with_our_number_and_sent_with_the_peers(held: bool) ->
             call.leg.send_digits("1")
             call.leg.tick(0.0)
             assert parse_rtp(call.phone.recv(1500)).payload_type == 96
+
+    run(main)
+
+
+def test_keys_travel_as_tones_both_ways() -> None:
+    async def main() -> None:
+        with line(hears_tones=True) as call:
+            digits: list[str] = []
+            heard: list[bytes] = []
+            call.configure(events_tx=-1, events_rx=-1)
+            call.leg.start(on_audio=heard.append, on_digit=digits.append)
+            tones = CODECS["PCMU"].encode(tones_of("5#", RATE, duration_ms=120, pause_ms=80))
+            for begin in range(0, len(tones), 160):
+                call.say(tones[begin : begin + 160])
+            await until(lambda: digits == ["5", "#"])
+            assert heard[1:6] == [b"\xff" * 160] * 5
+            call.leg.send_digits("1")
+            sent = b""
+            for tick in range(10):
+                call.leg.tick(tick * 0.02)
+                sent += parse_rtp(call.phone.recv(1500)).payload
+            assert [each.digit for each in ToneDetector().receive(CODECS["PCMU"].decode(sent))] == ["1"]
 
     run(main)
 
