@@ -217,7 +217,7 @@ class _Softphone:
         try:
             await asyncio.wait({following, talking}, return_when=asyncio.FIRST_COMPLETED)
             if talking.done():
-                talking.result()  # a key that the far end takes no event for, for one
+                talking.result()  # raises what went wrong in it
             return self._result(await following)
         finally:
             following.cancel()
