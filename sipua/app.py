@@ -48,6 +48,7 @@ from sipua.pj.startup import EndpointConfig
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
+from sipua.realtime_settings import warnings
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
@@ -80,6 +81,8 @@ async def serve(
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
     place = place_of(settings.sip)
     own = _checked(settings, files.trunks, place)
+    for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
+        log.warning("%s", text)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
     failure: list[str] = []

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     IPvAnyAddress,
     SecretStr,
@@ -30,8 +29,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
 from sipua.errors import ConfigError
-from sipua.realtime.config import VOICES
-from sipua.realtime.endpoint import realtime_url
+from sipua.realtime.endpoint import realtime_url, service_of
+from sipua.realtime.names import Service
+from sipua.realtime_settings import RealtimeSettings, faults
+from sipua.section import Section
 
 PREFIX = "SIPUA_"
 CONF_NAME = "SIPUA_CONF"  # where the folder is; not a setting of its own
@@ -40,13 +41,6 @@ CONF_DEFAULT = Path("conf")
 UNPREFIXED = ("DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class SipSettings(Section):
@@ -126,58 +120,6 @@ class DatabaseSettings(Section):
     """Facts that may wait for a slow database."""
 
 
-class VadSettings(Section):
-    """Who decides that the caller has finished (RealtimeSession.audio.input.turn_detection)."""
-
-    kind: Literal["server_vad", "semantic_vad"] = "server_vad"
-    """server_vad hears silence, semantic_vad the end of a sentence."""
-    threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Loudness that counts as speech (server_vad only)."""
-    prefix_padding_ms: Milliseconds = 300
-    """Audio kept from before the speech (server_vad only)."""
-    silence_duration_ms: Milliseconds = 500
-    """Silence that ends a turn (server_vad only)."""
-    eagerness: Literal["auto", "low", "medium", "high"] = "auto"
-    """How soon it answers (semantic_vad only)."""
-
-
-class RealtimeSettings(Section):
-    """The voice service."""
-
-    model: str = Field(default="gpt-realtime-2.1", min_length=1)
-    """Realtime model."""
-    voice: str = "marin"
-    """A voice of the service, or a custom voice_… id."""
-    audio: Literal["match", "pcm24"] = "match"
-    """match = the call's own G.711, passed through; pcm24 = 24 kHz PCM."""
-    instructions: str = "You are a friendly telephone assistant. Answer briefly and in the caller's language."
-    """What the agent is."""
-    greeting: str = "Greet the caller in one short sentence and ask how you can help."
-    """Instructions for the first words; empty = the caller speaks first."""
-    transcription_model: str = "gpt-transcribe"
-    """Model that writes down the caller's words; empty = none."""
-    transcription_language: str = Field(default="", pattern=r"^([a-z]{2})?$")
-    """Two letters; a hint, not a limit."""
-    noise_reduction: Literal["", "near_field", "far_field"] = ""
-    """The service's noise reduction; empty = none."""
-    speed: float = Field(default=1.0, ge=0.25, le=1.5)
-    """How fast the agent speaks."""
-    max_output_tokens: int = Field(default=0, ge=0, le=4096)
-    """Limit of one answer; 0 = none."""
-    connect_timeout_s: float = Field(default=4.0, gt=0, le=4.5)
-    """The caller gets 503 when the service is not ready by then."""
-    api_key_file: str = ""
-    """A file that holds the key, instead of OPENAI_API_KEY."""
-    vad: VadSettings = VadSettings()
-
-    @field_validator("voice")
-    @classmethod
-    def _known_voice(cls, value: str) -> str:
-        if value not in VOICES and not value.startswith("voice_"):
-            raise ValueError(f"there is no such voice; allowed: {', '.join(VOICES)} or a custom voice_… id")
-        return value
-
-
 class DrillSettings(Section):
     """`sipua drill run --live`."""
 
@@ -240,6 +182,12 @@ class Settings(BaseSettings):
     """Another server that speaks the protocol: http(s)://host[:port]/v1 or ws(s)://…"""
 
     @property
+    def voice_service(self) -> Service:
+        """Whose names and habits count."""
+        chosen = self.realtime.service
+        return service_of(self.openai_base_url) if chosen == "auto" else Service(chosen)
+
+    @property
     def rtp_bind(self) -> str:
         """The address that RTP sockets are bound to."""
         return self.rtp.bind or str(self.sip.bind)
@@ -277,8 +225,17 @@ def load_settings(conf_dir: Path) -> Settings:
         settings = Settings(**data)
     except ValidationError as error:
         raise ConfigError(describe(error, file=file, prefix=PREFIX)) from None
-    realtime_url(settings.openai_base_url, "any", setting="environment OPENAI_BASE_URL")
+    realtime_url(
+        settings.openai_base_url, "any", setting="environment OPENAI_BASE_URL", service=settings.voice_service
+    )
+    if unknown := faults(settings.realtime, settings.voice_service):
+        raise ConfigError("\n".join(_told(key, why, settings, file) for key, why in unknown))
     return _with_secret_files(settings, file)
+
+
+def _told(key: str, why: str, settings: Settings, file: Path) -> str:
+    where = _origin(["realtime", key], file, PREFIX)
+    return f"{where}: realtime.{key} = {getattr(settings.realtime, key)!r}: {why}"
 
 
 def describe(error: ValidationError, *, file: Path, prefix: str | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sipua.errors import ConfigError
-from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.settings import Settings
 
@@ -12,10 +14,19 @@ def backend_of(settings: Settings) -> OpenAIBackend:
     """The voice service that the settings name. ConfigError without a key."""
     if settings.openai_api_key is None:
         raise ConfigError("environment OPENAI_API_KEY: not set, and realtime.api_key_file names no file")
+    service, chosen = settings.voice_service, settings.realtime
+    known = CAPABILITIES[service]
     return OpenAIBackend(
         settings.openai_base_url,
         settings.openai_api_key.get_secret_value(),
-        open_timeout_s=settings.realtime.connect_timeout_s,
+        service=service,
+        header_name=chosen.auth_header,
+        open_timeout_s=chosen.connect_timeout_s,
+        capabilities=replace(
+            known,
+            client_truncates=chosen.client_truncates,
+            session_cap_s=float(chosen.session_cap_s) or known.session_cap_s,
+        ),
     )
 
 
@@ -52,4 +63,7 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
         noise_reduction=chosen.noise_reduction or None,
         speed=chosen.speed,
         max_output_tokens=chosen.max_output_tokens or "inf",
+        reasoning_effort=chosen.reasoning_effort or None,
+        truncation=chosen.truncation or chosen.retention_ratio or None,
+        extra={"temperature": chosen.temperature} if chosen.temperature >= 0 else None,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import storage.errors as store
-from sipua.checks.report import Check
+from sipua.checks.report import Check, Status
 from sipua.database import open_database
 from sipua.errors import ConfigError, RealtimeError, SipuaError
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
+from sipua.realtime_settings import warnings
 from sipua.settings import Settings
 from sipua.voice_settings import backend_of, session_config
 from storage.dsn import redact
@@ -52,8 +55,10 @@ async def voice_service(settings: Settings) -> Check:
     await session.close()
     model = session.echoed.get("model", settings.realtime.model)
     detail = f"{settings.openai_base_url}: {model} accepted the configuration"
+    odd = warnings(settings.realtime, settings.voice_service, datetime.now(UTC).date())
+    todos = ["change it in sipua.toml before that day"] if odd else []
     if is_in_the_clear(settings.openai_base_url):
-        return Check(
-            "voice service", "warn", f"{detail}, over an unencrypted connection", "use https:// or wss://"
-        )
-    return Check("voice service", "ok", detail)
+        odd.append("the connection is not encrypted")
+        todos.append("use https:// or wss://")
+    status: Status = "warn" if odd else "ok"
+    return Check("voice service", status, "; ".join([detail, *odd]), "; ".join(todos))

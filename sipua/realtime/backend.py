@@ -1,7 +1,7 @@
 """Voice services behind one interface: what a call needs of them, and what each of them can do.
 
 Theory: the conversation asks the capability flags, never which service it is. OpenAI's GA Realtime API and
-its kin (Azure, self-hosted servers) differ by URL and header only; a full-duplex service without turns or
+its kin (Azure, self-hosted servers) differ by URL, header and flags only; a full-duplex service without turns or
 truncation would be another `VoiceBackend`.
 """
 
@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from sipua.realtime.client import OPEN_TIMEOUT_S, RealtimeSession
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.counters import Counters
-from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url
+from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url, service_of
 from sipua.realtime.events import AudioDelta, Event
+from sipua.realtime.names import Service
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 SESSION_CAP_S = 3600.0  # OpenAI ends every session after 60 minutes
@@ -33,6 +34,20 @@ class Capabilities:
     has_idle_timeout: bool = True
     has_tools: bool = True
     has_transcription: bool = True
+
+
+# Of a compatible server nothing is known but what its owner says: it ends no session and takes what ours takes.
+CAPABILITIES = {
+    Service.OPENAI: Capabilities(),
+    Service.AZURE: Capabilities(),
+    Service.COMPATIBLE: Capabilities(session_cap_s=None),
+}
+# The header that carries the key, and its scheme.
+AUTHORISATION = {
+    Service.OPENAI: ("Authorization", "Bearer"),
+    Service.AZURE: ("api-key", ""),
+    Service.COMPATIBLE: ("Authorization", "Bearer"),
+}
 
 
 class VoiceSession(Protocol):
@@ -80,39 +95,44 @@ class VoiceBackend(Protocol):
 
 
 class OpenAIBackend:
-    """The GA Realtime API or a compatible server. A bad URL or key is a ConfigError at construction."""
+    """The GA Realtime API or a compatible server. A bad URL or key is a ConfigError at construction.
+
+    ``service``: None = by the host. ``header_name``: "" = the service's own; only Authorization has Bearer.
+    """
 
     def __init__(
         self,
         base_url: str = OPENAI_BASE_URL,
         api_key: str | None = None,
         *,
-        name: str = "openai",
-        header_name: str = "Authorization",
-        auth_scheme: str = "Bearer",
+        service: Service | None = None,
+        header_name: str = "",
         extra_headers: Mapping[str, str] | None = None,
         open_timeout_s: float = OPEN_TIMEOUT_S,
         capabilities: Capabilities | None = None,
     ) -> None:
-        realtime_url(base_url, "any")  # refuse a bad one now, not at the first call
+        self._service = service or service_of(base_url)
+        realtime_url(base_url, "any", service=self._service)  # refuse a bad one now, not at the first call
         self._base_url = base_url
+        usual, scheme = AUTHORISATION[self._service]
+        if header_name:
+            scheme = "Bearer" if header_name.lower() == "authorization" else ""
         self._headers = auth_headers(
-            api_key, header_name=header_name, scheme=auth_scheme, extra=extra_headers
+            api_key, header_name=header_name or usual, scheme=scheme, extra=extra_headers
         )
         self._open_timeout_s = open_timeout_s
-        self._name = name
-        self._capabilities = capabilities or Capabilities()
+        self._capabilities = capabilities or CAPABILITIES[self._service]
 
     @property
     def name(self) -> str:
-        return self._name
+        return self._service.value
 
     @property
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
     def endpoint(self, model: str) -> Endpoint:
-        url, host = realtime_url(self._base_url, model)
+        url, host = realtime_url(self._base_url, model, service=self._service)
         return Endpoint(url, host, self._headers)
 
     async def open(

@@ -14,20 +14,27 @@ from enum import Enum
 from typing import Any, Literal
 
 from sipua.errors import ConfigError
+from sipua.realtime.names import CUSTOM_VOICE_PREFIX
 
-VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
-CUSTOM_VOICE_PREFIX = "voice_"
 SPEED_RANGE = (0.25, 1.5)
 MAX_OUTPUT_TOKENS_RANGE = (1, 4096)
 IDLE_TIMEOUT_MS_RANGE = (5000, 30000)
 NOISE_REDUCTIONS = ("near_field", "far_field")
 EAGERNESS = ("low", "medium", "high", "auto")
+EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
+TRUNCATIONS = ("auto", "disabled")
 
 
 def _voice(voice: str | None) -> str | dict[str, str] | None:
     if voice is not None and voice.startswith(CUSTOM_VOICE_PREFIX):
         return {"id": voice}
     return voice
+
+
+def _truncation(value: str | float | None) -> str | dict[str, Any] | None:
+    if value is None or isinstance(value, str):
+        return value
+    return {"type": "retention_ratio", "retention_ratio": value}
 
 
 def _set_only(values: dict[str, Any]) -> dict[str, Any]:
@@ -116,8 +123,11 @@ class Transcription:
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
-    """Everything one session is asked to be. ``extra`` is merged last into the top level of the session
-    (``truncation``, ``tracing``, ``include``, ``parallel_tool_calls`` …), unchecked."""
+    """Everything one session is asked to be. Whether the service knows model and voice is said by ``names``.
+
+    ``truncation`` as a number is the share of the context that is kept when it is full. ``extra`` is merged last into
+    the top level of the session (``tracing``, ``include``, ``parallel_tool_calls`` …), unchecked.
+    """
 
     model: str
     instructions: str = ""
@@ -132,15 +142,22 @@ class SessionConfig:
     max_output_tokens: int | Literal["inf"] | None = None
     output_modality: Literal["audio", "text"] = "audio"
     reasoning_effort: str | None = None
+    truncation: str | float | None = None
     extra: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.model:
             raise ConfigError("model: empty; name a Realtime model, for example gpt-realtime-2.1")
-        if self.voice is not None and not self.voice.startswith(CUSTOM_VOICE_PREFIX):
-            _one_of("voice", self.voice, VOICES)
+        if self.voice == "":
+            raise ConfigError("voice: empty; name a voice of the service, for example marin")
         if self.noise_reduction is not None:
             _one_of("noise_reduction", self.noise_reduction, NOISE_REDUCTIONS)
+        if self.reasoning_effort is not None:
+            _one_of("reasoning_effort", self.reasoning_effort, EFFORTS)
+        if isinstance(self.truncation, str):
+            _one_of("truncation", self.truncation, TRUNCATIONS)
+        else:
+            _between("truncation", self.truncation, (0.0, 1.0))
         _one_of("output_modality", self.output_modality, ("audio", "text"))
         _between("speed", self.speed, SPEED_RANGE)
         if self.max_output_tokens != "inf":
@@ -167,6 +184,7 @@ class SessionConfig:
                     "tool_choice": self.tool_choice,
                     "max_output_tokens": self.max_output_tokens,
                     "reasoning": {"effort": self.reasoning_effort} if self.reasoning_effort else None,
+                    "truncation": _truncation(self.truncation),
                 }
             )
             | {"audio": {"input": audio_input | {"turn_detection": turn_detection}, "output": audio_output}}

@@ -1,8 +1,8 @@
 """Where the voice service is and how we show who we are: a URL and headers, checked before use.
 
 Theory: operators know one base URL (``OPENAI_BASE_URL``, ``https://host/v1``), the same that the HTTP API
-uses; the WebSocket URL is derived from it. The model is a query parameter. Keys stand only in headers:
-never in a URL, an error message or a repr.
+uses; the WebSocket URL is derived from it. The model (at Azure: the deployment) is a query parameter. Keys stand only
+in headers: never in a URL, an error message or a repr.
 """
 
 from __future__ import annotations
@@ -13,9 +13,14 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sipua.errors import ConfigError
+from sipua.realtime.names import Service
 
 SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 SHAPE = "http(s)://host[:port]/v1 or ws(s)://host[:port]/v1"
+AZURE_PATH = "/openai/v1"
+AZURE_SHAPE = f"https://RESOURCE.openai.azure.com{AZURE_PATH}"
+OPENAI_HOSTS = ("api.openai.com",)  # and what lies below: eu.api.openai.com …
+AZURE_HOSTS = ("openai.azure.com", "services.ai.azure.com", "cognitiveservices.azure.com", "openai.azure.us")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,25 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def realtime_url(base_url: str, model: str, *, setting: str = "OPENAI_BASE_URL") -> tuple[str, str]:
-    """``(url, host)`` of the WebSocket for ``model``; ConfigError names ``setting`` and what is allowed."""
+def service_of(base_url: str) -> Service:
+    """Whose names and habits are meant, by the host."""
+    try:
+        host = urlsplit(base_url.strip()).hostname or ""
+    except ValueError:
+        return Service.COMPATIBLE
+    for hosts, service in ((OPENAI_HOSTS, Service.OPENAI), (AZURE_HOSTS, Service.AZURE)):
+        if any(host == each or host.endswith("." + each) for each in hosts):
+            return service
+    return Service.COMPATIBLE
+
+
+def realtime_url(
+    base_url: str, model: str, *, setting: str = "OPENAI_BASE_URL", service: Service | None = None
+) -> tuple[str, str]:
+    """``(url, host)`` of the WebSocket for ``model``; ConfigError names ``setting`` and what is allowed.
+
+    ``service``: None = by the host.
+    """
     try:
         parts = urlsplit(base_url.strip())
         host, _ = parts.hostname, parts.port  # .port raises on a bad one
@@ -44,6 +66,10 @@ def realtime_url(base_url: str, model: str, *, setting: str = "OPENAI_BASE_URL")
     if any(character.isspace() or not character.isprintable() for character in base_url.strip()):
         raise ConfigError(f"{setting}: {shown!r} holds white space; allowed is {SHAPE}")
     path = parts.path.rstrip("/")
+    if Service.AZURE in (service, service_of(base_url)):
+        path = path or AZURE_PATH
+    if service_of(base_url) is Service.AZURE and (AZURE_PATH not in path or "api-version" in parts.query):
+        raise ConfigError(f"{setting}: {shown!r} is Azure's preview interface; allowed is {AZURE_SHAPE}")
     if not path.endswith("/realtime"):
         path += "/realtime"
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]

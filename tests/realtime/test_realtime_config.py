@@ -8,7 +8,8 @@ import pytest
 from openai.types.realtime import RealtimeSessionCreateRequest, realtime_audio_config_output
 
 from sipua.errors import ConfigError
-from sipua.realtime.config import VOICES, AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.realtime.names import VOICES
 
 TOOL = {"type": "function", "name": "hang_up", "description": "", "parameters": {"type": "object"}}
 FULL = SessionConfig(
@@ -75,6 +76,8 @@ def test_only_set_values_are_sent_and_vad_off_is_an_explicit_null() -> None:
         SessionConfig("m"),
         SessionConfig("m", voice="voice_1234", max_output_tokens="inf", output_modality="text"),
         SessionConfig("m", turn_detection=TurnDetection("semantic_vad", eagerness="high")),
+        SessionConfig("m", truncation="disabled", reasoning_effort="xhigh"),
+        SessionConfig("m", truncation=0.8),
         SessionConfig("m", turn_detection=None, audio_format=AudioFormat.PCM24),
     ],
 )
@@ -96,8 +99,10 @@ def test_bytes_per_millisecond(form: str, per_ms: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"voice": "nova"}, "voice: 'nova' is not one of alloy, ash"),
-        ({"voice": "fable"}, "marin, cedar"),
+        ({"voice": ""}, "voice: empty"),
+        ({"reasoning_effort": "hard"}, "minimal, low, medium, high, xhigh"),
+        ({"truncation": "some"}, "truncation: 'some' is not one of auto, disabled"),
+        ({"truncation": 1.5}, "truncation: 1.5 is not between 0.0 and 1.0"),
         ({"model": ""}, "model: empty"),
         ({"speed": 2.0}, "speed: 2.0 is not between 0.25 and 1.5"),
         ({"max_output_tokens": 0}, "max_output_tokens: 0 is not between 1 and 4096"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sipua.errors import ConfigError
 from sipua.realtime.backend import OpenAIBackend
-from sipua.realtime.endpoint import auth_headers, is_in_the_clear, realtime_url
+from sipua.realtime.endpoint import auth_headers, is_in_the_clear, realtime_url, service_of
+from sipua.realtime.names import Service
 
 
 @pytest.mark.parametrize(
@@ -17,12 +20,63 @@ from sipua.realtime.endpoint import auth_headers, is_in_the_clear, realtime_url
         ("ws://127.0.0.1:8000/v1", "ws://127.0.0.1:8000/v1/realtime?model=m"),
         ("wss://host/v1/realtime", "wss://host/v1/realtime?model=m"),
         ("wss://r.openai.azure.com/openai/v1", "wss://r.openai.azure.com/openai/v1/realtime?model=m"),
+        ("https://r.openai.azure.com/", "wss://r.openai.azure.com/openai/v1/realtime?model=m"),
         ("ws://[::1]:9", "ws://[::1]:9/realtime?model=m"),
         ("https://host/v1?tenant=a&model=old", "wss://host/v1/realtime?tenant=a&model=m"),
     ],
 )
 def test_url(base_url: str, url: str) -> None:
     assert realtime_url(base_url, "m")[0] == url
+
+
+@pytest.mark.parametrize(
+    ("base_url", "service"),
+    [
+        ("https://api.openai.com/v1", Service.OPENAI),
+        ("https://eu.api.openai.com/v1", Service.OPENAI),
+        ("https://r.openai.azure.com", Service.AZURE),
+        ("https://r.cognitiveservices.azure.com/openai/v1", Service.AZURE),
+        ("https://openai.azure.com.example.org/v1", Service.COMPATIBLE),
+        ("https://notapi.openai.com/v1", Service.COMPATIBLE),
+        ("ws://127.0.0.1:9/v1", Service.COMPATIBLE),
+        ("http://[::1/v1", Service.COMPATIBLE),
+    ],
+)
+def test_the_host_says_whose_service_it_is(base_url: str, service: Service) -> None:
+    assert service_of(base_url) is service
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://r.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&deployment=d",
+        "https://r.openai.azure.com/openai/v1/realtime?api-version=2025-04-01-preview",
+        "https://r.openai.azure.com/v1",
+    ],
+)
+def test_azures_preview_interface_is_refused(base_url: str) -> None:
+    with pytest.raises(ConfigError, match=r"preview interface; allowed is https://RESOURCE"):
+        realtime_url(base_url, "m")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "options", "headers"),
+    [
+        ("https://api.openai.com/v1", {}, {"Authorization": "Bearer k"}),
+        ("https://r.openai.azure.com", {}, {"api-key": "k"}),
+        ("https://voice.example.org/v1", {}, {"Authorization": "Bearer k"}),
+        ("https://voice.example.org/v1", {"service": Service.AZURE}, {"api-key": "k"}),
+        ("https://voice.example.org/v1", {"header_name": "X-Key"}, {"X-Key": "k"}),
+        ("https://r.openai.azure.com", {"header_name": "authorization"}, {"authorization": "Bearer k"}),
+    ],
+)
+def test_each_service_has_its_header(base_url: str, options: dict[str, Any], headers: dict[str, str]) -> None:
+    assert OpenAIBackend(base_url, "k", **options).endpoint("m").headers == headers
+
+
+def test_a_private_host_may_be_azure() -> None:
+    backend = OpenAIBackend("https://voice.example.org", "k", service=Service.AZURE)
+    assert backend.endpoint("ours").url == "wss://voice.example.org/openai/v1/realtime?model=ours"
 
 
 def test_model_is_quoted_and_host_has_its_port() -> None:

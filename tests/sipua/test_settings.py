@@ -76,6 +76,8 @@ SAMPLES = {
     "DATABASE__DIR": "/tmp/pg",
     "DATABASE__URL_FILE": "",
     "DATABASE__QUEUE_LIMIT": "100",
+    "REALTIME__SERVICE": "compatible",
+    "REALTIME__AUTH_HEADER": "X-Key",
     "REALTIME__MODEL": "gpt-realtime",
     "REALTIME__VOICE": "voice_abc",
     "REALTIME__AUDIO": "pcm24",
@@ -84,8 +86,14 @@ SAMPLES = {
     "REALTIME__TRANSCRIPTION_MODEL": "",
     "REALTIME__TRANSCRIPTION_LANGUAGE": "rw",
     "REALTIME__NOISE_REDUCTION": "far_field",
+    "REALTIME__REASONING_EFFORT": "low",
     "REALTIME__SPEED": "1.5",
     "REALTIME__MAX_OUTPUT_TOKENS": "4096",
+    "REALTIME__TRUNCATION": "disabled",
+    "REALTIME__RETENTION_RATIO": "0.8",
+    "REALTIME__TEMPERATURE": "0.7",
+    "REALTIME__SESSION_CAP_S": "1800",
+    "REALTIME__CLIENT_TRUNCATES": "False",
     "REALTIME__CONNECT_TIMEOUT_S": "0.5",
     "REALTIME__API_KEY_FILE": "",
     "REALTIME__VAD__KIND": "semantic_vad",
@@ -106,6 +114,8 @@ def test_every_name_has_a_sample() -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, SAMPLES[name])
+    if name.endswith("TEMPERATURE"):
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # OpenAI's own has none
     assert str(at(load_settings(tmp_path), name.lower().replace("__", "."))) == SAMPLES[name]
 
 
@@ -122,6 +132,18 @@ FILE_FAULTS = [
     pytest.param("[rtp]\nport_min = 0", r"rtp: port_min 0 and port_max 16999: .*both are 0", id="half free"),
     pytest.param("[rtp]\nport_min = 16999", r"rtp: port_max 16999 leaves no RTP/RTCP pair", id="no pair"),
     pytest.param("[realtime]\nvoice = 'nova'", r"realtime\.voice = 'nova': .*marin, cedar or a custom", id="voice"),
+    pytest.param("[realtime]\naudio = 'pcm16'", r"realtime\.audio = 'pcm16': .* beta .*use pcm24", id="pcm16"),
+    pytest.param("[realtime]\ntemperature = 0.8", r"temperature = 0\.8: is not in the GA .*leave it", id="temp"),
+    pytest.param("[realtime]\nturn_detection = {}", r"turn_detection is a table here; use \[realtime\.vad", id="vad"),
+    pytest.param("[realtime]\nmodel = 'gpt-4o-realtime-preview'", r"2026-05-12; use gpt-realtime-2\.1$", id="old"),
+    pytest.param(
+        "[realtime]\nmodel = 'gpt-realtime'\nreasoning_effort = 'low'", r"effort = 'low': gpt-realtime has none",
+        id="effort",
+    ),
+    pytest.param(
+        "[realtime]\ntruncation = 'auto'\nretention_ratio = 0.5", r"'auto' and retention_ratio = 0\.5: one",
+        id="two truncations",
+    ),
     pytest.param("[realtime]\naudio = 'opus'", r"realtime\.audio = 'opus': .*'match' or 'pcm24'", id="audio"),
     pytest.param("[realtime]\nspeed = nan", r"realtime\.speed = nan: ", id="not a number"),
     pytest.param("[realtime]\ntranscription_language = 'eng'", r"transcription_language = 'eng': ", id="language"),
@@ -152,6 +174,7 @@ ENVIRONMENT_FAULTS = [
     ("SIPUA_SIP__PORT", "", r"^environment SIPUA_SIP__PORT: sip\.port = ''"),
     ("SIPUA_RTP__PORT_MIN", "30000", r"^environment SIPUA_RTP__PORT_MIN: rtp: port_max 16999 leaves"),
     ("SIPUA_REALTIME__VOICE", "fable", r"^environment SIPUA_REALTIME__VOICE: realtime\.voice = 'fable'.*marin"),
+    ("OPENAI_BASE_URL", "https://r.openai.azure.com/openai/realtime?api-version=1", r"preview interface"),
     ("OPENAI_BASE_URL", "localhost:1/v1", r"^environment OPENAI_BASE_URL: .*http\(s\)://host"),
     ("OPENAI_BASE_URL", "http://[::1", r"^environment OPENAI_BASE_URL: .*allowed"),
     ("OPENAI_BASE_URL", "http://h:99999/v1", r"^environment OPENAI_BASE_URL: .*allowed"),
