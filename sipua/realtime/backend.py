@@ -8,17 +8,18 @@ truncation would be another `VoiceBackend`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sipua.realtime.client import OPEN_TIMEOUT_S, RealtimeSession
-from sipua.realtime.config import AudioFormat, SessionConfig
+from sipua.realtime.config import AudioFormat, SessionConfig, Transcription
 from sipua.realtime.counters import Counters
 from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url, service_of
 from sipua.realtime.events import AudioDelta, Event
 from sipua.realtime.names import Service
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
+ACCEPTED_MAX = 256  # one for each language and prompt of ours
 SESSION_CAP_S = 3600.0  # OpenAI ends every session after 60 minutes
 
 
@@ -121,6 +122,7 @@ class OpenAIBackend:
             api_key, header_name=header_name or usual, scheme=scheme, extra=extra_headers
         )
         self._open_timeout_s = open_timeout_s
+        self._accepted: dict[Transcription | None, Transcription] = {}  # asked → what was taken instead
         self._capabilities = capabilities or CAPABILITIES[self._service]
 
     @property
@@ -138,7 +140,13 @@ class OpenAIBackend:
     async def open(
         self, config: SessionConfig, *, on_audio: Callable[[AudioDelta], None] | None = None
     ) -> RealtimeSession:
-        """A session that is configured and ready; errors as `RealtimeSession.open`."""
+        """A session that is configured and ready; errors as `RealtimeSession.open`.
+
+        A transcription hint that the service refused once is not tried again.
+        """
+        asked = config.transcription
+        if asked in self._accepted:
+            config = replace(config, transcription=self._accepted[asked])
         session = RealtimeSession(
             self.endpoint(config.model),
             config,
@@ -146,4 +154,7 @@ class OpenAIBackend:
             open_timeout_s=self._open_timeout_s,
         )
         await session.open()
+        got = session.config.transcription
+        if asked is not None and got is not None and got != asked and len(self._accepted) < ACCEPTED_MAX:
+            self._accepted[asked] = got
         return session

@@ -76,6 +76,7 @@ class RealtimeSession:
 
     @property
     def config(self) -> SessionConfig:
+        """As it was accepted: a refused hint is not in it."""
         return self._core.config
 
     @property
@@ -127,15 +128,13 @@ class RealtimeSession:
         logger.info("session %s open at %s", self.session_id, self._host)
 
     async def _configure(self, ws: ClientConnection) -> None:
-        before = self._core.state
         while self._core.state is not State.READY:
             self._deliver(self._core.receive(await ws.recv(decode=False)))
-            if self._core.state is State.CREATED and before is State.CONNECTING:
+            if self._core.state is State.CREATED:  # for the first time, or because a hint was refused
                 _, data = self._core.session_update()
                 await ws.send(data, text=True)
                 self.counters.bytes_sent += len(data)
                 self.counters.controls_sent += 1
-            before = self._core.state
 
     def _unconfigured(self) -> RealtimeUnreachable:
         waited_for = "session.created" if not self.session_id else "session.updated"

@@ -111,11 +111,15 @@ class TurnDetection:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """Transcription of the caller. ``language`` is ISO 639-1; the model may refuse it (Kinyarwanda)."""
+    """Transcription of the caller. ``language`` is ISO 639-1; the model may refuse it (Kinyarwanda): see ``hints``.
+
+    ``language_prompt`` is never sent beside a language; it becomes the prompt where that is refused.
+    """
 
     model: str
     language: str | None = None
     prompt: str | None = None
+    language_prompt: str | None = None
 
     def wire(self) -> dict[str, Any]:
         return _set_only({"model": self.model, "language": self.language, "prompt": self.prompt})

@@ -14,13 +14,14 @@ Must not import: websockets, asyncio, time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 import orjson
 
 from sipua.errors import LocalError, RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
-from sipua.realtime import commands, parse
+from sipua.realtime import commands, hints, parse
 from sipua.realtime import events as ev
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.counters import Counters
@@ -42,6 +43,7 @@ class Step(Enum):
     CREATED = "session.created"
     UPDATE_SENT = "session.update"
     UPDATED = "session.updated"
+    HINT_REFUSED = "error over a hint"
     CLOSED = "closed"
 
 
@@ -49,6 +51,7 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.CONNECTING, Step.CREATED): State.CREATED,
     (State.CREATED, Step.UPDATE_SENT): State.CONFIGURING,
     (State.CONFIGURING, Step.UPDATED): State.READY,
+    (State.CONFIGURING, Step.HINT_REFUSED): State.CREATED,  # to be asked again without it
     (State.READY, Step.UPDATE_SENT): State.READY,
     (State.READY, Step.UPDATED): State.READY,
     **{(state, Step.CLOSED): State.CLOSED for state in State},
@@ -155,14 +158,23 @@ class RealtimeProtocol:
             raise self._refusal(event, "refused the session")
         required = self._updates.pop(event.event_id, None) if event.event_id is not None else None
         unnamed = self.state is State.CONFIGURING and event.event_id is None
-        if required or unnamed:
+        if (required or unnamed) and not self._leave_out(event):
             raise self._refusal(event, "refused session.update")
-        if required is False and event.severity is not Severity.FATAL_ACCOUNT:
-            # an optional update: the old configuration holds, the caller may try another one
-            return ev.ServiceError(
-                event.code, event.message, event.param, event.event_id, Severity.RETRY_ONCE
-            )
+        if required is not None or unnamed:
+            # a hint, or an optional update: what was before holds, another one may be tried
+            fatal = event.severity is Severity.FATAL_ACCOUNT
+            return event if fatal else replace(event, severity=Severity.RETRY_ONCE)
         return event
+
+    def _leave_out(self, event: ev.ServiceError) -> bool:
+        """Whether only a hint was refused; then the configuration is to be sent again, without it."""
+        instead = hints.without_refused(self.config.transcription, event)
+        passing = event.severity in (Severity.FATAL_ACCOUNT, Severity.RETRY_ONCE)
+        if instead is None or passing or not self._step(Step.HINT_REFUSED):
+            return False
+        self._updates.clear()
+        self.config = replace(self.config, transcription=instead)
+        return True
 
     def _refusal(
         self, event: ev.ServiceError, what: str

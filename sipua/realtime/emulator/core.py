@@ -22,6 +22,7 @@ from .formats import Clip
 from .input_buffer import InputBuffer
 from .outputs import Abort, Close, Output
 from .responses import Manner, Response
+from .schema import unknown_language
 from .script import Line, Script, Tool
 from .timeline import Process, Steps, Timeline
 from .transcripts import Transcriber
@@ -229,7 +230,13 @@ class RealtimeSession:
                 "invalid_value", "The emulator was asked to refuse every session.update.", "session"
             )
         before = self._session
-        self._session = configuration.updated(before, event["session"], voice_locked=self._voice_locked)
+        session = configuration.updated(before, event["session"], voice_locked=self._voice_locked)
+        refused = self._faults.has("refuse_language")
+        if refused is not None and refused.word == (session["audio"]["input"]["transcription"] or {}).get(
+            "language"
+        ):
+            raise unknown_language(refused.word, "session.audio.input.transcription.language")
+        self._session = session
         self._input.configure(self._session["audio"]["input"])
         self.emit("session.updated", session=self._session)
         known = {tool.get("server_label") for tool in before["tools"]}

@@ -30,6 +30,7 @@ FAULTS: dict[str, str] = {
     "no_session_updated": "never sends session.updated",
     "no_transcript": "never sends transcripts of the caller",
     "rate_limit": "the first ARG responses (default 1) end as failed with rate_limit_exceeded",
+    "refuse_language": "refuses the transcription language ARG (default rw), as a model that does not know it",
     "reject_session_update": "answers every session.update with an error and keeps the configuration",
     "server_error": "the first ARG responses (default 1) end as failed with server_error",
     "slow_reader": "waits ARG milliseconds (default 500) before it reads the next message",
@@ -40,7 +41,7 @@ FAULTS: dict[str, str] = {
 }
 _MOMENTS = ("close_1011", "drop", "stall")
 _NUMBERS = {"delay_ms": 500.0, "expire": 5.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0}
-_WORDS = {"error_event": "insufficient_quota"}
+_WORDS = {"error_event": "insufficient_quota", "refuse_language": "rw"}
 
 
 @dataclass(frozen=True, slots=True)

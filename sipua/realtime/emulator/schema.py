@@ -237,10 +237,13 @@ def _transcription(value: Any, path: str) -> Any:
     codes += [(f"languages[{i}]", each) for i, each in enumerate(checked.get("languages") or [])]
     for key, code in codes:
         if code is not None and not _language_known(code, checked.get("model")):
-            raise RequestError(
-                "invalid_value", f"Invalid language: '{code}'. Use an ISO-639 code.", f"{path}.{key}"
-            )
+            raise unknown_language(code, f"{path}.{key}")
     return checked
+
+
+def unknown_language(code: str, path: str) -> RequestError:
+    """The refusal of a language hint; its wording is derived, not observed."""
+    return RequestError("invalid_value", f"Invalid language: '{code}'. Use an ISO-639 code.", path)
 
 
 def _language_known(code: str, model: str | None) -> bool:

@@ -1,0 +1,145 @@
+"""Hints to the transcription: what a refusal is about, what is asked instead, and that the call does not pay for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sipua.errors import RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
+from sipua.realtime import events as ev
+from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.config import SessionConfig, Transcription
+from sipua.realtime.hints import as_change, is_about_language, without_language, without_refused
+from sipua.realtime.protocol import RealtimeProtocol, State
+from sipua.realtime.severity import Severity
+from tests.emulator.test_emulator_server import emulator
+
+from .realtime_wire import created, error, updated
+
+RW = Transcription("gpt-transcribe", "rw", language_prompt="Ikiganiro mu Kinyarwanda.")
+DETECTED = replace(RW, language=None, prompt=RW.language_prompt)
+CONFIG = SessionConfig("gpt-realtime-2.1", transcription=RW)
+PATH = "session.audio.input.transcription"
+
+
+def refusal(param: str | None, message: str = "no", code: str | None = "invalid_value") -> ev.ServiceError:
+    return ev.ServiceError(code, message, param, "sipua_1", Severity.FATAL_CALL)
+
+
+ABOUT = [
+    pytest.param(RW, refusal(f"{PATH}.language"), DETECTED, id="its path"),
+    pytest.param(RW, refusal(PATH, "Invalid language 'rw'"), DETECTED, id="the table's path and a word"),
+    pytest.param(RW, refusal(None, "Language 'rw' is not supported."), DETECTED, id="no path, a word"),
+    pytest.param(RW, refusal(f"{PATH}.language", code="unsupported"), DETECTED, id="a code of another server"),
+    pytest.param(DETECTED, refusal(f"{PATH}.prompt"), replace(DETECTED, prompt=None), id="the prompt"),
+    pytest.param(DETECTED, refusal(f"{PATH}.language"), None, id="a language that was not sent"),
+    pytest.param(RW, refusal(f"{PATH}.model"), None, id="the model"),
+    pytest.param(RW, refusal("session.instructions", "the language is bad"), None, id="another parameter"),
+    pytest.param(RW, refusal(None, "no"), None, id="nothing said"),
+    pytest.param(None, refusal(f"{PATH}.language"), None, id="no transcription"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "answer", "instead"), ABOUT)
+def test_only_a_hint_that_was_sent_is_left_out(
+    asked: Transcription | None, answer: ev.ServiceError, instead: Transcription | None
+) -> None:
+    assert without_refused(asked, answer) == instead
+
+
+@given(st.text(), st.one_of(st.none(), st.text()), st.one_of(st.none(), st.text()))
+def test_refusals_without_end_end(message: str, param: str | None, code: str | None) -> None:
+    """Each hint can be left out once, whatever the service says."""
+    asked: Transcription | None = replace(RW, prompt="x")
+    for _ in range(3):
+        asked = without_refused(asked, refusal(param, message, code))
+    assert asked is None
+
+
+def test_a_model_that_takes_no_prompt_gets_none() -> None:
+    asked = replace(RW, model="gpt-realtime-whisper")
+    assert without_language(asked) == replace(asked, language=None)
+
+
+def test_a_change_clears_what_was_before() -> None:
+    assert as_change(DETECTED) == {
+        "audio": {
+            "input": {"transcription": {"model": RW.model, "language": None, "prompt": DETECTED.prompt}}
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "about"),
+    [
+        ("unsupported_language", "no", True), ("invalid_value", "Invalid language: rw", True),
+        ("invalid_audio", "too short", False), (None, "The language of love", False),
+        ("server_error", "language", False),
+    ],
+)  # fmt: skip
+def test_some_say_so_only_at_the_first_utterance(code: str | None, message: str, about: bool) -> None:
+    assert is_about_language(ev.UserTranscriptFailed("item_1", code, message)) is about
+
+
+def refused(core: RealtimeProtocol, param: str, code: str = "invalid_value") -> list[ev.Event]:
+    event_id, _ = core.session_update()
+    return core.receive(error(code, event_id=event_id, param=param))
+
+
+def test_the_core_asks_again_without_the_language() -> None:
+    core = RealtimeProtocol(CONFIG)
+    core.receive(created())
+    (told,) = refused(core, f"{PATH}.language")
+    assert isinstance(told, ev.ServiceError)
+    assert (told.severity, core.state) == (Severity.RETRY_ONCE, State.CREATED)
+    _, data = core.session_update()
+    transcription = orjson.loads(data)["session"]["audio"]["input"]["transcription"]
+    assert transcription == {"model": "gpt-transcribe", "prompt": RW.language_prompt}
+    core.receive(updated(CONFIG))
+    assert (core.state, core.config.transcription) == (State.READY, DETECTED)
+
+
+def test_a_language_that_is_refused_twice_costs_the_session() -> None:
+    core = RealtimeProtocol(CONFIG)
+    core.receive(created())
+    refused(core, f"{PATH}.language")
+    refused(core, f"{PATH}.prompt")  # what stood in for it is left out too
+    with pytest.raises(RealtimeRejectedConfig, match="language"):
+        refused(core, f"{PATH}.language")
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"), [("insufficient_quota", RealtimeRefused), ("server_error", RealtimeUnreachable)]
+)
+def test_an_account_or_a_passing_fault_is_no_matter_of_hints(code: str, wanted: type[Exception]) -> None:
+    core = RealtimeProtocol(CONFIG)
+    core.receive(created())
+    with pytest.raises(wanted):
+        refused(core, f"{PATH}.language", code)
+
+
+async def test_the_emulator_refuses_and_the_session_opens_without_the_hint() -> None:
+    async with emulator("refuse_language=rw") as address:
+        backend = OpenAIBackend(f"http://{address}/v1", "k")
+        first = await backend.open(CONFIG)
+        kept = first.echoed["audio"]["input"]["transcription"]
+        assert (kept.get("language"), kept["prompt"]) == (None, RW.language_prompt)
+        assert (first.config.transcription, first.counters.controls_sent) == (DETECTED, 2)
+        second = await backend.open(CONFIG)  # it is remembered: nobody is asked twice
+        assert (second.config.transcription, second.counters.controls_sent) == (DETECTED, 1)
+        third = await backend.open(replace(CONFIG, transcription=replace(RW, language="sw")))
+        assert third.echoed["audio"]["input"]["transcription"]["language"] == "sw"
+        for each in (first, second, third):
+            await each.close()
+
+
+async def test_whisper_refuses_kinyarwanda_of_itself() -> None:
+    async with emulator() as address:
+        backend = OpenAIBackend(f"http://{address}/v1", "k")
+        config = replace(CONFIG, transcription=replace(RW, model="whisper-1"))
+        async with await backend.open(config) as session:
+            assert session.config.transcription == replace(DETECTED, model="whisper-1")
