@@ -28,7 +28,8 @@ def echo_of(sent: Levels, lag: int, loss_db: float) -> Levels:
     """Half a frame out of step, as a real path is."""
     late = np.concatenate([np.zeros(lag), sent])[: len(sent)]
     later = np.concatenate([np.zeros(lag + 1), sent])[: len(sent)]
-    return np.sqrt((late**2 + later**2) / 2) * 10 ** (-loss_db / 20)
+    heard: Levels = np.sqrt((late**2 + later**2) / 2) * 10 ** (-loss_db / 20)
+    return heard
 
 
 def echo_frames(guard: EchoGuard, heard: Levels, sent: Levels) -> list[bool]:
