@@ -9,6 +9,20 @@ DEFAULT_LOCALE = "en"
 LOCALE_BY_PREFIX = {250: "rw", 254: "sw", 255: "sw", 33: "fr", 225: "fr", 221: "fr"}
 
 
+# ISO 639-2/3 codes and names that models give instead of two letters, for the languages that we ship.
+_LONG_FORMS = {
+    "eng": "en", "english": "en", "fra": "fr", "fre": "fr", "french": "fr", "kin": "rw", "kinyarwanda": "rw",
+    "swa": "sw", "swh": "sw", "swc": "sw", "swahili": "sw", "kiswahili": "sw",
+}  # fmt: skip
+
+
+def two_letters(tag: str) -> str | None:
+    """ISO 639-1 of a language tag ("sw-KE", "swa", "Swahili"), or None (Cantonese, yue, has none)."""
+    main = tag.strip().replace("_", "-").partition("-")[0].lower()
+    code = _LONG_FORMS.get(main, main)
+    return code if len(code) == 2 and code.isascii() and code.isalpha() else None
+
+
 def country_of(number: str | None) -> str | None:
     """ISO 3166 alpha-2 of an E.164 number, or None."""
     parsed = _parse(number)
