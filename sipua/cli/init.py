@@ -1,4 +1,4 @@
-"""``sipua init DIR``: a commented configuration to start from."""
+"""``sipua init DIR``: a commented configuration to start from. Recordings are not copied: the shipped ones are used."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Folder to make; existing files are never overwritten.")],
     json: Json = False,
 ) -> None:
-    """Write sipua.toml and the trunk files, commented, into DIRECTORY."""
+    """Write sipua.toml, trunk files, languages and instructions, commented, into DIRECTORY."""
     source = shipped_conf()
     written: list[str] = []
     kept: list[str] = []
-    for file in sorted(path for path in source.rglob("*.toml") if path.is_file()):
+    for file in sorted(
+        path for path in source.rglob("*") if path.suffix in (".toml", ".md") and path.is_file()
+    ):
         target = directory / file.relative_to(source)
         if target.exists():
             kept.append(str(target))

@@ -1,0 +1,115 @@
+"""All that is said and told to the model: languages, recordings and instructions of the configuration folder.
+
+Read together, because instructions may be for a language; again on SIGHUP, for the calls that begin then. What cannot
+be read keeps the old texts, and the log says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sipua.errors import SipuaError
+from sipua.instruction_files import Instructions, load_instructions
+from sipua.instructions import Template
+from sipua.language_choice import language_rules
+from sipua.languages import Languages, load_languages
+from sipua.recordings import Recordings, load_recordings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What one call holds on to from its beginning to its end."""
+
+    languages: Languages
+    recordings: Recordings
+    instructions: Instructions
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the operator: what is missing and what stands in for it."""
+        return (*self.languages.notes, *self.recordings.notes, *self.instructions.notes)
+
+
+def load_texts(conf_dir: Path, trunks: Collection[str] | None = None) -> Texts:
+    """Raises ConfigError naming file, key or line, and what is allowed."""
+    languages = load_languages(conf_dir)
+    recordings = load_recordings(conf_dir, languages)
+    return Texts(languages, recordings, load_instructions(conf_dir, languages.by_code, trunks))
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What the instructions of one call are made from. ``now`` has the time zone that the caller is told."""
+
+    our_number: str | None
+    their_number: str | None
+    country: str | None
+    trunk: str
+    now: datetime
+    departments: str = ""  # one a line
+    memory: str = ""  # one a line
+
+    def values(self, languages: Languages, locale: str) -> Mapping[str, str]:
+        """By the names of ``sipua.instructions.VARIABLES``."""
+        return {
+            "caller": self.their_number or "",
+            "country": self.country or "",
+            "dialled": self.our_number or "",
+            "trunk": self.trunk,
+            "language": languages.of(locale).english_name,
+            "languages": ", ".join(each.english_name for each in languages.by_code.values()),
+            "date": self.now.strftime("%Y-%m-%d"),
+            "weekday": WEEKDAYS[self.now.weekday()],
+            "time": self.now.strftime("%H:%M"),
+            "departments": self.departments,
+            "memory": self.memory,
+        }
+
+
+WEEKDAYS = (
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+)  # whatever LC_TIME says
+
+
+def instructions_of(texts: Texts, briefing: Briefing, locale: str, otherwise: Template) -> str:
+    """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked."""
+    template = texts.instructions.of(our_number=briefing.our_number, trunk=briefing.trunk, locale=locale)
+    languages = texts.languages
+    told = (template or otherwise).render(briefing.values(languages, locale))
+    return f"{told}\n\n{language_rules(languages.of(locale), languages.by_code.values())}"
+
+
+class TextFiles:
+    """``texts`` are those in force. Set ``asked`` to have them read again while ``follow`` runs."""
+
+    def __init__(self, conf_dir: Path, trunks: Collection[str] | None = None) -> None:
+        self.texts = load_texts(conf_dir, trunks)
+        self.asked = asyncio.Event()
+        self._conf_dir = conf_dir
+
+    async def follow(self) -> None:
+        """Reads them whenever asked, until cancelled."""
+        while True:
+            await self.asked.wait()
+            self.asked.clear()
+            try:
+                self.texts = await asyncio.to_thread(load_texts, self._conf_dir)
+            except SipuaError as error:
+                log.error("languages and instructions were not read again, the old ones stay: %s", error)
+                continue
+            log.info("languages and instructions read again: %s", ", ".join(self.texts.languages.by_code))
+            for note in self.texts.notes:
+                log.warning("%s", note)
