@@ -37,13 +37,19 @@ class SourceLock:
         "_moved_heard",
         "_payload_type",
         "_relatch_after_s",
+        "_remote",
+        "_rtcp",
         "_signalled",
+        "_signalled_rtcp",
         "_ssrc",
     )
 
     def __init__(self, relatch_after_s: float = RELATCH_AFTER_S) -> None:
         self._relatch_after_s = relatch_after_s
         self._signalled: Address | None = None
+        self._signalled_rtcp: Address | None = None
+        self._remote: Address | None = None  # of the last SDP, perhaps of hold
+        self._rtcp: Address | None = None  # the first that spoke on a port of its own
         self._latched: Address | None = None
         self._heard = 0.0
         self._ssrc: int | None = None  # the sound's, or that of the packet which latched
@@ -61,8 +67,29 @@ class SourceLock:
         """Where to send; None while nothing but a hold address is known."""
         return self._latched or self._signalled
 
-    def signal(self, remote: Address) -> None:
-        """The address of an SDP. The same as before, or none that can be sent to, leaves the lock as it is."""
+    @property
+    def is_rtcp_muxed(self) -> bool:
+        """RTCP shares the RTP port (RFC 5761)."""
+        return self._signalled_rtcp is not None and self._signalled_rtcp == self._remote
+
+    @property
+    def rtcp_destination(self) -> Address | None:
+        """Where RTCP goes: its own source if one spoke, else as signalled, else RTP's port plus one."""
+        destination = self.destination
+        if self._rtcp is not None or destination is None:
+            return self._rtcp
+        if self.is_rtcp_muxed:
+            return destination
+        return destination[0], destination[1] + 1 if self._signalled_rtcp is None else self._signalled_rtcp[1]
+
+    def signal(self, remote: Address, rtcp: Address | None = None) -> None:
+        """The addresses of an SDP. A remote as before, or one that cannot be sent to, leaves the lock as it is.
+
+        ``rtcp``: None is the port above, the same address is multiplexed.
+        """
+        if (remote, rtcp) != (self._remote, self._signalled_rtcp):
+            self._rtcp = None
+        self._remote, self._signalled_rtcp = remote, rtcp
         self._payload_type = None
         if remote == self._signalled or not _is_sendable(remote):
             return
@@ -91,7 +118,18 @@ class SourceLock:
         if is_sound:
             self._payload_type = payload_type
         self._moved_from = None
+        self._rtcp = None
         return Verdict.LATCHED
+
+    def believes_rtcp(self, addr: Address) -> bool:
+        """RTCP is the media host's; on a port of its own, the first source's there until the media's moves."""
+        destination = self.destination
+        return destination is not None and addr[0] == destination[0] and self._rtcp in (None, addr)
+
+    def heard_rtcp(self, addr: Address) -> None:
+        """A valid compound came from there."""
+        if not self.is_rtcp_muxed:
+            self._rtcp = addr
 
     def _may_latch(self, addr: Address, ssrc: int, payload_type: int, now: float, is_sound: bool) -> bool:
         if self._latched is None:
