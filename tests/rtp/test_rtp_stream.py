@@ -500,6 +500,46 @@ def test_digits_go_out_while_the_sound_waits() -> None:
     assert phone.uplink.reorder.counters.lost == 0
 
 
+def test_the_sound_around_a_key_press_is_contiguous() -> None:
+    """RFC 4733 §2.5.1: one timestamp per press, marked once; sequence and clock run on beneath it."""
+    stream = stream_of()
+    stream.playout.append("a", b"a" * 800)
+    before = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(2)]
+    stream.send_digits("5", duration_ms=60, pause_ms=20)
+    press = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(2, 7)]
+    after = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(7, 10)]
+    packets = [*before, *press, *after]
+    assert [(p.sequence_number + 1) % 2**16 for p in packets] == list(range(10))
+    assert {p.timestamp for p in press} == {160}
+    assert [p.marker for p in packets[1:]] == [0, 1, *[0] * 7]
+    assert [(p.timestamp + 160) % 2**32 for p in [*before, *after]] == [at * 160 for at in (0, 1, 7, 8, 9)]
+    assert {p.payload for p in [*before, *after]} == {b"a" * 160}
+    reports = [TelephoneEvent.parse(p.payload) for p in press]
+    assert [(r.end, r.duration) for r in reports] == [
+        (False, 160), (False, 320), (True, 480), (True, 480), (True, 480),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ssrc", [77, 78], ids=["of the stream", "of its own"])
+def test_a_key_between_sound_leaves_the_sound_whole(ssrc: int) -> None:
+    """Events amid the sound take its sequence numbers, or come with an SSRC and sequence of their own."""
+    stream, events = stream_of(), list[StreamEvent]()
+    for tick in range(30):
+        is_event = 10 <= tick < 16
+        if is_event:
+            press = TelephoneEvent(9, tick >= 13, 10, min(tick - 9, 4) * 160).serialize()
+            sequence = tick if ssrc == 77 else 7984 + tick
+            events += stream.receive_rtp(rtp(sequence, press, pt=101, ts=1600, ssrc=ssrc), PHONE, tick * 0.02)
+        if ssrc == 78 or not is_event:
+            events += stream.receive_rtp(rtp(tick), PHONE, tick * 0.02)
+    assert [e for e in events if isinstance(e, DigitReceived)] == [DigitReceived("9", 80)]
+    made_up = [e for e in events if isinstance(e, AudioFrame) and e.concealed]
+    sound = audio(events)
+    assert sound.count(b"s") == (24 if ssrc == 77 else 30) * 160
+    assert sum(e.samples for e in made_up) == (6 * 160 if ssrc == 77 else 0)
+    assert not any(e.payload.strip(PCMU.silence) for e in made_up)  # silence: no tone is made up either
+
+
 def test_digits_are_refused_before_the_negotiation() -> None:
     with pytest.raises(RtpError, match="before the media are negotiated"):
         RtpStream(app_codec=PCMU).send_digits("1")
