@@ -216,13 +216,19 @@ class RtpStream:
             sound = tones_of(digits, codec.sample_rate, duration_ms=duration_ms, pause_ms=pause_ms)
             self._sender.queue_tones(codec.encode(sound))
             return
-        clock_rate = self._config.codec.clock_rate
+        config = self._config
         self._sender.queue_digits(
-            DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, clock_rate=clock_rate)
+            DtmfSender(
+                digits,
+                duration_ms=duration_ms,
+                pause_ms=pause_ms,
+                ptime_ms=config.ptime_ms,
+                clock_rate=config.codec.clock_rate,
+            )
         )
 
     def next_packet(self, now: float) -> bytes | None:
-        """The RTP packet of this tick, or None. Call once per 20 ms with the tick's scheduled time."""
+        """The RTP packet of this tick, or None. Call once per ptime with the tick's scheduled time."""
         packet = self._sender.next_packet(now)
         if packet is None or self._srtp is None:
             return packet

@@ -24,7 +24,7 @@ from rtp.events import (
     StreamConfig,
     StreamEvent,
 )
-from rtp.pacer import Pacer
+from rtp.pacer import DEFAULT_PTIME_MS, Pacer
 from rtp.playout import Playout
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
 from rtp.stream import RtpStream
@@ -111,6 +111,7 @@ class MediaLeg:
                 telephone_event_pt=_negotiated(media.telephone_event_tx),
                 remote=media.remote_rtp,
                 remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
+                ptime_ms=media.ptime_ms,
                 direction=DIRECTIONS[media.direction],
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
@@ -120,6 +121,12 @@ class MediaLeg:
             self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])
         if self._configured is not None:
             self._stream.configure(self._configured)
+        if self._on_audio is not None:
+            self._pace()
+
+    def _pace(self) -> None:
+        ptime_ms = DEFAULT_PTIME_MS if self._configured is None else self._configured.ptime_ms
+        self._pacer.add(self, self._pacing_failed, ptime_ms=ptime_ms)
 
     def start(
         self,
@@ -136,10 +143,10 @@ class MediaLeg:
         self._frames_before = self.playout.counters.frames
         self._on_first_packet = on_first_packet
         self._on_digit = on_digit
-        self._pacer.add(self, self._pacing_failed)
+        self._pace()
 
     def tick(self, now: float) -> None:
-        """The pacer's 20 ms."""
+        """Once per ptime."""
         self._transport.tick(now)
         if self._on_first_packet is not None and self.playout.counters.frames > self._frames_before:
             self._on_first_packet(time.monotonic())

@@ -18,7 +18,7 @@ import pjsua2 as pj
 
 from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose, pick
-from sipua.sdp import SdpError, accept, parse_audio, parse_audio_at, parse_audios, shape_local
+from sipua.sdp import SdpError, accept, parse_audio, parse_audio_at, packet_ms, parse_audios, shape_local
 from sipua.sip_events import (
     LegChanged,
     LegProgress,
@@ -144,6 +144,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
         self._told: MediaDescription | None = None
+        self._ptime_ms: int | None = None  # of the packets to the peer, as its last SDP wants it
         self._post = owner.post
         self._gone = owner.gone
         self._broken = owner.broken
@@ -222,6 +223,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         if prm.remSdp.wholeSdp:
             offer = pick(parse_audios(prm.remSdp.wholeSdp), self.plan.srtp)
             place = offer.place
+            self._ptime_ms = packet_ms(offer, self.plan.ptime_ms)
             codecs = (accept(offer, codecs, prefer=in_use).name,)
             cryptos = self._sdes.answer(parse_audio_at(prm.sdp.wholeSdp, place), offer)
         else:
@@ -235,6 +237,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             codecs=codecs,
             cryptos=cryptos,
             place=place,
+            ptime_ms=self.plan.ptime_ms,
             has_telephone_events=self.plan.has_telephone_events,
         )
 

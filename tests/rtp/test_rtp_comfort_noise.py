@@ -17,7 +17,7 @@ EACH = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def sent(codec: Codec, ticks: int, *, comfort_noise: bool, ptime_ms: int = 20) -> list[RtpPacket]:
     stream = RtpStream(comfort_noise=comfort_noise)
     stream.configure(StreamConfig(codec, codec.payload_type, None, PHONE, ptime_ms=ptime_ms))
-    packets = [stream.next_packet(tick * 0.02) for tick in range(ticks)]
+    packets = [stream.next_packet(tick * ptime_ms / 1000) for tick in range(ticks)]
     return [parse_rtp(packet) for packet in packets if packet is not None]
 
 

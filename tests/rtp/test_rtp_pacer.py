@@ -110,9 +110,9 @@ def test_lateness_is_ready_for_a_histogram() -> None:
 def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> list[float]:
         done = asyncio.Event()
-        pacer = Pacer(0.005)
+        pacer = Pacer()
         sender = Counter(lambda count: done.set() if count == 20 else None)
-        pacer.add(sender)
+        pacer.add(sender, ptime_ms=5)
         pacer.start()
         pacer.start()  # twice is once
         async with asyncio.timeout(10):

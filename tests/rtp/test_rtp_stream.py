@@ -473,16 +473,45 @@ def test_a_late_tick_does_not_move_the_clock_but_a_skipped_stretch_does() -> Non
     assert [(b - a) % 2**32 for a, b in pairwise(stamps)] == [160, 160, 160, 8000]
 
 
-@pytest.mark.parametrize(
-    ("ptime_ms", "ticks", "length"), [(20, 1, 160), (40, 2, 320), (60, 3, 480), (10, 1, 160)]
-)
-def test_ptime_is_kept_in_whole_ticks(ptime_ms: int, ticks: int, length: int) -> None:
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+def test_a_packet_lasts_for_the_ptime(ptime_ms: int) -> None:
     stream = stream_of(replace(CONFIG, ptime_ms=ptime_ms))
-    sent = [stream.next_packet(tick * 0.02) for tick in range(ticks * 4)]
-    packets = [parse_rtp(data) for data in sent if data is not None]
-    assert len(packets) == 4
-    assert {len(p.payload) for p in packets} == {length}
-    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in pairwise(packets)} == {length}
+    stream.playout.append("a", b"a" * 8 * 240)
+    packets = [packet_of(stream.next_packet(tick * ptime_ms / 1000)) for tick in range(240 // ptime_ms)]
+    assert b"".join(packet.payload for packet in packets) == b"a" * 8 * 240
+    assert {len(packet.payload) for packet in packets} == {8 * ptime_ms}
+    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in pairwise(packets)} == {8 * ptime_ms}
+
+
+def test_a_new_ptime_begins_where_the_sound_before_it_ended() -> None:
+    stream = stream_of(CONFIG)
+    stream.playout.append("a", bytes(range(240)) * 10)
+    packets, due = [], 5.0
+    for ptime_ms in (20, 20, 60, 60, 10, 10, 30):
+        stream.configure(replace(CONFIG, ptime_ms=ptime_ms))
+        packets.append(packet_of(stream.next_packet(due + 0.007)))  # another ticker: another phase
+        due += ptime_ms / 1000
+    assert [len(packet.payload) for packet in packets] == [160, 160, 480, 480, 80, 80, 240]
+    assert all((b.timestamp - a.timestamp) % 2**32 == len(a.payload) for a, b in pairwise(packets))
+    assert b"".join(packet.payload for packet in packets) == (bytes(range(240)) * 10)[:1680]
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+@pytest.mark.parametrize("events", [101, None], ids=["events", "tones"])
+def test_a_key_is_as_long_as_it_was_meant_whatever_the_ptime(ptime_ms: int, events: int | None) -> None:
+    stream = stream_of(replace(CONFIG, ptime_ms=ptime_ms, telephone_event_pt=events))
+    phone = RtpStream(app_codec=PCMU, hears_tones=events is None)
+    phone.configure(replace(CONFIG, remote=NAT, rx_telephone_event_pt=101))
+    stream.send_digits("5", duration_ms=120)
+    heard: list[StreamEvent] = []
+    for tick in range(600 // ptime_ms):
+        now = tick * ptime_ms / 1000
+        data = stream.next_packet(now)
+        assert data is not None
+        heard += phone.receive_rtp(data, NAT, now)
+    (digit,) = [event for event in heard if isinstance(event, DigitReceived)]
+    assert digit.digit == "5"
+    assert 100 <= digit.duration_ms <= 140
 
 
 def test_digits_go_out_while_the_sound_waits() -> None:
