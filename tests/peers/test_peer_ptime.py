@@ -40,7 +40,7 @@ def test_callers_get_what_they_ask_for(emulator: Emulator, start_agent: Callable
         with Wire(agent) as wire, Phone(mute=True) as phone:
             wire.send(wire.request("INVITE", more_sdp=wish, rtp_port=phone.port))
             answer = wire.receive("200")
-            until(lambda heard=phone.heard: len(heard) > PACKETS, "RTP")  # type: ignore[misc]
+            until(lambda heard=phone.heard: len(heard) > PACKETS, "RTP")
             wire.hang_up(answer)
             got.append((packet_ms(phone.heard), asked(answer.decode())))
     assert got == [(30, ["ptime:30"]), (10, ["ptime:30"]), (40, ["ptime:30"])]
