@@ -42,6 +42,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli",),
+    "sipua.line": ("sipua.line", "sipua.cli"),
     "sipua.pj": (
         "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
         "sipua.cli",
@@ -65,6 +66,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "uvicorn", "webrtcvad", "websockets",
     ),
     "sipua.realtime": ("sipua.realtime", "sipua.errors", "websockets", "orjson", "pybase64"),
+    "sipua.line": ("sipua.line", "sipua.errors", "rtp"),
 }  # fmt: skip
 # The emulator is a server; the client side of websockets belongs to sipua.realtime.
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
@@ -79,7 +81,7 @@ CORES = (
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
     "rtp.receiver", "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
-    "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722",
+    "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the

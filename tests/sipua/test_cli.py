@@ -105,6 +105,7 @@ CONFIG_FAULTS = [
     pytest.param(["call", "sip:a@127.0.0.1:99999"], {}, "with a port of 1..65535", id="SIP port"),
     pytest.param(["call", "sip:a@127.0.0.1", "--duration", "-1"], {}, "--duration -1: expected more", id="time"),
     pytest.param(["emulate", "realtime", "--fault", "sing"], {}, "sing", id="fault"),
+    pytest.param(["emulate", "line", "--to-near", "dull"], {}, "trace 'dull': neither a file nor one of", id="trace"),
     pytest.param(["emulate", "realtime", "--port", "70000"], {}, "--port 70000: allowed", id="port"),
 ]  # fmt: skip
 
