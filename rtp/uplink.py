@@ -71,31 +71,39 @@ class Uplink:
             sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
         return sound
 
-    def quality(self, network_ms: float) -> Quality:
-        """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill."""
+    def quality(self, network_ms: float) -> Quality | None:
+        """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill.
+
+        None without any packet. G.722 is judged on the same narrow-band scale, as no worse than G.711 and no better.
+        """
         counters = self.reorder.counters
+        if not counters.get:
+            return None
         losses = Losses(counters.get + counters.lost, counters.lost, counters.gaps)
         return quality(
             losses, network_ms + self.reorder.packet_ms + self.reorder.added_delay.quantile_ms(0.5)
         )
 
-    def statistics(self) -> dict[str, float]:
-        """What the buffer did, as re_jbuf.h counts, and quantiles of the network's delays and of what it added."""
+    def statistics(self) -> dict[str, float | None]:
+        """What the buffer did, as re_jbuf.h counts, and quantiles of the network's delays and of what it added.
+
+        ``delay_ms`` is how much later than the quickest packets came, ``added_ms`` how long they were kept here; None
+        before the first.
+        """
         counters, network, added = self.reorder.counters, self.reorder.network_delay, self.reorder.added_delay
         return {
             "put": counters.put,
             "get": counters.get,
             "out_of_order": counters.ooo,
-            "duplicate": counters.dup,
+            "dup": counters.dup,
             "late": counters.late,
-            "given_up": counters.lost,
+            "lost": counters.lost,
             "overflow": counters.overflow,
             "flush": counters.flush,
-            "delay_ms_p50": network.quantile_ms(0.5),
-            "delay_ms_p95": network.quantile_ms(0.95),
-            "delay_ms_p99": network.quantile_ms(0.99),
-            "added_ms_p50": added.quantile_ms(0.5),
-            "added_ms_p99": added.quantile_ms(0.99),
+        } | {
+            f"{name}_p{round(fraction * 100)}": histogram.quantile_ms(fraction) if histogram.count else None
+            for name, histogram in (("delay_ms", network), ("added_ms", added))
+            for fraction in (0.5, 0.95, 0.99)
         }
 
     def _sound(self, ordered: Sequence[Frame | Gap]) -> list[AudioFrame]:

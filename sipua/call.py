@@ -253,14 +253,14 @@ class Call:
         if way.leg is not None and way.leg.answered_at is not None and not self.state.answered:
             self.record.answered(way.leg.answered_at, way.leg.codec)  # before the voice session was ready
         await way.end(0 if self._is_answered else (ending.sip_code or 500))
-        counters = way.leg.media.counters() if way.leg is not None else {}
+        figures = way.leg.media.figures() if way.leg is not None else None
         srtp = way.leg.media.srtp_suite if way.leg is not None else ""
         way.close()
         self._move(Phase.ENDED)
-        self.record.ended(services.clock.now(), ending, counters, srtp)
+        self.record.ended(services.clock.now(), ending, {} if figures is None else figures.as_dict(), srtp)
         services.metrics.calls_active.dec()
-        if way.leg is not None:
-            services.metrics.count_rtp(counters, way.leg.media.dropped())
+        if figures is not None:
+            services.metrics.count_media(way.trunk_name, figures)
         status, reason = ending.status.value, ending.reason
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
 

@@ -30,6 +30,7 @@ from rtp.reorder import DEFAULT_MAX_WAIT_MS
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
+from sipua.media_figures import FarEnd, MediaFigures
 from sipua.media_ports import bound_address
 from sipua.sip_events import MediaDescription
 
@@ -82,7 +83,7 @@ class MediaLeg:
         self._on_digit: Callable[[str], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
-        self._rtt_ms = 0.0
+        self._far_end: FarEnd | None = None
         self._frames_before = 0  # sent before ``start``
         self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
@@ -163,29 +164,22 @@ class MediaLeg:
         """No RTP for ``timeout_s`` although some is due."""
         return self._stream.is_timed_out(now, timeout_s)
 
-    def counters(self) -> dict[str, float]:
-        """What went over the wire; ``jitter_ms`` as RFC 3550 section 6.4.1 estimates it.
-
-        ``r`` and ``mos`` are the E-model's for what we heard, with half the round trip if the peer reports it.
-        """
-        figures = self._stream.snapshot()
-        heard = self._stream.uplink.quality(self._rtt_ms / 2)
-        return {
-            **self._stream.uplink.statistics(),
-            "sent": figures.packets_sent,
-            "received": figures.packets_received,
-            "lost": figures.packets_lost,
-            "late": figures.packets_late,
-            "jitter_ms": round(figures.jitter_ms, 3),
-            "dropped": sum(figures.dropped.values()),
-            "concealed_frames": figures.concealed_frames,
-            "r": round(heard.r, 1),
-            "mos": round(heard.mos, 2),
-        }
-
-    def dropped(self) -> dict[str, int]:
-        """Packets turned away, by kind."""
-        return self._stream.snapshot().dropped
+    def figures(self) -> MediaFigures:
+        """What went over the wire so far; half the round trip, where the peer reports it, counts as delay."""
+        stream, uplink, far_end = self._stream.snapshot(), self._stream.uplink, self._far_end
+        rtt_ms = far_end.rtt_ms if far_end is not None else None
+        return MediaFigures(
+            sent=stream.packets_sent,
+            received=stream.packets_received,
+            lost=stream.packets_lost,
+            late=stream.packets_late,
+            jitter_ms=round(stream.jitter_ms, 3) if stream.packets_received else None,
+            concealed_frames=stream.concealed_frames,
+            dropped=stream.dropped,
+            buffer=uplink.statistics(),
+            quality=uplink.quality((rtt_ms or 0.0) / 2),
+            far_end=far_end,
+        )
 
     def close(self) -> None:
         """RTCP BYE, sockets closed, ports given back."""
@@ -216,8 +210,8 @@ class MediaLeg:
             if self._has_latched:
                 log.info("< RTP on port %d now comes from %s:%d", self._port, *event.addr)
             self._has_latched = True
-        elif isinstance(event, RemoteReport) and event.rtt_ms is not None:
-            self._rtt_ms = event.rtt_ms
+        elif isinstance(event, RemoteReport):
+            self._far_end = FarEnd.of(event, self._stream.packets_sent, self._far_end)
 
 
 def _negotiated(payload_type: int) -> int | None:
