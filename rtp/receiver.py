@@ -50,11 +50,17 @@ class RtpReceiver:
     )
 
     def __init__(
-        self, codec: Codec, dropped: dict[str, int], *, max_wait_ms: float, hears_tones: bool
+        self,
+        codec: Codec,
+        source: SourceLock,
+        dropped: dict[str, int],
+        *,
+        max_wait_ms: float,
+        hears_tones: bool,
     ) -> None:
         """``dropped`` is counted in; ``hears_tones``: keys that come as sound are digits and silence."""
         self.dropped = dropped
-        self.source = SourceLock()
+        self.source = source
         self.statistics = ReceiveStatistics(codec.clock_rate)
         self.uplink = Uplink(codec, max_wait_ms)
         self.last_received: float | None = None
@@ -82,21 +88,35 @@ class RtpReceiver:
             return self._drop(exc.kind)
         payload_type = packet.payload_type
         codec = self._accepted.get(payload_type)
-        is_event = codec is None and payload_type in self._accepted
-        if codec is None and not is_event and payload_type != COMFORT_NOISE_PT:
+        if codec is None and payload_type not in self._accepted and payload_type != COMFORT_NOISE_PT:
             return self._drop("wrong_payload_type")
         if len(packet.payload) > MAX_PAYLOAD:
             return self._drop("oversized")
-        verdict = self.source.judge(addr, packet.ssrc, payload_type, now, is_sound=codec is not None)
+        verdict = self.source.judge(addr, packet, now, is_sound=codec is not None)
+        if verdict is Verdict.KNOWN:
+            return self._take(packet, codec, now)
         if verdict is Verdict.FOREIGN:
             return self._drop("wrong_source")
+        if verdict is Verdict.UNPROVEN:
+            return []
+        return self._latched(addr) + self._take(packet, codec, now)
+
+    def _latched(self, addr: Address) -> list[StreamEvent]:
+        if self.source.turned_away:
+            self._drop("wrong_source", self.source.turned_away)
+        events: list[StreamEvent] = [SourceLatched(addr)]
+        first = self.source.first
+        if first is not None:
+            events += self._take(first.packet, self._accepted.get(first.packet.payload_type), first.arrival)
+        return events
+
+    def _take(self, packet: RtpPacket, codec: Codec | None, now: float) -> list[StreamEvent]:
+        """A packet from the right source; ``codec`` is None for telephone events and comfort noise."""
         self.last_received = now
-        events: list[StreamEvent] = []
-        if verdict is Verdict.LATCHED:
-            events.append(SourceLatched(addr))
         if self._is_held:
-            self._drop("on_hold")
-            return events
+            return self._drop("on_hold")
+        events: list[StreamEvent] = []
+        is_event = codec is None and packet.payload_type in self._accepted
         if is_event:
             self._receive_event(packet, now, events)
         if packet.ssrc != self.remote_ssrc:
@@ -106,18 +126,12 @@ class RtpReceiver:
                 return events
             self._change_source(packet.ssrc, events)
         self.statistics.add(packet, now)
-        events += self._heard(self._ordered(packet, codec, is_event, now))
-        return events
-
-    def _ordered(
-        self, packet: RtpPacket, codec: Codec | None, is_event: bool, now: float
-    ) -> list[AudioFrame]:
         payload = b""
         if codec is not None and packet.payload:
             payload = self._transcoder(codec)(packet.payload)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
-        return self.uplink.put(
+        sound = self.uplink.put(
             packet.sequence_number,
             packet.timestamp,
             payload,
@@ -125,6 +139,8 @@ class RtpReceiver:
             marker=bool(packet.marker),
             announces_silence=codec is None,
         )
+        events += self._heard(sound)
+        return events
 
     def _heard(self, sound: list[AudioFrame]) -> Sequence[StreamEvent]:
         return sound if self._inband is None else self._inband.hear(sound)
@@ -135,8 +151,8 @@ class RtpReceiver:
             found = self._transcoders[codec.name] = transcoder(codec, self._codec)
         return found
 
-    def _drop(self, kind: str) -> list[StreamEvent]:
-        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+    def _drop(self, kind: str, packets: int = 1) -> list[StreamEvent]:
+        self.dropped[kind] = self.dropped.get(kind, 0) + packets
         return []
 
     def _change_source(self, ssrc: int, events: list[StreamEvent]) -> None:

@@ -22,6 +22,7 @@ from .receiver import RtpReceiver
 from .reorder import DEFAULT_MAX_WAIT_MS
 from .rtcp import RtcpSession
 from .sender import RtpSender
+from .source import RELATCH_WINDOW_S, SourceLock
 from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
 from .tones import tones_of
@@ -41,6 +42,7 @@ class RtpStream:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
         hears_tones: bool = False,
+        relatch_window_s: float = RELATCH_WINDOW_S,
         wallclock_offset_s: float = 0.0,
         sequence_number: int | None = None,
         timestamp: int | None = None,
@@ -57,6 +59,7 @@ class RtpStream:
         self._cname = cname or f"{self.ssrc:08x}"
         self._max_wait_ms = max_wait_ms
         self._hears_tones = hears_tones
+        self._relatch_window_s = relatch_window_s
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
         self._srtp: SrtpContext | None = None  # also while plain RTP is in force after SRTP
@@ -77,7 +80,11 @@ class RtpStream:
         self.app_codec = codec
         self.playout = Playout(codec)
         self._receiver = RtpReceiver(
-            codec, self.dropped, max_wait_ms=self._max_wait_ms, hears_tones=self._hears_tones
+            codec,
+            SourceLock(self._relatch_window_s),
+            self.dropped,
+            max_wait_ms=self._max_wait_ms,
+            hears_tones=self._hears_tones,
         )
         self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
 

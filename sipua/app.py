@@ -107,7 +107,7 @@ async def serve(
         writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
         own_address = OwnAddress(files.trunks, str(settings.sip.bind), settings.sip.stun_server)
         ports = MediaPorts(
-            PortAllocator(settings.rtp.port_min, settings.rtp.port_max),
+            PortAllocator(settings.rtp.port_min, settings.rtp.port_max, quiet_s=settings.rtp.port_quiet_s),
             settings.rtp_bind,
             own_address.address_of,
         )
@@ -152,6 +152,7 @@ async def serve(
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
             comfort_noise=settings.rtp.comfort_noise,
+            relatch_window_s=settings.rtp.relatch_window_s,
             metrics=metrics,
             clock=clock,
         )

@@ -27,6 +27,7 @@ from rtp.events import (
 from rtp.pacer import DEFAULT_PTIME_MS, Pacer
 from rtp.playout import Playout
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
+from rtp.source import RELATCH_WINDOW_S
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
@@ -63,16 +64,21 @@ class MediaLeg:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
         comfort_noise: bool = False,
+        relatch_window_s: float = RELATCH_WINDOW_S,
     ) -> None:
         """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
 
-        ``comfort_noise``: while nothing is said the phone hears faint noise.
+        ``comfort_noise``: while nothing is said the phone hears faint noise. ``relatch_window_s``: see ``rtp.source``.
         """
         self._pacer = pacer
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(
-            app_codec=codec, max_wait_ms=max_wait_ms, hears_tones=hears_tones, comfort_noise=comfort_noise
+            app_codec=codec,
+            max_wait_ms=max_wait_ms,
+            hears_tones=hears_tones,
+            comfort_noise=comfort_noise,
+            relatch_window_s=relatch_window_s,
         )
         bound = bound_address(sockets)
         self._transport = MediaTransport(

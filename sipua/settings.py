@@ -28,7 +28,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rtp.ports import QUIET_S
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
+from rtp.source import RELATCH_WINDOW_S
 from sipua.errors import ConfigError
 from sipua.realtime.config import VOICES
 from sipua.realtime.endpoint import realtime_url
@@ -85,6 +87,10 @@ class RtpSettings(Section):
     """Longest wait for a missing packet; how long is really waited is learnt from each call's line."""
     comfort_noise: bool = False
     """Faint noise (-60 dBm0) towards the phone while the agent says nothing, instead of digital silence."""
+    relatch_window_s: float = Field(default=RELATCH_WINDOW_S, ge=0, le=60)
+    """So long after it was taken the peer may move its RTP source without a word of SIP; then only after silence."""
+    port_quiet_s: float = Field(default=QUIET_S, ge=0, le=300)
+    """So long after a call its port pair is not used; with no other left, calls get 503 with Retry-After."""
 
     @field_validator("bind")
     @classmethod

@@ -48,6 +48,12 @@ def rtp(
     return build_rtp(pt, False, seq & 0xFFFF, (seq * 160 if ts is None else ts) & 0xFFFFFFFF, ssrc, payload)
 
 
+def prove(stream: RtpStream, source: tuple[str, int], *, ssrc: int = 77) -> None:
+    """Two packets, the second with sequence number 1: the source is latched if nobody else is."""
+    for seq in (0, 1):
+        stream.receive_rtp(rtp(seq, ssrc=ssrc), source, 0.0)
+
+
 def audio(events: list[StreamEvent]) -> bytes:
     return b"".join(event.payload for event in events if isinstance(event, AudioFrame))
 
@@ -64,15 +70,18 @@ def test_media_goes_to_the_signalled_address_until_a_packet_shows_the_real_one()
     stream = stream_of()
     assert stream.destination == PHONE
     assert stream.rtcp_destination == PHONE_RTCP
-    events = stream.receive_rtp(rtp(1), NAT, 0.0)
-    assert events == [SourceLatched(NAT), AudioFrame(b"s" * 160, 160, False)]
+    assert stream.receive_rtp(rtp(1), NAT, 0.0) == []
+    assert stream.destination == PHONE
+    events = stream.receive_rtp(rtp(2), NAT, 0.02)
+    assert events == [SourceLatched(NAT)] + [AudioFrame(b"s" * 160, 160, False)] * 2
+    assert stream.dropped == {}
     assert stream.destination == NAT
     assert stream.rtcp_destination == (NAT[0], NAT[1] + 1)
 
 
 def test_a_third_party_is_never_heard_and_never_answered() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     for n in range(200):
         now = n * 0.02
         assert stream.receive_rtp(rtp(500 + n, b"evil" * 40, ssrc=666), STRANGER, now) == []
@@ -81,13 +90,14 @@ def test_a_third_party_is_never_heard_and_never_answered() -> None:
     assert stream.dropped == {"wrong_source": 200}
 
 
-def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
+def test_a_nat_that_rebinds_in_mid_call_takes_over_after_two_seconds_of_silence() -> None:
     moved = (NAT[0], 62000)
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
-    assert stream.receive_rtp(rtp(2), moved, 1.9) == []
-    assert stream.receive_rtp(rtp(3, bytes(4), pt=101), moved, 2.1) == []  # another payload type
-    assert SourceLatched(moved) in stream.receive_rtp(rtp(4), moved, 2.2)
+    prove(stream, NAT)
+    stream.receive_rtp(rtp(250), NAT, 5.0)
+    assert stream.receive_rtp(rtp(251), moved, 6.9) == []
+    assert stream.receive_rtp(rtp(252, bytes(4), pt=101), moved, 7.1) == []  # no sound
+    assert SourceLatched(moved) in stream.receive_rtp(rtp(253), moved, 7.2)
     assert stream.destination == moved
     assert stream.dropped == {"wrong_source": 2}
 
@@ -95,7 +105,7 @@ def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
 def test_rtp_bleed_a_stranger_with_the_right_payload_type_never_takes_over_a_silent_source() -> None:
     """The attack: spray RTP at the port range and wait for two seconds of DTX or for a hold."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     for n in range(500):
         assert stream.receive_rtp(rtp(n, b"evil" * 40, ssrc=666), STRANGER, n * 0.02) == []
     assert stream.destination == NAT
@@ -107,7 +117,7 @@ def test_rtp_bleed_a_stranger_with_the_right_payload_type_never_takes_over_a_sil
 @pytest.mark.parametrize("direction", ["sendonly", "inactive", "recvonly"])
 def test_rtp_bleed_hold_is_no_free_window(held_at: tuple[str, int], direction: Direction) -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=held_at, direction=direction))
     assert stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 60.0) == []
     stream.configure(CONFIG)
@@ -117,7 +127,7 @@ def test_rtp_bleed_hold_is_no_free_window(held_at: tuple[str, int], direction: D
 
 def test_rtp_bleed_a_stranger_who_was_first_loses_to_the_signalled_address_at_once() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 0.0)
+    prove(stream, STRANGER, ssrc=666)
     event = TelephoneEvent(1, True, 10, 800).serialize()
     assert stream.receive_rtp(rtp(1, event, pt=101), PHONE, 0.01) == []  # only sound takes over
     events = stream.receive_rtp(rtp(2), PHONE, 0.02)
@@ -131,7 +141,7 @@ def test_rtp_bleed_a_stranger_who_was_first_loses_to_the_signalled_address_at_on
 def test_the_signalled_address_takes_over_with_a_new_ssrc() -> None:
     """A B2BUA that let another box play the ringing tone."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert {SourceLatched(PHONE), SsrcChanged(77, 78)} <= set(stream.receive_rtp(rtp(9, ssrc=78), PHONE, 0.1))
 
 
@@ -157,7 +167,7 @@ def test_a_reinvite_that_moves_the_media_is_followed_and_the_old_source_does_not
 def test_the_old_source_is_right_if_nobody_speaks_at_the_new_address() -> None:
     """A phone behind NAT signals a new private port and keeps its real one."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=(PHONE[0], 4002)))
     taken = [SourceLatched(NAT) in stream.receive_rtp(rtp(2 + n), NAT, 0.02 + n * 0.5) for n in range(6)]
     assert taken == [False, False, False, False, True, False]
@@ -167,16 +177,16 @@ def test_an_old_style_hold_address_is_not_sent_to_and_keeps_the_lock() -> None:
     stream = stream_of(replace(CONFIG, remote=("0.0.0.0", 4000)))
     assert stream.destination is None
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=("0.0.0.0", 4000), direction="sendonly"))
     stream.configure(CONFIG)
     assert stream.destination == NAT
-    assert stream.receive_rtp(rtp(2), STRANGER, 0.1) == []
+    assert stream.receive_rtp(rtp(2, ssrc=666), STRANGER, 0.1) == []
 
 
 def test_after_a_key_press_the_source_can_still_be_rebound() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.receive_rtp(rtp(2, TelephoneEvent(1, True, 10, 800).serialize(), pt=101), NAT, 0.1)
     moved = (NAT[0], 62000)
     assert SourceLatched(moved) in stream.receive_rtp(rtp(3), moved, 2.2)
@@ -197,7 +207,7 @@ def test_an_address_that_is_nobodys_is_not_sent_to_but_its_phone_is_heard(remote
     stream = stream_of(replace(CONFIG, remote=remote))
     assert stream.destination is None
     assert stream.rtcp_destination is None
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert stream.destination == NAT
 
 
@@ -653,7 +663,7 @@ def test_an_sr_carries_what_was_sent() -> None:
 
 def test_rtcp_is_believed_only_from_the_medias_host() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert stream.receive_rtcp(receiver_report(9) + bye(9), STRANGER, 0.0) == []
     assert stream.receive_rtcp(receiver_report(9) + bye(9), (NAT[0], 62001), 0.0) == [RemoteBye()]
     assert stream.rtcp_destination == (NAT[0], 62001)
@@ -679,7 +689,7 @@ def test_rtcp_on_the_rtp_port_is_not_believed_unless_negotiated() -> None:
 
 def test_the_first_rtcp_source_stays_until_the_media_moves() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     first, second = (NAT[0], 62001), (NAT[0], 62009)
     assert stream.receive_rtcp(receiver_report(9) + bye(9), first, 0.0) == [RemoteBye()]
     assert stream.receive_rtcp(receiver_report(9) + bye(9), second, 0.1) == []
