@@ -35,6 +35,7 @@ from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, build_app, running
 from sipua.identity import Identity
+from sipua.keys import KeyRules
 from sipua.ledger import Ledger
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
@@ -153,6 +154,7 @@ async def serve(
             max_wait_ms=settings.rtp.max_wait_ms,
             comfort_noise=settings.rtp.comfort_noise,
             relatch_window_s=settings.rtp.relatch_window_s,
+            keys=_key_rules(settings),
             metrics=metrics,
             clock=clock,
         )
@@ -235,6 +237,11 @@ def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:
         dscp=own.dscp,
         max_calls=sip.max_calls,
     )
+
+
+def _key_rules(settings: Settings) -> KeyRules:
+    keys = settings.keys
+    return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
 
 
 def _voice_service(settings: Settings, backend: OpenAIBackend) -> VoiceService:

@@ -25,6 +25,8 @@ from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.errors import SipuaError
+from sipua.keypad import Keypad
+from sipua.keys import KeyRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.outcome import (
@@ -61,6 +63,7 @@ class CallServices:
     max_wait_ms: float  # for a missing RTP packet
     comfort_noise: bool  # towards the phone, instead of silence
     relatch_window_s: float  # in which the peer may change its RTP source
+    keys: KeyRules
     metrics: Metrics
     clock: Clock
 
@@ -172,15 +175,19 @@ class Call:
             leg.on_change = self._follow_hold
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            conversation = Conversation(leg.media.playout, greeting=services.voice.greeting)
+            conversation = Conversation(
+                leg.media.playout, greeting=services.voice.greeting, keys=services.keys
+            )
+            keypad = Keypad(services.keys, services.clock)
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
+                on_digit=keypad.press,
             )
             async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
                 group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                 group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
-                await converse(session, conversation, self.record, services.metrics, services.clock)
+                await converse(session, conversation, keypad, self.record, services.metrics, services.clock)
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:

@@ -184,6 +184,21 @@ class RealtimeSettings(Section):
         return value
 
 
+class KeySettings(Section):
+    """Keys that the caller presses: the voice service is told of them as text, entry by entry."""
+
+    timeout_s: float = Field(default=2.5, ge=0.5, le=30.0)
+    """An entry is complete when no key has followed for so long."""
+    end: Literal["", "#", "*"] = "#"
+    """Key that completes it at once; empty = none."""
+    most: int = Field(default=32, ge=1, le=64)
+    """So many keys complete it too."""
+    interrupt: bool = False
+    """Whether a key silences the agent, as the caller's voice does."""
+    ledger: Literal["count", "keys"] = "count"
+    """What the transcript shows: how many, or which; they may be the number of a card."""
+
+
 class DrillSettings(Section):
     """`sipua drill run --live`."""
 
@@ -234,6 +249,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    keys: KeySettings = KeySettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

@@ -72,6 +72,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
+    "sipua.actions", "sipua.keys",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest",

@@ -72,7 +72,7 @@ def shared_agent(
     session_folder: Path, emulator: Emulator, postgres_server: str, template: str
 ) -> Iterator[Agent]:
     dsn = create_database(postgres_server, template)
-    process = Agent(session_folder / "agent", dsn, emulator.base_url)
+    process = Agent(session_folder / "agent", dsn, emulator.base_url, SIPUA_KEYS__LEDGER="keys")
     yield process
     process.end()
     open_rows = process.select("SELECT id, status FROM voice_calls WHERE ended_at IS NULL")
