@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sipua.realtime.commands import system_text_item
-
 from .driven import Driven, Event
 
 _DELTAS = ("response.output_audio.delta", "response.output_audio_transcript.delta")
