@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .codec import Codec, Transcode, transcoder
+from .codec import Codec
 from .dtmf import Digit, DtmfReceiver
-from .errors import PacketError
+from .errors import CodecError, PacketError
 from .events import (
     Address,
     AudioFrame,
@@ -25,6 +25,7 @@ from .inband import InbandDigits
 from .packet import RtpPacket, parse_rtp
 from .source import SourceLock, Verdict
 from .statistics import ReceiveStatistics
+from .timeline import Timeline
 from .uplink import Uplink
 
 MAX_PAYLOAD = 2400  # bytes, 300 ms of G.711; no trunk sends more in one packet
@@ -40,7 +41,7 @@ class RtpReceiver:
         "_digits",
         "_inband",
         "_is_held",
-        "_transcoders",
+        "_timeline",
         "dropped",
         "last_received",
         "remote_ssrc",
@@ -62,12 +63,12 @@ class RtpReceiver:
         self.dropped = dropped
         self.source = source
         self.statistics = ReceiveStatistics(codec.clock_rate)
-        self.uplink = Uplink(codec, max_wait_ms)
+        self.uplink = Uplink(codec, max_wait_ms, dropped)
         self.last_received: float | None = None
         self.remote_ssrc: int | None = None  # of the sound
         self._codec = codec
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
-        self._transcoders: dict[str, Transcode] = {}  # by the name of what comes
+        self._timeline: Timeline | None = None  # of a wire whose clock is not the application's
         self._digits = DtmfReceiver(codec.clock_rate)
         self._inband = InbandDigits(codec) if hears_tones else None
         self._is_held = False
@@ -78,6 +79,11 @@ class RtpReceiver:
         if before is not None:  # RFC 3264 §8.3.2: the old format is still under way
             self._accepted = _accepted(before) | self._accepted
         self._is_held = config.direction in ("sendonly", "inactive")
+        clock_rate = config.codec.clock_rate
+        if before is None or before.codec.clock_rate != clock_rate:
+            self.statistics.change_clock(clock_rate)
+            self._digits.clock_rate = clock_rate
+            self._timeline = None
         self.source.signal(config.remote, config.remote_rtcp)
 
     def receive(self, data: bytes, addr: Address, now: float) -> list[StreamEvent]:
@@ -126,30 +132,38 @@ class RtpReceiver:
                 return events
             self._change_source(packet.ssrc, events)
         self.statistics.add(packet, now)
-        payload = b""
+        payload, timestamp, samples = b"", packet.timestamp, 0
         if codec is not None and packet.payload:
-            payload = self._transcoder(codec)(packet.payload)
+            payload = packet.payload
+            try:
+                samples = codec.ticks_of(payload)
+            except CodecError:
+                self._drop("undecodable")  # its place stays empty, as if it had been lost
+                return events
+            if codec.clock_rate != self._codec.clock_rate:
+                timestamp, samples = self._on_our_clock(codec, timestamp, samples)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
         sound = self.uplink.put(
             packet.sequence_number,
-            packet.timestamp,
+            timestamp,
             payload,
             now,
             marker=bool(packet.marker),
             announces_silence=codec is None,
+            samples=samples,
+            codec=codec,
         )
         events += self._heard(sound)
         return events
 
+    def _on_our_clock(self, codec: Codec, timestamp: int, samples: int) -> tuple[int, int]:
+        if self._timeline is None or self._timeline.src_rate != codec.clock_rate:
+            self._timeline = Timeline(codec.clock_rate, self._codec.clock_rate)
+        return self._timeline.at(timestamp), samples * self._codec.clock_rate // codec.clock_rate
+
     def _heard(self, sound: list[AudioFrame]) -> Sequence[StreamEvent]:
         return sound if self._inband is None else self._inband.hear(sound)
-
-    def _transcoder(self, codec: Codec) -> Transcode:
-        found = self._transcoders.get(codec.name)
-        if found is None:
-            found = self._transcoders[codec.name] = transcoder(codec, self._codec)
-        return found
 
     def _drop(self, kind: str, packets: int = 1) -> list[StreamEvent]:
         self.dropped[kind] = self.dropped.get(kind, 0) + packets

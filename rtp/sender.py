@@ -33,6 +33,7 @@ class RtpSender:
         "_digits",
         "_due",
         "_frame_bytes",
+        "_is_idle_coded",
         "_marker",
         "_next_timestamp",
         "_noise",
@@ -77,6 +78,7 @@ class RtpSender:
         self._digits: deque[DtmfSender] = deque()
         self._tones = b""  # in the playout's codec
         self._frame_bytes = 0  # of it, a packet
+        self._is_idle_coded = True  # silence is kept as the wire has it
         self._silence = b""
         self._noise = b""
         self._noise_at = 0
@@ -96,8 +98,10 @@ class RtpSender:
         self._frame_bytes = playout.codec.frame_bytes(config.ptime_ms)
         if config.telephone_event_pt is None:
             self._digits.clear()
-        self._silence = config.codec.silence * config.codec.frame_bytes(config.ptime_ms)
-        self._noise = noise_of(config.codec.name) if self.comfort_noise else b""
+        self._is_idle_coded = config.codec.has_byte_per_tick
+        idle = config.codec if self._is_idle_coded else playout.codec
+        self._silence = idle.silence * idle.frame_bytes(config.ptime_ms)
+        self._noise = noise_of(idle) if self.comfort_noise else b""
 
     def queue_digits(self, digits: DtmfSender) -> None:
         """Press these keys once those before are done; sound waits meanwhile."""
@@ -128,6 +132,8 @@ class RtpSender:
             payload = transcode(payload)
         elif self.send_silence:
             payload = self._next_silence()
+            if not self._is_idle_coded:
+                payload = transcode(payload)
         else:
             self._marker = True
             return None

@@ -94,11 +94,12 @@ class RtpStream:
         """Take the outcome of an offer/answer; may be called again (re-INVITE: hold, codec, address)."""
         before = self._config
         if self.app_codec is None:
-            self._adopt(config.codec)
+            self._adopt(config.codec.app_codec)
         self._config = config
         self._srtp = renewed(self._srtp, config.srtp)
         self._is_protected = config.srtp is not None
         self._receiver.configure(config, before)
+        self._rtcp.clock_rate = config.codec.clock_rate
         self._sender.configure(config, self.playout)
         if before is None or before.direction != config.direction:
             self._quiet_since = None

@@ -82,7 +82,8 @@ CORES = (
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
     "rtp.receiver", "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
-    "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722",
+    "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722", "rtp.opus",
+    "rtp.linear", "rtp.timeline",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the
