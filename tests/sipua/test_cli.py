@@ -18,7 +18,7 @@ import pytest
 
 from sipua.resources import shipped_conf
 from storage.migrate import load, migrate, migrations_dir
-from tests.peers.processes import free_port
+from tests.ports import free_port
 from tests.postgres import create_database, drop_database
 
 CONFIG_EXIT = 78
