@@ -48,8 +48,9 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
-    "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq
+    "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
     "pesq": ("sipua.bench",),
+    "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
 }  # fmt: skip
