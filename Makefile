@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The first interpreter that fits; override with `make PYTHON=/path/to/python3.12 …`.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+# Most tests wait for a peer and not for the processor; `make WORKERS=0 test` runs them one after the other.
+WORKERS ?= 3
+SPREAD = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Debian packages whose programs the tests call as peers.
 PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2
 
@@ -36,11 +39,11 @@ demo: $(VENV)/.runtime
 	$(BIN)/sipua demo --dir .sipua/demo
 
 test: $(VENV)/.dev peers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-pjsua2: peers
 	@$(MAKE) --no-print-directory VENV=$(VENV_OWN) pjsua2 $(VENV_OWN)/.dev
-	PJSUA2_BUILD=own $(VENV_OWN)/bin/python -m pytest tests/pjsua2 tests/peers tests/test_demo.py
+	PJSUA2_BUILD=own $(VENV_OWN)/bin/python -m pytest $(SPREAD) tests/pjsua2 tests/peers tests/test_demo.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -9,15 +9,14 @@ from functools import cache
 
 import numpy as np
 
-from .codec import CODECS
+from .codec import Codec
 
 LENGTH_MS = 2000  # then it repeats, which no ear notices in white noise
 RMS = 16  # of 16-bit samples: -60 dBm0, twice the least step of G.711
 
 
 @cache
-def noise_of(name: str) -> bytes:
-    """``LENGTH_MS`` of payload of a codec of the table; the same at every call."""
-    codec = CODECS[name]
+def noise_of(codec: Codec) -> bytes:
+    """``LENGTH_MS`` of payload; the same at every call."""
     samples = np.random.default_rng(3389).normal(0, RMS, codec.sample_rate * LENGTH_MS // 1000)
     return codec.encode(np.rint(samples).astype(np.int16))

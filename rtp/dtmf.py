@@ -3,7 +3,8 @@
 In: one key press is many packets with the same timestamp and a growing duration; its last packet is sent
 three times with the end bit. The timestamp is the identity: the marker bit is not needed (trunks forget it),
 and end packets are duplicates by rule. A press whose end packets were all lost is reported when the next one
-begins or after a pause. A press longer than 0xFFFF samples continues as a new segment (§2.5.1.3).
+begins or after a pause. A press longer than 0xFFFF samples continues as a new segment (§2.5.1.3); senders that know
+nothing of segments let the duration stand or wrap, and that is one press too.
 
 Out: one packet per tick while the key is down, three times the last one, then a pause in which audio flows.
 """
@@ -21,6 +22,7 @@ EVENT_PAYLOAD = struct.Struct("!BBH")
 END_BIT = 0x80
 END_PACKETS = 3  # RFC 4733 §2.5.1.4
 SEGMENT_MAX = 0xFFFF  # timestamp units, RFC 4733 §2.5.1.3
+SEGMENT_SLACK = 800  # some end a segment at the last packet before or the first beyond, up to 100 ms away
 LOST_END_S = 0.3  # no packet of a press for so long: its end was lost
 MEMORY_S = 1.0  # an ended press is known for so long; players of recorded digits reuse timestamps
 
@@ -66,17 +68,28 @@ class Digit:
 class DtmfReceiver:
     """Key presses from telephone-event packets; ``now`` in seconds."""
 
-    __slots__ = ("_clock_rate", "_done", "_duration", "_event", "_last", "_start", "duplicates", "unknown")
+    __slots__ = (
+        "_done",
+        "_duration",
+        "_event",
+        "_last",
+        "_segments",
+        "_start",
+        "clock_rate",
+        "duplicates",
+        "unknown",
+    )
 
     def __init__(self, clock_rate: int = 8000) -> None:
         self.duplicates = 0  # packets of a press that had been reported
         self.unknown = 0  # packets of events that are no digit (flash hook, tones)
-        self._clock_rate = clock_rate
+        self.clock_rate = clock_rate  # of the wire
         self._event: int | None = None
         self._start = 0
+        self._segments: deque[int] = deque(maxlen=2)  # timestamps of the last ones
         self._duration = 0
         self._last = 0.0
-        self._done: deque[tuple[int, int, float]] = deque(maxlen=8)  # timestamp, event, last seen
+        self._done: deque[tuple[int, int, float]] = deque(maxlen=16)  # timestamp, event, last seen
 
     def receive(self, payload: bytes, timestamp: int, now: float) -> list[Digit]:
         """Take one packet; returns the presses that are complete with it. Raises PacketError."""
@@ -93,19 +106,25 @@ class DtmfReceiver:
         if self._event is None:
             self._event = report.event
             self._start = timestamp
+            self._segments.append(timestamp)
             self._duration = 0
         elapsed = (timestamp - self._start) & 0xFFFFFFFF
         self._duration = max(self._duration, elapsed + report.duration)
         self._last = now
         if report.end:
-            digits += self._finish(now, timestamp)
+            digits += self._finish(now)
         return digits
 
     def _continues(self, report: TelephoneEvent, timestamp: int) -> bool:
         if report.event != self._event:
             return False
-        behind = (timestamp - self._start) & 0xFFFFFFFF
-        return behind == 0 or (behind % SEGMENT_MAX == 0 and behind <= self._duration + SEGMENT_MAX)
+        if timestamp in self._segments:
+            return True
+        ahead = (timestamp - self._segments[-1]) & 0xFFFFFFFF
+        if abs(ahead - SEGMENT_MAX) > SEGMENT_SLACK:
+            return False
+        self._segments.append(timestamp)
+        return True
 
     def _was_reported(self, timestamp: int, event: int, now: float) -> bool:
         for index, (known, known_event, seen) in enumerate(self._done):
@@ -114,15 +133,14 @@ class DtmfReceiver:
                 return True
         return False
 
-    def _finish(self, now: float, segment: int | None = None) -> list[Digit]:
+    def _finish(self, now: float) -> list[Digit]:
         event = self._event
         if event is None:
             return []
-        self._done.append((self._start, event, now))
-        if segment is not None and segment != self._start:
-            self._done.append((segment, event, now))
+        self._done += [(segment, event, now) for segment in self._segments]
+        self._segments.clear()
         self._event = None
-        return [Digit(DIGITS[event], self._duration * 1000 // self._clock_rate)]
+        return [Digit(DIGITS[event], self._duration * 1000 // self.clock_rate)]
 
     def deadline(self) -> float | None:
         """When ``expire`` must be called next, if nothing comes before."""

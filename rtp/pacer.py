@@ -1,11 +1,11 @@
-"""One 20 ms ticker for all calls of the process, without drift.
+"""One ticker for all calls of the process that send with the same ptime, without drift.
 
-Tick n is due at start + n·interval whatever happened before, so lateness never adds up. Each sender gets the
-tick's *scheduled* time as ``now``. After a stall up to ``max_catch_up`` overdue ticks are made good at once
+Tick n is due at start + n·ptime whatever happened before, so lateness never adds up. Each sender gets the
+tick's *scheduled* time as ``now``. After a stall of up to ``MAX_CATCH_UP_MS`` the overdue ticks are made good at once
 (the phone's jitter buffer takes a few packets together); what is older is skipped and counted, and the
 stream's RTP clock jumps over it. ``Schedule`` is the arithmetic, without a clock; ``Pacer`` asks the event
-loop for one timer. A sender that raises is logged and removed and its owner told: no call can stop the
-others.
+loop for one timer per ptime in use, nearly always one. A sender that raises is logged and removed and its owner told:
+no call can stop the others.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
-INTERVAL_S = 0.020
-MAX_CATCH_UP = 4  # ticks; 80 ms, below rtp.sender.SKIP_TICKS
+DEFAULT_PTIME_MS = 20
+MAX_CATCH_UP_MS = 80  # below rtp.sender.SKIP_S
 EARLY_S = 0.001  # uvloop's timers have whole milliseconds and may ring half a one early
 LATENESS_BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 100.0)
 
@@ -28,7 +28,7 @@ class PacedSender(Protocol):
     """Something that sends at most one packet per tick."""
 
     def tick(self, now: float) -> None:
-        """Called once per interval with the tick's scheduled time in seconds (monotonic)."""
+        """Called once per ptime with the tick's scheduled time in seconds (monotonic)."""
 
 
 class Schedule:
@@ -36,11 +36,11 @@ class Schedule:
 
     __slots__ = ("_interval", "_max_catch_up", "_next", "_start", "skipped")
 
-    def __init__(self, start: float, interval: float = INTERVAL_S, max_catch_up: int = MAX_CATCH_UP) -> None:
+    def __init__(self, start: float, ptime_ms: float = DEFAULT_PTIME_MS) -> None:
         self.skipped = 0
         self._start = start
-        self._interval = interval
-        self._max_catch_up = max_catch_up
+        self._interval = ptime_ms / 1000
+        self._max_catch_up = max(1, int(MAX_CATCH_UP_MS // ptime_ms))
         self._next = 0
 
     @property
@@ -92,79 +92,115 @@ class LatenessHistogram:
         return rows
 
 
-class Pacer:
-    """Calls ``tick`` of every registered sender each interval. ``start`` within a running event loop."""
+class _Beat:
+    """The senders of one ptime, their schedule and timer."""
 
-    def __init__(
-        self,
-        interval: float = INTERVAL_S,
-        *,
-        max_catch_up: int = MAX_CATCH_UP,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    __slots__ = ("ptime_ms", "schedule", "senders", "timer")
+
+    def __init__(self, ptime_ms: float) -> None:
+        self.ptime_ms = ptime_ms
+        self.senders: dict[PacedSender, Callable[[Exception], None] | None] = {}
+        self.schedule: Schedule | None = None  # None: it does not tick
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Pacer:
+    """Calls ``tick`` of every registered sender once per its ptime. ``start`` within a running event loop."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.lateness = LatenessHistogram()
         self.failed = 0  # senders removed because they raised
-        self._interval = interval
-        self._max_catch_up = max_catch_up
         self._clock = clock
-        self._senders: dict[PacedSender, Callable[[Exception], None] | None] = {}
-        self._schedule: Schedule | None = None
+        self._beats: dict[float, _Beat] = {}  # by ptime; one without senders goes
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._skipped_before = 0
+        self._skipped_before = 0  # of schedules that are gone
 
     @property
     def skipped(self) -> int:
         """Ticks that were given up after a stall."""
-        return self._skipped_before + (self._schedule.skipped if self._schedule else 0)
+        running = sum(beat.schedule.skipped for beat in self._beats.values() if beat.schedule is not None)
+        return self._skipped_before + running
 
     def __len__(self) -> int:
-        return len(self._senders)
+        return sum(len(beat.senders) for beat in self._beats.values())
 
     def start(self) -> None:
-        """Begin to tick, one interval from now; nothing happens if it ticks already."""
-        if self._schedule is None:
+        """Begin to tick, one ptime from now; nothing happens if it ticks already."""
+        if self._loop is None:
             self._loop = asyncio.get_running_loop()
-            self._schedule = Schedule(self._clock() + self._interval, self._interval, self._max_catch_up)
-            self._arm()
+            for beat in self._beats.values():
+                self._begin(beat)
 
     def stop(self) -> None:
         """Tick no more; the senders stay registered."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._schedule is not None:
-            self._skipped_before += self._schedule.skipped
-        self._timer = self._schedule = self._loop = None
+        self._loop = None
+        for beat in self._beats.values():
+            self._halt(beat)
 
-    def add(self, sender: PacedSender, on_error: Callable[[Exception], None] | None = None) -> None:
-        """Tick this sender too; ``on_error`` is told if it raised and was removed."""
-        self._senders[sender] = on_error
+    def add(
+        self,
+        sender: PacedSender,
+        on_error: Callable[[Exception], None] | None = None,
+        *,
+        ptime_ms: float = DEFAULT_PTIME_MS,
+    ) -> None:
+        """Tick this sender every ``ptime_ms``, no longer as before; ``on_error``: it raised and was removed."""
+        beat = self._beats.get(ptime_ms)
+        if beat is not None and sender in beat.senders:
+            beat.senders[sender] = on_error
+            return
+        self.remove(sender)
+        if beat is None:
+            beat = self._beats[ptime_ms] = _Beat(ptime_ms)
+            if self._loop is not None:
+                self._begin(beat)
+        beat.senders[sender] = on_error
 
     def remove(self, sender: PacedSender) -> None:
         """Tick it no more, from within a tick too; an unknown sender is ignored."""
-        self._senders.pop(sender, None)
+        for ptime_ms, beat in self._beats.items():
+            if sender in beat.senders:
+                del beat.senders[sender]
+                if not beat.senders:
+                    self._halt(beat)
+                    del self._beats[ptime_ms]
+                return
 
-    def _arm(self) -> None:
+    def _begin(self, beat: _Beat) -> None:
+        beat.schedule = Schedule(self._clock() + beat.ptime_ms / 1000, beat.ptime_ms)
+        self._arm(beat, beat.schedule)
+
+    def _halt(self, beat: _Beat) -> None:
+        if beat.timer is not None:
+            beat.timer.cancel()
+        if beat.schedule is not None:
+            self._skipped_before += beat.schedule.skipped
+        beat.timer = beat.schedule = None
+
+    def _arm(self, beat: _Beat, schedule: Schedule) -> None:
         assert self._loop is not None
-        assert self._schedule is not None
-        self._timer = self._loop.call_later(max(0.0, self._schedule.next_due - self._clock()), self._fire)
+        delay_s = max(0.0, schedule.next_due - self._clock())
+        beat.timer = self._loop.call_later(delay_s, self._fire, beat, schedule)
 
-    def _fire(self) -> None:
-        assert self._schedule is not None
+    def _fire(self, beat: _Beat, schedule: Schedule) -> None:
         now = self._clock()
-        late_s = now - self._schedule.next_due
-        due = self._schedule.due(now)
+        late_s = now - schedule.next_due
+        due = schedule.due(now)
         if due:
             self.lateness.add(late_s * 1000)
         for scheduled in due:
-            self.tick(scheduled)
-        if self._schedule is not None:  # a sender may have stopped us
-            self._arm()
+            self._tick(beat, scheduled)
+        if beat.schedule is schedule:  # a sender may have stopped us
+            self._arm(beat, schedule)
 
     def tick(self, now: float) -> None:
         """One tick for every sender, each guarded."""
-        for sender, on_error in list(self._senders.items()):
-            if sender not in self._senders:  # removed by one before it
+        for beat in list(self._beats.values()):
+            self._tick(beat, now)
+
+    def _tick(self, beat: _Beat, now: float) -> None:
+        for sender, on_error in list(beat.senders.items()):
+            if sender not in beat.senders:  # removed by one before it
                 continue
             try:
                 sender.tick(now)

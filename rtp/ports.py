@@ -35,7 +35,7 @@ class PortAllocator:
         """Raises ValueError for a range without a single even/odd pair."""
         self.port_min = port_min
         self.port_max = port_max
-        self._quiet_s = quiet_s
+        self.quiet_s = quiet_s
         self._clock = clock
         self._any = port_min == 0 and port_max == 0
         first = port_min + port_min % 2
@@ -63,7 +63,7 @@ class PortAllocator:
         resting = held = 0
         for _ in range(len(self._free)):
             port, released = self._free.popleft()
-            if now - released < self._quiet_s:
+            if now - released < self.quiet_s:
                 self._free.append((port, released))
                 resting += 1
                 continue

@@ -54,17 +54,20 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """``r`` from 0 to 100, ``mos`` (MOS-CQE) from 1 to 4.5."""
+    """``r`` from 0 to 100, ``mos`` (MOS-CQE) from 1 to 4.5, and what they follow from."""
 
     r: float
     mos: float
+    loss_percent: float
+    burst_ratio: float
+    delay_ms: float
 
 
 def quality(losses: Losses, delay_ms: float, impairment: Impairment = G711_CONCEALED) -> Quality:
     """Of what a listener hears ``delay_ms`` after it was said."""
     r = RO - IS - delay_impairment(delay_ms) - loss_impairment(losses, impairment)
     r = min(MOST_R, max(0.0, r))
-    return Quality(r, mos_of(r))
+    return Quality(r, mos_of(r), losses.percent, losses.burst_ratio, delay_ms)
 
 
 def loss_impairment(losses: Losses, impairment: Impairment) -> float:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .arrival import ArrivalDelay, DelayHistogram
+from .codec import Codec
 from .patience import GapPatience
 
 MAX_DROPOUT = 3000  # packets ahead, RFC 3550 A.1
@@ -38,10 +39,17 @@ LEAST_WAIT_S = 0.002  # packets swapped back to back, in a switch or a network c
 class Frame:
     """One packet in its place; ``sequence`` is extended beyond 16 bits, ``samples`` 0 if it has no audio."""
 
-    __slots__ = ("arrival", "marker", "payload", "samples", "sequence", "timestamp")
+    __slots__ = ("arrival", "codec", "marker", "payload", "samples", "sequence", "timestamp")
 
     def __init__(
-        self, sequence: int, timestamp: int, payload: bytes, marker: bool, samples: int, arrival: float
+        self,
+        sequence: int,
+        timestamp: int,
+        payload: bytes,
+        marker: bool,
+        samples: int,
+        arrival: float,
+        codec: Codec | None = None,
     ) -> None:
         self.sequence = sequence
         self.timestamp = timestamp
@@ -49,6 +57,7 @@ class Frame:
         self.marker = marker
         self.samples = samples
         self.arrival = arrival
+        self.codec = codec  # of the payload, where it has to be converted once it is in order
 
     def __repr__(self) -> str:
         return f"Frame({self.sequence}, ts={self.timestamp}, samples={self.samples})"
@@ -154,6 +163,7 @@ class ReorderBuffer:
         *,
         marker: bool = False,
         samples: int | None = None,
+        codec: Codec | None = None,
     ) -> list[Frame | Gap]:
         """Take one packet (16-bit sequence, 32-bit timestamp), return what is in order now.
 
@@ -165,9 +175,8 @@ class ReorderBuffer:
             expected = sequence_number
             self._next = self._highest = expected
         ahead = ((sequence_number - expected + 0x8000) & 0xFFFF) - 0x8000
-        frame = Frame(
-            expected + ahead, timestamp, payload, marker, len(payload) if samples is None else samples, now
-        )
+        samples = len(payload) if samples is None else samples
+        frame = Frame(expected + ahead, timestamp, payload, marker, samples, now, codec)
         if ahead > MAX_DROPOUT or ahead < -MAX_MISORDER:
             return self._jump(frame)
         self._suspect = None
@@ -250,6 +259,7 @@ class ReorderBuffer:
                 each.arrival,
                 marker=each.marker,
                 samples=each.samples,
+                codec=each.codec,
             )
         return out
 

@@ -31,7 +31,6 @@ class RtcpSession:
     """Reports of local source ``ssrc``; ``now`` in seconds everywhere."""
 
     __slots__ = (
-        "_clock_rate",
         "_cname",
         "_last_sr",
         "_last_sr_arrival",
@@ -40,6 +39,7 @@ class RtcpSession:
         "_random",
         "_reported_packets",
         "_ssrc",
+        "clock_rate",
         "received",
         "sent",
     )
@@ -49,7 +49,7 @@ class RtcpSession:
         self.received = 0
         self._ssrc = ssrc
         self._cname = cname
-        self._clock_rate = clock_rate
+        self.clock_rate = clock_rate  # of the wire
         self._offset = wallclock_offset_s
         self._random = random.Random(ssrc)
         self._next: float | None = None
@@ -132,5 +132,5 @@ class RtcpSession:
             ticks = (arrived - block.lsr - block.dlsr) & 0xFFFFFFFF
             rtt_ms = ticks * 1000 / 65536 if ticks < 0x80000000 else 0.0
         return RemoteReport(
-            block.fraction_lost / 256, block.packets_lost, block.jitter * 1000 / self._clock_rate, rtt_ms
+            block.fraction_lost / 256, block.packets_lost, block.jitter * 1000 / self.clock_rate, rtt_ms
         )

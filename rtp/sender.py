@@ -1,4 +1,4 @@
-"""The way out of one media leg: what each 20 ms tick puts on the wire.
+"""The way out of one media leg: what each tick, one per ptime, puts on the wire.
 
 Digits first (events, or tones where the peer takes none), then the playout queue, then silence or faint noise, so that
 the RTP clock runs while nobody speaks. With silence switched off nothing is sent, the timestamp still advances (RFC
@@ -22,9 +22,7 @@ from .events import StreamConfig
 from .packet import build_rtp
 from .playout import Playout
 
-TICK_MS = 20  # the pacer's; one packet per tick or per several ticks
-TICK_S = TICK_MS / 1000
-SKIP_TICKS = 5  # so far behind, the timestamp jumps
+SKIP_S = 0.1  # so far behind, the timestamp jumps
 
 
 class RtpSender:
@@ -33,17 +31,17 @@ class RtpSender:
     __slots__ = (
         "_config",
         "_digits",
-        "_first_tick",
+        "_due",
         "_frame_bytes",
+        "_is_idle_coded",
         "_marker",
+        "_next_timestamp",
         "_noise",
         "_noise_at",
         "_playout",
         "_sequence_number",
         "_silence",
         "_ssrc",
-        "_ticks",
-        "_ticks_per_packet",
         "_tones",
         "_transcode",
         "comfort_noise",
@@ -71,16 +69,16 @@ class RtpSender:
         self.comfort_noise = comfort_noise
         self.packets = 0
         self.octets = 0  # of payload
-        self.timestamp = secrets.randbits(32) if timestamp is None else timestamp
+        self.timestamp = secrets.randbits(32) if timestamp is None else timestamp  # of the last tick
         self._ssrc = ssrc
         self._sequence_number = secrets.randbits(15) if sequence_number is None else sequence_number
         self._marker = True
-        self._first_tick: float | None = None
-        self._ticks = 0  # since the first one
-        self._ticks_per_packet = 1
+        self._next_timestamp = self.timestamp
+        self._due: float | None = None  # when the next tick is; None: there was none
         self._digits: deque[DtmfSender] = deque()
         self._tones = b""  # in the playout's codec
         self._frame_bytes = 0  # of it, a packet
+        self._is_idle_coded = True  # silence is kept as the wire has it
         self._silence = b""
         self._noise = b""
         self._noise_at = 0
@@ -89,21 +87,21 @@ class RtpSender:
         self._playout: Playout | None = None
 
     def configure(self, config: StreamConfig, playout: Playout) -> None:
-        """The wire's format from now on. 10 and 30 ms are sent as 20 (ptime is a wish, RFC 4566 §6)."""
+        """The wire's format from now on; ``next_packet`` is to be called once per ptime."""
         if self._config is None or self._config.codec != config.codec:
             self._transcode = transcoder(playout.codec, config.codec)
         if self._config is None or self._config.direction != config.direction:
             self._marker = True
         self._config = config
         self._playout = playout
-        self._ticks_per_packet = max(1, config.ptime_ms // TICK_MS)
-        ptime_ms = self._ticks_per_packet * TICK_MS
-        playout.set_ptime(ptime_ms)
-        self._frame_bytes = playout.codec.frame_bytes(ptime_ms)
+        playout.set_ptime(config.ptime_ms)
+        self._frame_bytes = playout.codec.frame_bytes(config.ptime_ms)
         if config.telephone_event_pt is None:
             self._digits.clear()
-        self._silence = config.codec.silence * config.codec.frame_bytes(ptime_ms)
-        self._noise = noise_of(config.codec.name) if self.comfort_noise else b""
+        self._is_idle_coded = config.codec.has_byte_per_tick
+        idle = config.codec if self._is_idle_coded else playout.codec
+        self._silence = idle.silence * idle.frame_bytes(config.ptime_ms)
+        self._noise = noise_of(idle) if self.comfort_noise else b""
 
     def queue_digits(self, digits: DtmfSender) -> None:
         """Press these keys once those before are done; sound waits meanwhile."""
@@ -118,7 +116,7 @@ class RtpSender:
         config, playout, transcode = self._config, self._playout, self._transcode
         if config is None or playout is None or transcode is None:
             return None
-        timestamp = self._advance(now, config.codec.clock_rate * TICK_MS // 1000)
+        timestamp = self._advance(now, config)
         if config.direction not in ("sendrecv", "sendonly"):
             self._marker = True
             return None
@@ -129,13 +127,13 @@ class RtpSender:
                 self._digits.popleft()
             if event is not None:
                 return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
-        if self._ticks % self._ticks_per_packet:
-            return None
         payload = self._next_tones(playout.codec.silence) or playout.next_frame()
         if payload is not None:
             payload = transcode(payload)
         elif self.send_silence:
             payload = self._next_silence()
+            if not self._is_idle_coded:
+                payload = transcode(payload)
         else:
             self._marker = True
             return None
@@ -153,15 +151,15 @@ class RtpSender:
         self._noise_at = at + size
         return (self._noise[at : at + size] + self._noise)[:size]
 
-    def _advance(self, now: float, samples: int) -> int:
-        """Count the tick; returns its timestamp."""
-        if self._first_tick is None:
-            self._first_tick = now
-            return self.timestamp
-        behind = round((now - self._first_tick) / TICK_S) - self._ticks - 1
-        ticks = 1 + behind if behind >= SKIP_TICKS else 1
-        self._ticks += ticks
-        self.timestamp = (self.timestamp + ticks * samples) & 0xFFFFFFFF
+    def _advance(self, now: float, config: StreamConfig) -> int:
+        """The timestamp of this tick."""
+        ptime_s = config.ptime_ms / 1000
+        due = now if self._due is None else self._due
+        missed = round((now - due) / ptime_s) if now - due > SKIP_S - 0.001 else 0
+        samples = config.codec.clock_rate * config.ptime_ms // 1000
+        self._due = due + (missed + 1) * ptime_s
+        self.timestamp = (self._next_timestamp + missed * samples) & 0xFFFFFFFF
+        self._next_timestamp = (self.timestamp + samples) & 0xFFFFFFFF
         return self.timestamp
 
     def _build(self, payload_type: int, marker: bool, timestamp: int, payload: bytes) -> bytes:

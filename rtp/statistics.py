@@ -66,6 +66,12 @@ class ReceiveStatistics:
                 self._jitter += (abs(difference) - self._jitter) / 16
         self._transit = transit
 
+    def change_clock(self, clock_rate: int) -> None:
+        """The wire's clock is another from now on (a codec changed in the call)."""
+        self._jitter *= clock_rate / self._clock_rate
+        self._clock_rate = clock_rate
+        self._transit = None
+
     def restart(self) -> None:
         """The source changed or began anew: keep the sums, start a new sequence."""
         if self._current.max_seq is not None:

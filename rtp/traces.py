@@ -4,7 +4,8 @@ A trace is a list of packets as sent, each with the times at which it arrives: n
 duplicated. Talk spurts follow ITU-T P.59 (mean 1.0 s of speech, 1.35 s of pause; packets are sent in both), because
 a buffer with a constant playout delay may change it only between them. The same seed makes the same trace.
 
-A file holds one entry a packet, separated by white space: a delay in milliseconds, or ``L`` for a lost packet.
+A file holds one entry a packet, separated by white space: a delay in milliseconds, ``L`` for a lost packet, or several
+delays (``12+40``) for one that arrives as often.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BASE_DELAY_MS = 30.0  # of every packet; a receiver cannot see it
 QUEUE_STEP_MS = 0.1  # between two packets that leave a queue, of an access line
 DEFAULT_SECONDS = 120.0
 SPEECH_S, PAUSE_S = 1.0, 1.35  # means, ITU-T P.59
-LOST = "L"
+LOST, AGAIN = "L", "+"  # in a file
 MAX_FILE_DELAY_MS = 60_000.0
 
 Delays = npt.NDArray[np.float64]  # milliseconds, one a packet; nan: lost
@@ -278,32 +279,50 @@ def standard(seed: int, seconds: float = DEFAULT_SECONDS) -> list[Trace]:
 def read(path: Path) -> Trace:
     """The trace of a file (see above), one packet per 20 ms. Raises TraceError."""
     try:
-        entries = path.read_text().split()
+        texts = path.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"trace {path}: {error}") from None
-    delays = [_entry(path, number, entry) for number, entry in enumerate(entries, 1)]
-    if not any(delay == delay for delay in delays):
+    entries = [_entry(path, number, text) for number, text in enumerate(texts, 1)]
+    if not any(entries):
         raise TraceError(f"trace {path}: no packet arrives")
-    known = np.array(delays)
-    return make(
+    firsts = np.array([entry[0] if entry else np.nan for entry in entries])
+    trace = make(
         path.stem,
         0,
-        lambda random, count, ptime_ms: known,
-        seconds=len(delays) * 0.02,
-        has_jitter=bool(np.nanmax(known) > np.nanmin(known)),
+        lambda random, count, ptime_ms: firsts,
+        seconds=len(entries) * 0.02,
+        has_jitter=bool(np.nanmax(firsts) > np.nanmin(firsts)),
     )
+    packets = tuple(
+        replace(packet, arrivals=tuple(packet.sent_s + (BASE_DELAY_MS + delay) / 1000 for delay in entry))
+        if len(entry) > 1
+        else packet
+        for packet, entry in zip(trace.packets, entries, strict=True)
+    )
+    return replace(trace, packets=packets)
 
 
-def _entry(path: Path, number: int, text: str) -> float:
+def _entry(path: Path, number: int, text: str) -> list[float]:
+    """Delays of the arrivals of one packet, in order."""
     if text == LOST:
-        return float("nan")
+        return []
     try:
-        delay_ms = float(text)
+        delays = sorted(float(part) for part in text.split(AGAIN))
     except ValueError:
-        delay_ms = -1.0
-    if not 0 <= delay_ms <= MAX_FILE_DELAY_MS:
+        delays = [-1.0]
+    if not all(0 <= delay_ms <= MAX_FILE_DELAY_MS for delay_ms in delays):
         raise TraceError(
             f"trace {path}: entry {number} is {text!r}; allowed: milliseconds from 0 to "
-            f"{MAX_FILE_DELAY_MS:.0f}, or {LOST} for a lost packet"
+            f"{MAX_FILE_DELAY_MS:.0f}, several joined by {AGAIN}, or {LOST} for a lost packet"
         )
-    return delay_ms
+    return delays
+
+
+def write(trace: Trace, path: Path) -> None:
+    """A file that ``read`` takes: what happens to its packets, to the microsecond."""
+    path.write_text(" ".join(_text(packet) for packet in trace.packets))
+
+
+def _text(packet: TracePacket) -> str:
+    delays = (max(0.0, (at - packet.sent_s) * 1000 - BASE_DELAY_MS) for at in packet.arrivals)
+    return AGAIN.join(f"{delay_ms:.3f}" for delay_ms in delays) or LOST

@@ -1,15 +1,17 @@
 """From packets to the listener's sound: in order, without holes, and going on while the sender is silent.
 
-``reorder`` decides what is handed on when, ``conceal`` makes up what was lost, ``silence`` keeps the clock going. All
-payload is of one codec. No I/O and no clock: ``now`` is an argument in seconds.
+``reorder`` decides what is handed on when, ``conceal`` makes up what was lost, ``silence`` keeps the clock going.
+Payload of another codec is converted here, as its decoder may have a state and wants it in order. No I/O and no clock:
+``now`` is an argument in seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .codec import Codec
+from .codec import Codec, Transcode, transcoder
 from .conceal import HISTORY_MS, Concealer
+from .errors import CodecError
 from .events import AudioFrame
 from .quality import Losses, Quality, quality
 from .reorder import Frame, Gap, ReorderBuffer
@@ -22,19 +24,26 @@ class Uplink:
     __slots__ = (
         "_codec",
         "_concealer",
+        "_dropped",
         "_following_bytes",
+        "_sample_ticks",
+        "_transcoders",
         "concealed_frames",
         "concealed_samples",
         "reorder",
         "silence",
     )
 
-    def __init__(self, codec: Codec, max_wait_ms: float) -> None:
+    def __init__(self, codec: Codec, max_wait_ms: float, dropped: dict[str, int] | None = None) -> None:
+        """In ``dropped`` is counted what could not be decoded."""
         self.reorder = ReorderBuffer(max_wait_ms, clock_rate=codec.clock_rate)
         self.silence = Silence(codec.clock_rate)
         self.concealed_frames = 0  # packets whose sound was made up
         self.concealed_samples = 0
+        self._dropped = {} if dropped is None else dropped
         self._codec = codec
+        self._transcoders: dict[str, Transcode] = {}  # by the name of what comes
+        self._sample_ticks = max(1, codec.clock_rate // codec.sample_rate)
         self._concealer = Concealer(codec)
         self._following_bytes = codec.frame_bytes(HISTORY_MS)
 
@@ -47,9 +56,18 @@ class Uplink:
         *,
         marker: bool,
         announces_silence: bool,
+        samples: int | None = None,
+        codec: Codec | None = None,
     ) -> list[AudioFrame]:
-        """One packet; without payload it only fills its place in the sequence (events, comfort noise)."""
-        ordered = self.reorder.put(sequence_number, timestamp, payload, now, marker=marker)
+        """One packet; without payload it only fills its place in the sequence (events, comfort noise).
+
+        ``timestamp`` and ``samples`` (one for each byte, if None) are of our codec's clock; ``codec`` is the payload's.
+        """
+        if codec is not None and codec.name == self._codec.name:
+            codec = None
+        ordered = self.reorder.put(
+            sequence_number, timestamp, payload, now, marker=marker, samples=samples, codec=codec
+        )
         if announces_silence:
             self.silence.announced(now)
         return self._sound(ordered) if ordered else []
@@ -66,48 +84,57 @@ class Uplink:
     def expire(self, now: float) -> list[AudioFrame]:
         """Gaps that are given up, and silence."""
         sound = self._sound(self.reorder.expire(now))
-        samples = self.silence.expire(now) if self.reorder.deadline() is None else 0
+        samples = self._whole(self.silence.expire(now)) if self.reorder.deadline() is None else 0
         if samples:
             sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
         return sound
 
-    def quality(self, network_ms: float) -> Quality:
-        """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill."""
+    def quality(self, network_ms: float) -> Quality | None:
+        """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill.
+
+        None without any packet. G.722 is judged on the same narrow-band scale, as no worse than G.711 and no better.
+        """
         counters = self.reorder.counters
+        if not counters.get:
+            return None
         losses = Losses(counters.get + counters.lost, counters.lost, counters.gaps)
         return quality(
             losses, network_ms + self.reorder.packet_ms + self.reorder.added_delay.quantile_ms(0.5)
         )
 
-    def statistics(self) -> dict[str, float]:
-        """What the buffer did, as re_jbuf.h counts, and quantiles of the network's delays and of what it added."""
+    def statistics(self) -> dict[str, float | None]:
+        """What the buffer did, as re_jbuf.h counts, and quantiles of the network's delays and of what it added.
+
+        ``delay_ms`` is how much later than the quickest packets came, ``added_ms`` how long they were kept here; None
+        before the first.
+        """
         counters, network, added = self.reorder.counters, self.reorder.network_delay, self.reorder.added_delay
         return {
             "put": counters.put,
             "get": counters.get,
             "out_of_order": counters.ooo,
-            "duplicate": counters.dup,
+            "dup": counters.dup,
             "late": counters.late,
-            "given_up": counters.lost,
+            "lost": counters.lost,
             "overflow": counters.overflow,
             "flush": counters.flush,
-            "delay_ms_p50": network.quantile_ms(0.5),
-            "delay_ms_p95": network.quantile_ms(0.95),
-            "delay_ms_p99": network.quantile_ms(0.99),
-            "added_ms_p50": added.quantile_ms(0.5),
-            "added_ms_p99": added.quantile_ms(0.99),
+        } | {
+            f"{name}_p{round(fraction * 100)}": histogram.quantile_ms(fraction) if histogram.count else None
+            for name, histogram in (("delay_ms", network), ("added_ms", added))
+            for fraction in (0.5, 0.95, 0.99)
         }
 
     def _sound(self, ordered: Sequence[Frame | Gap]) -> list[AudioFrame]:
         sound: list[AudioFrame] = []
-        for index, each in enumerate(ordered):
+        decoded = self._decoded(ordered)
+        for index, each in enumerate(decoded):
             if isinstance(each, Frame):
                 if each.samples:
                     self._concealer.heard(each.payload)
                     self.silence.heard(each.samples, each.arrival)
                     sound.append(AudioFrame(each.payload, each.samples, False))
-            elif samples := self.silence.rest(each.samples, each.packets):
-                following = self._following(ordered[index + 1 :]) if each.packets else b""
+            elif samples := self._whole(self.silence.rest(each.samples, each.packets)):
+                following = self._following(decoded[index + 1 :]) if each.packets else b""
                 sound.append(
                     AudioFrame(self._concealer.fill(samples, each.packets, following), samples, True)
                 )
@@ -115,6 +142,27 @@ class Uplink:
                     self.concealed_frames += each.packets
                     self.concealed_samples += samples
         return sound
+
+    def _decoded(self, ordered: Sequence[Frame | Gap]) -> Sequence[Frame | Gap]:
+        """The same in our codec; what cannot be decoded is a gap."""
+        decoded: list[Frame | Gap] = []
+        for each in ordered:
+            if isinstance(each, Frame) and each.codec is not None and each.payload:
+                transcode = self._transcoders.get(each.codec.name)
+                if transcode is None:
+                    transcode = self._transcoders[each.codec.name] = transcoder(each.codec, self._codec)
+                try:
+                    each.payload = transcode(each.payload)
+                    each.samples = len(each.payload)
+                except CodecError:
+                    self._dropped["undecodable"] = self._dropped.get("undecodable", 0) + 1
+                    each = Gap(each.samples, 1)
+            decoded.append(each)
+        return decoded
+
+    def _whole(self, ticks: int) -> int:
+        """A sample of ours may be more than one tick: those of whole samples."""
+        return ticks - ticks % self._sample_ticks
 
     def _following(self, ordered: Sequence[Frame | Gap]) -> bytes:
         """The sound that is already there behind a gap."""

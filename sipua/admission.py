@@ -139,7 +139,13 @@ class Admission:
             self.occupancy.leave(token)
             return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
         plan = SdpPlan(
-            opened.address, opened.port, trunk.codecs, codec, srtp_of(trunk), trunk.dtmf == "rfc4733"
+            opened.address,
+            opened.port,
+            trunk.codecs,
+            codec,
+            srtp_of(trunk),
+            has_telephone_events=trunk.dtmf == "rfc4733",
+            ptime_ms=trunk.ptime,
         )
         return Grant(trunk, codec, plan, offer, opened.sockets, token)
 

@@ -35,6 +35,7 @@ from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, build_app, running
 from sipua.identity import Identity
+from sipua.keys import KeyRules
 from sipua.ledger import Ledger
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
@@ -110,7 +111,7 @@ async def serve(
         writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
         own_address = OwnAddress(files.trunks, str(settings.sip.bind), settings.sip.stun_server)
         ports = MediaPorts(
-            PortAllocator(settings.rtp.port_min, settings.rtp.port_max),
+            PortAllocator(settings.rtp.port_min, settings.rtp.port_max, quiet_s=settings.rtp.port_quiet_s),
             settings.rtp_bind,
             own_address.address_of,
         )
@@ -155,6 +156,8 @@ async def serve(
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
             comfort_noise=settings.rtp.comfort_noise,
+            relatch_window_s=settings.rtp.relatch_window_s,
+            keys=_key_rules(settings),
             metrics=metrics,
             clock=clock,
         )
@@ -237,6 +240,11 @@ def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:
         dscp=own.dscp,
         max_calls=sip.max_calls,
     )
+
+
+def _key_rules(settings: Settings) -> KeyRules:
+    keys = settings.keys
+    return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
 
 
 def _voice_service(settings: Settings, backend: OpenAIBackend) -> VoiceService:

@@ -25,6 +25,8 @@ from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.errors import SipuaError
+from sipua.keypad import Keypad
+from sipua.keys import KeyRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.outcome import (
@@ -60,6 +62,8 @@ class CallServices:
     ports: MediaPorts
     max_wait_ms: float  # for a missing RTP packet
     comfort_noise: bool  # towards the phone, instead of silence
+    relatch_window_s: float  # in which the peer may change its RTP source
+    keys: KeyRules
     metrics: Metrics
     clock: Clock
 
@@ -171,15 +175,19 @@ class Call:
             leg.on_change = self._follow_hold
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            conversation = Conversation(leg.media.playout, greeting=services.voice.greeting)
+            conversation = Conversation(
+                leg.media.playout, greeting=services.voice.greeting, keys=services.keys
+            )
+            keypad = Keypad(services.keys, services.clock)
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
+                on_digit=keypad.press,
             )
             async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
                 group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                 group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
-                await converse(session, conversation, self.record, services.metrics, services.clock)
+                await converse(session, conversation, keypad, self.record, services.metrics, services.clock)
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:
@@ -253,14 +261,14 @@ class Call:
         if way.leg is not None and way.leg.answered_at is not None and not self.state.answered:
             self.record.answered(way.leg.answered_at, way.leg.codec)  # before the voice session was ready
         await way.end(0 if self._is_answered else (ending.sip_code or 500))
-        counters = way.leg.media.counters() if way.leg is not None else {}
+        figures = way.leg.media.figures() if way.leg is not None else None
         srtp = way.leg.media.srtp_suite if way.leg is not None else ""
         way.close()
         self._move(Phase.ENDED)
-        self.record.ended(services.clock.now(), ending, counters, srtp)
+        self.record.ended(services.clock.now(), ending, {} if figures is None else figures.as_dict(), srtp)
         services.metrics.calls_active.dec()
-        if way.leg is not None:
-            services.metrics.count_rtp(counters, way.leg.media.dropped())
+        if figures is not None:
+            services.metrics.count_media(way.trunk_name, figures)
         status, reason = ending.status.value, ending.reason
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
 

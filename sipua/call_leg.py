@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from sipua.errors import LocalError, MediaTimeout, SipuaError
@@ -77,12 +78,12 @@ class CallLeg:
         while self.ended is None and not self._events.empty():
             self._on_event(self._events.get_nowait())
 
-    async def watch_media(self, clock: Clock, tell: Callable[[dict[str, float]], None]) -> None:
+    async def watch_media(self, clock: Clock, tell: Callable[[Mapping[str, Any]], None]) -> None:
         """Tells the counters; raises when the media have failed or nothing has come for too long."""
         timeout_s = self.trunk.rtp_timeout_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            tell(self.media.counters())
+            tell(self.media.figures().as_dict())
             if self.media.broken is not None:
                 raise LocalError(f"the call's media leg failed: {self.media.broken}")
             if self.media.is_timed_out(clock.now().monotonic, timeout_s):

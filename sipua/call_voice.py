@@ -8,14 +8,16 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from sipua import conversation as talk
+from sipua import actions as act
 from sipua.call_leg import CallOver
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeUnreachable, SipuaError
+from sipua.keypad import Keypad
 from sipua.metrics import Metrics
 from sipua.outcome import is_voice_failure
 from sipua.ports import CallRecord, Clock, SessionOpening
 from sipua.realtime.backend import VoiceBackend, VoiceSession
+from sipua.realtime.commands import system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.events import AudioDelta
 
@@ -74,14 +76,26 @@ async def voice_session(
 
 
 async def converse(
-    session: VoiceSession, conversation: Conversation, record: CallRecord, metrics: Metrics, clock: Clock
+    session: VoiceSession,
+    conversation: Conversation,
+    keypad: Keypad,
+    record: CallRecord,
+    metrics: Metrics,
+    clock: Clock,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg."""
     performer = _Performer(session, record, metrics, clock)
+
+    async def take_keys() -> None:
+        async for news in keypad.news():
+            performer.perform(conversation.on_keys(news, clock.now()))
+
     performer.perform(conversation.begin())
-    async for event in session.events():
-        performer.perform(conversation.on_event(event, clock.now()))
-    raise RealtimeClosed("the voice session ended")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(take_keys(), name="keys")
+        async for event in session.events():
+            performer.perform(conversation.on_event(event, clock.now()))
+        raise RealtimeClosed("the voice session ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +105,33 @@ class _Performer:
     metrics: Metrics
     clock: Clock
 
-    def perform(self, actions: list[talk.Action]) -> None:
+    def perform(self, actions: list[act.Action]) -> None:
         session, record, now = self.session, self.record, self.clock.now()
         for action in actions:
             match action:
-                case talk.Logged(type, payload):
+                case act.Logged(type, payload):
                     record.service_event(now, type, payload)
-                case talk.SpokenDelta(role, item_id, text):
+                case act.SpokenDelta(role, item_id, text):
                     record.transcript_delta(role, item_id, text)
-                case talk.Spoken(segment, lang):
+                case act.Spoken(segment, lang):
                     record.transcript(segment, lang)
-                case talk.CreateResponse(instructions):
+                case act.CreateResponse(instructions):
                     session.response_create(instructions)
-                case talk.IgnoreResponse(response_id):
+                case act.CancelResponse(response_id):
+                    session.response_cancel(response_id)
+                case act.SystemText(item_id, text):
+                    session.item_create(system_text_item(item_id, text))
+                case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
-                case talk.Truncate(item_id, audio_end_ms):
+                case act.Truncate(item_id, audio_end_ms):
                     session.truncate(item_id, 0, audio_end_ms)
-                case talk.ToolOutput(call_id, output):
+                case act.ToolOutput(call_id, output):
                     session.function_call_output(call_id, output)
-                case talk.Fault(reason, message):
+                case act.Fault(reason, message):
                     self.metrics.realtime_errors.labels(reason).inc()
                     log.warning("call=%s %s: %s", record.id, reason, message)
                     record.error(now, reason, message)
-                case talk.EndCall(error):
+                case act.EndCall(error):
                     raise error
 
 

@@ -7,21 +7,38 @@ straight into the playout, since nothing is to be decided about them.
 Barge-in: the service cancels its response when the caller speaks (``interrupt_response``); what we still hold is
 flushed, and the item is truncated to the milliseconds of RTP really sent, never by wall clock and never when
 everything had been played.
+
+Keys are told to the service as a text item, and it is asked for an answer once it gives none: a response that was
+created after the item had got its place has read it.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig, SipuaError
+from sipua.actions import (
+    Action,
+    CancelResponse,
+    CreateResponse,
+    EndCall,
+    Fault,
+    IgnoreResponse,
+    Logged,
+    Spoken,
+    SpokenDelta,
+    SystemText,
+    ToolOutput,
+    Truncate,
+)
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
+from sipua.keys import Entry, KeyNews, KeyRules
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
-from sipua.transcript import Segment, TranscriptOrder
+from sipua.transcript import TranscriptOrder
 
 
 class Speech(Protocol):
@@ -43,92 +60,20 @@ class Flushed(Protocol):
     def queued_ms(self) -> int: ...
 
 
-# ---- what on_event returns -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CreateResponse:
-    """response.create, with instructions of its own for this response."""
-
-    instructions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IgnoreResponse:
-    """Audio of this response is not wanted any more."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Truncate:
-    """conversation.item.truncate."""
-
-    item_id: str
-    audio_end_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
-    """conversation.item.create of a function_call_output."""
-
-    call_id: str
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """A transcript segment for the ledger."""
-
-    segment: Segment
-    lang: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SpokenDelta:
-    """Part of a transcript as it comes, for a live view only."""
-
-    role: str
-    item_id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An event for voice_events, under the service's own name."""
-
-    type: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something to record as an error; the call goes on."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndCall:
-    """The conversation cannot go on."""
-
-    error: SipuaError
-
-
-Action = (
-    CreateResponse | IgnoreResponse | Truncate | ToolOutput | Spoken | SpokenDelta | Logged | Fault | EndCall
-)
-
-
 ODD_KINDS_MAX = 32
+ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
 
 
 class Conversation:
     """One caller and one voice session."""
 
-    def __init__(self, speech: Speech, *, greeting: str) -> None:
+    def __init__(self, speech: Speech, *, greeting: str, keys: KeyRules) -> None:
         self._speech = speech
+        self._key_rules = keys
+        self._entries = 0  # of keys, so far
+        self._unanswered: dict[str, bool] = {}  # items with keys → has the service given it its place?
+        self._is_asked = False  # response.create is on its way
+        self._is_speaking = False  # the caller
         self._order = TranscriptOrder()
         self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
         self._items: dict[str, str] = {}  # item → response, while a response is running
@@ -141,12 +86,45 @@ class Conversation:
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting."""
-        return [self._request] if self._request.instructions else []
+        return [self._ask(self._request)] if self._request.instructions else []
+
+    def on_keys(self, news: KeyNews, now: Moment) -> list[Action]:
+        """Keys that the caller pressed; no answer is asked for while one comes or he speaks."""
+        if not isinstance(news, Entry):
+            return self._silence() if self._key_rules.interrupts else []
+        if len(self._unanswered) >= ENTRIES_WAITING_MAX:
+            return self._once(Fault("keys_dropped", "more keys than the voice service answers"))
+        self._entries += 1
+        item_id = f"sipua_keys_{self._entries}"
+        self._unanswered[item_id] = False
+        shown = f"[keys pressed: {news.keys if self._key_rules.are_kept else len(news.keys)}]"
+        segment = self._order.complete(item_id, "system", shown, now.wall)
+        text = f"The caller pressed these keys on the telephone: {' '.join(news.keys)}"
+        actions: list[Action] = [SystemText(item_id, text)]
+        if segment is not None:
+            actions.append(Spoken(segment, None))
+        return actions + self._answer_keys()
+
+    def _answer_keys(self) -> list[Action]:
+        if not self._unanswered or self._is_asked or self._is_speaking or self.active_response is not None:
+            return []
+        self._request = CreateResponse()
+        return [self._ask(self._request)]
+
+    def _ask(self, request: CreateResponse) -> CreateResponse:
+        self._is_asked = True
+        return request
+
+    def _silence(self) -> list[Action]:
+        """As if the caller had spoken, only that the service does not cancel by itself."""
+        active = self.active_response
+        return [*self._interrupt(), *([CancelResponse(active)] if active is not None else [])]
 
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
         match event:
             case ev.SpeechStarted():
+                self._is_speaking = True
                 self._speech_began[event.item_id] = now
                 return [
                     Logged(
@@ -159,6 +137,7 @@ class Conversation:
                     Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})
                 ]
             case ev.InputCommitted():
+                self._is_speaking = False
                 self._request = CreateResponse()
                 began = self._speech_began.pop(event.item_id, now)
                 self._order.reserve(event.item_id, "user", began.wall)
@@ -166,11 +145,17 @@ class Conversation:
             case ev.ItemAdded():
                 if event.role == "assistant":
                     self._order.reserve(event.item_id, "assistant", now.wall)
+                if event.item_id in self._unanswered:
+                    self._unanswered[event.item_id] = True
                 return [
                     Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})
                 ]
             case ev.ResponseCreated():
                 self.active_response = event.response_id
+                self._is_asked = False
+                self._unanswered = {
+                    item: False for item, has_place in self._unanswered.items() if not has_place
+                }
                 return [Logged(event.raw_type, {"response_id": event.response_id})]
             case ev.AudioDone():
                 self._speech.end_item(event.item_id)
@@ -239,12 +224,12 @@ class Conversation:
         outputs = self._tools_waiting.pop(event.response_id, [])
         actions += outputs
         if outputs and event.status == "completed":  # else the caller's turn or the retry asks for one
-            actions.append(CreateResponse())
+            actions.append(self._ask(CreateResponse()))
         if event.status == "failed":
             actions += self._failed(event.severity, event.error_code, event.error_message or "no message")
         elif event.status == "completed":
             self._retried = False
-        return actions
+        return actions + self._answer_keys()
 
     def _failed(self, severity: Severity, code: str | None, message: str) -> list[Action]:
         text = f"{code or 'error'}: {message}"
@@ -253,10 +238,11 @@ class Conversation:
             return [EndCall(error)]
         if severity is Severity.RETRY_ONCE and not self._retried:
             self._retried = True
-            return [Fault("response_failed", f"{text} (asked again once)"), self._request]
+            return [Fault("response_failed", f"{text} (asked again once)"), self._ask(self._request)]
         return [Fault("response_failed", text)]
 
     def _service_error(self, event: ev.ServiceError) -> list[Action]:
+        self._is_asked = False  # it may have been about that; asked once more, the worst is a benign error
         param = f" (param {event.param})" if event.param else ""
         text = f"{event.code or 'error'}: {event.message}{param}"
         if event.code == "session_expired":
@@ -273,6 +259,9 @@ class Conversation:
         else:
             what = f"{event.type or 'a message'}: {event.detail}"
             fault = Fault("invalid_event", f"the voice service sent {what}")
+        return self._once(fault)
+
+    def _once(self, fault: Fault) -> list[Action]:
         if fault in self._odd or len(self._odd) >= ODD_KINDS_MAX:
             return []
         self._odd.add(fault)

@@ -215,12 +215,12 @@ class Record:
     def phase(self, phase: str) -> None:
         self._publish("call", state=phase)
 
-    def rtp(self, counters: Mapping[str, float]) -> None:
+    def rtp(self, figures: Mapping[str, Any]) -> None:
         if self._feed.is_watched:
-            self._publish("rtp", **counters)
+            self._publish("rtp", **figures)
 
-    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, float], srtp: str = "") -> None:
-        """``srtp`` is the suite of the media, "" for plain RTP."""
+    def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, Any], srtp: str = "") -> None:
+        """``rtp`` is read by the view ``sipua.call_media``; ``srtp`` is the suite of the media, "" for plain RTP."""
         if self._ended:
             return
         self._ended = True

@@ -24,12 +24,14 @@ from rtp.events import (
     StreamConfig,
     StreamEvent,
 )
-from rtp.pacer import Pacer
+from rtp.pacer import DEFAULT_PTIME_MS, Pacer
 from rtp.playout import Playout
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
+from rtp.source import RELATCH_WINDOW_S
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
+from sipua.media_figures import FarEnd, MediaFigures
 from sipua.media_ports import bound_address
 from sipua.sip_events import MediaDescription
 
@@ -62,16 +64,21 @@ class MediaLeg:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
         comfort_noise: bool = False,
+        relatch_window_s: float = RELATCH_WINDOW_S,
     ) -> None:
         """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
 
-        ``comfort_noise``: while nothing is said the phone hears faint noise.
+        ``comfort_noise``: while nothing is said the phone hears faint noise. ``relatch_window_s``: see ``rtp.source``.
         """
         self._pacer = pacer
         self._codec = codec
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(
-            app_codec=codec, max_wait_ms=max_wait_ms, hears_tones=hears_tones, comfort_noise=comfort_noise
+            app_codec=codec,
+            max_wait_ms=max_wait_ms,
+            hears_tones=hears_tones,
+            comfort_noise=comfort_noise,
+            relatch_window_s=relatch_window_s,
         )
         bound = bound_address(sockets)
         self._transport = MediaTransport(
@@ -82,7 +89,7 @@ class MediaLeg:
         self._on_digit: Callable[[str], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
-        self._rtt_ms = 0.0
+        self._far_end: FarEnd | None = None
         self._frames_before = 0  # sent before ``start``
         self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
@@ -111,6 +118,7 @@ class MediaLeg:
                 telephone_event_pt=_negotiated(media.telephone_event_tx),
                 remote=media.remote_rtp,
                 remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
+                ptime_ms=media.ptime_ms,
                 direction=DIRECTIONS[media.direction],
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
@@ -120,6 +128,12 @@ class MediaLeg:
             self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])
         if self._configured is not None:
             self._stream.configure(self._configured)
+        if self._on_audio is not None:
+            self._pace()
+
+    def _pace(self) -> None:
+        ptime_ms = DEFAULT_PTIME_MS if self._configured is None else self._configured.ptime_ms
+        self._pacer.add(self, self._pacing_failed, ptime_ms=ptime_ms)
 
     def start(
         self,
@@ -136,10 +150,10 @@ class MediaLeg:
         self._frames_before = self.playout.counters.frames
         self._on_first_packet = on_first_packet
         self._on_digit = on_digit
-        self._pacer.add(self, self._pacing_failed)
+        self._pace()
 
     def tick(self, now: float) -> None:
-        """The pacer's 20 ms."""
+        """Once per ptime."""
         self._transport.tick(now)
         if self._on_first_packet is not None and self.playout.counters.frames > self._frames_before:
             self._on_first_packet(time.monotonic())
@@ -156,29 +170,22 @@ class MediaLeg:
         """No RTP for ``timeout_s`` although some is due."""
         return self._stream.is_timed_out(now, timeout_s)
 
-    def counters(self) -> dict[str, float]:
-        """What went over the wire; ``jitter_ms`` as RFC 3550 section 6.4.1 estimates it.
-
-        ``r`` and ``mos`` are the E-model's for what we heard, with half the round trip if the peer reports it.
-        """
-        figures = self._stream.snapshot()
-        heard = self._stream.uplink.quality(self._rtt_ms / 2)
-        return {
-            **self._stream.uplink.statistics(),
-            "sent": figures.packets_sent,
-            "received": figures.packets_received,
-            "lost": figures.packets_lost,
-            "late": figures.packets_late,
-            "jitter_ms": round(figures.jitter_ms, 3),
-            "dropped": sum(figures.dropped.values()),
-            "concealed_frames": figures.concealed_frames,
-            "r": round(heard.r, 1),
-            "mos": round(heard.mos, 2),
-        }
-
-    def dropped(self) -> dict[str, int]:
-        """Packets turned away, by kind."""
-        return self._stream.snapshot().dropped
+    def figures(self) -> MediaFigures:
+        """What went over the wire so far; half the round trip, where the peer reports it, counts as delay."""
+        stream, uplink, far_end = self._stream.snapshot(), self._stream.uplink, self._far_end
+        rtt_ms = far_end.rtt_ms if far_end is not None else None
+        return MediaFigures(
+            sent=stream.packets_sent,
+            received=stream.packets_received,
+            lost=stream.packets_lost,
+            late=stream.packets_late,
+            jitter_ms=round(stream.jitter_ms, 3) if stream.packets_received else None,
+            concealed_frames=stream.concealed_frames,
+            dropped=stream.dropped,
+            buffer=uplink.statistics(),
+            quality=uplink.quality((rtt_ms or 0.0) / 2),
+            far_end=far_end,
+        )
 
     def close(self) -> None:
         """RTCP BYE, sockets closed, ports given back."""
@@ -209,8 +216,8 @@ class MediaLeg:
             if self._has_latched:
                 log.info("< RTP on port %d now comes from %s:%d", self._port, *event.addr)
             self._has_latched = True
-        elif isinstance(event, RemoteReport) and event.rtt_ms is not None:
-            self._rtt_ms = event.rtt_ms
+        elif isinstance(event, RemoteReport):
+            self._far_end = FarEnd.of(event, self._stream.packets_sent, self._far_end)
 
 
 def _negotiated(payload_type: int) -> int | None:

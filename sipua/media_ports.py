@@ -29,9 +29,10 @@ class Opened:
 
 
 class MediaPorts:
-    """``default`` is the range of trunks without one, ``bind`` their address; "" is the one that leads to the peer.
+    """``default`` is the range of trunks without one, and its quiet time that of all ranges.
 
-    ``address_of`` is what a trunk is told of us; "" is the address that the socket has.
+    ``bind`` is the address of trunks without one; "" is the one that leads to the peer. ``address_of`` is what a trunk
+    is told of us; "" is the address that the socket has.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class MediaPorts:
             return self._default
         wanted = trunk.rtp_port_min, trunk.rtp_port_max
         if wanted not in self._own:
-            self._own[wanted] = PortAllocator(*wanted)
+            self._own[wanted] = PortAllocator(*wanted, quiet_s=self._default.quiet_s)
         return self._own[wanted]
 
 

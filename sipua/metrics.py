@@ -6,16 +6,33 @@ once, in ``sipua_process_info``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from sipua.fleet_view import TrunkView
+from sipua.media_figures import MediaFigures
 from sipua.ports import AttemptMade
 from sipua.trunks.watch import Breaker
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+_LINE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+_MOS = (
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    3.3,
+    3.6,
+    3.8,
+    4.0,
+    4.1,
+    4.2,
+    4.3,
+    4.4,
+)  # G.107 Annex B: 3.6 many dissatisfied, 4.3 very good
+_BUFFER_KINDS = ("put", "get", "out_of_order", "dup", "late", "lost", "overflow", "flush")
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0, 8.0)
 
 
@@ -66,6 +83,39 @@ class Metrics:
         self.rtp_lost = Counter("sipua_rtp_packets_lost", "RTP packets that never came", registry=registry)
         self.rtp_dropped = Counter(
             "sipua_rtp_packets_dropped", "RTP packets dropped, by why", ["kind"], registry=registry
+        )
+        self.rtp_buffer = Counter(
+            "sipua_rtp_buffer_packets",
+            "What the receive buffer did: put, get, out_of_order, dup, late, lost (given up), overflow, flush",
+            ["kind"],
+            registry=registry,
+        )
+        self.far_end_lost = Counter(
+            "sipua_rtp_far_end_packets_lost",
+            "RTP packets of ours that never came, as the far ends' RTCP reports say",
+            ["trunk"],
+            registry=registry,
+        )
+        self.mos = Histogram(
+            "sipua_call_mos",
+            "MOS-CQE of what we heard in a call (G.107); calls without a packet are not counted",
+            ["trunk"],
+            buckets=_MOS,
+            registry=registry,
+        )
+        self.jitter_seconds = Histogram(
+            "sipua_rtp_jitter_seconds",
+            "Interarrival jitter of what we heard at the end of a call (RFC 3550)",
+            ["trunk"],
+            buckets=_LINE_SECONDS,
+            registry=registry,
+        )
+        self.round_trip_seconds = Histogram(
+            "sipua_rtp_round_trip_seconds",
+            "Round trip by the last RTCP report of a call; calls without any are not counted",
+            ["trunk"],
+            buckets=_LINE_SECONDS,
+            registry=registry,
         )
         self.pacer_late_max = Gauge(
             "sipua_rtp_pacer_lateness_max_seconds", "Latest 20 ms tick since the start", registry=registry
@@ -150,13 +200,23 @@ class Metrics:
                 if target.latency_s is not None:
                     self.options_seconds.labels(name, target.address).set(target.latency_s)
 
-    def count_rtp(self, counters: Mapping[str, float], dropped: Mapping[str, int]) -> None:
+    def count_media(self, trunk: str, figures: MediaFigures) -> None:
         """The media of a call that is over."""
-        self.rtp_packets.labels("sent").inc(counters["sent"])
-        self.rtp_packets.labels("received").inc(counters["received"])
-        self.rtp_lost.inc(max(0.0, counters["lost"]))  # duplicates can make it negative (RFC 3550 A.3)
-        for kind, count in dropped.items():
+        self.rtp_packets.labels("sent").inc(figures.sent)
+        self.rtp_packets.labels("received").inc(figures.received)
+        self.rtp_lost.inc(figures.lost)
+        for kind, count in figures.dropped.items():
             self.rtp_dropped.labels(kind).inc(count)
+        for kind in _BUFFER_KINDS:
+            self.rtp_buffer.labels(kind).inc(figures.buffer.get(kind) or 0)
+        if figures.quality is not None:
+            self.mos.labels(trunk).observe(figures.quality.mos)
+        if figures.jitter_ms is not None:
+            self.jitter_seconds.labels(trunk).observe(figures.jitter_ms / 1000)
+        if figures.far_end is not None:
+            self.far_end_lost.labels(trunk).inc(figures.far_end.lost)
+            if figures.far_end.rtt_ms is not None:
+                self.round_trip_seconds.labels(trunk).observe(figures.far_end.rtt_ms / 1000)
 
     def render(self) -> bytes:
         """The text exposition format."""

@@ -342,6 +342,7 @@ class OutboundCall:
             trunk.codecs,
             srtp=srtp_of(trunk),
             has_telephone_events=trunk.dtmf == "rfc4733",
+            ptime_ms=trunk.ptime,
         )
         host = trunk.domain or place.host
         shared.owns(leg.key, self)

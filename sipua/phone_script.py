@@ -51,7 +51,7 @@ class CallResult:
     setup_ms: float | None
     codec: str | None
     duration_seconds: float
-    rtp: Mapping[str, float]
+    rtp: Mapping[str, Any]  # sipua.media_figures
     recording: str | None
     first_audio_ms: float | None
     reply_ms: float | None  # of sound heard after what was played

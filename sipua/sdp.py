@@ -20,6 +20,7 @@ _STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 8: "PCMA", 9: "G722", 13: "CN", 18: "
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
 TELEPHONE_EVENT_PT = 101  # dynamic by RFC 4733, but gateways exist that know it by this number only
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
+PTIME_STEP_MS, MAX_PTIME_MS = 10, 60
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,32}")  # RFC 8866 section 9
 _PJSUA_ONLY = ("a=crypto:", "a=rtcp:", "a=ssrc:", "a=X-nat", "a=rtcp-mux", "b=TIAS:", "b=AS:")
 
@@ -50,7 +51,7 @@ class PayloadFormat:
 
 @dataclass(frozen=True, slots=True)
 class AudioMedia:
-    """An ``m=audio`` line with a port: where the peer wants RTP, which formats in which order, ptime in ms.
+    """An ``m=audio`` line with a port: where the peer wants RTP, which formats in which order, ptimes in ms.
 
     ``cryptos`` are the values of its ``a=crypto`` lines, for ``sipua.sdes``; ``place`` counts all ``m=`` lines from 0.
     """
@@ -63,6 +64,7 @@ class AudioMedia:
     profile: str
     cryptos: tuple[str, ...] = ()
     place: int = 0
+    maxptime_ms: int | None = None
 
     def named(self, name: str) -> PayloadFormat | None:
         return next((f for f in self.formats if f.name == name.upper()), None)
@@ -142,8 +144,8 @@ def _sections(text: str) -> tuple[dict[str, str], list[_Section]]:
                 _read_rtpmap(arg, section.maps)
             elif name in _DIRECTIONS:
                 target["direction"] = name
-            elif name == "ptime":
-                target["ptime"] = arg
+            elif name in ("ptime", "maxptime"):
+                target[name] = arg
             elif name == "crypto" and section is not None:  # RFC 4568 section 4: of a stream only
                 section.cryptos.append(arg)
     if not sections:
@@ -180,17 +182,30 @@ def _build(section: _Section, session: dict[str, str]) -> AudioMedia:
         name, rate = section.maps.get(pt, (_STATIC.get(pt, ""), 8000))
         if name:
             formats.append(PayloadFormat(pt, name, rate))
-    ptime = attributes.get("ptime", "")
     return AudioMedia(
         address=connection[2].partition("/")[0],
         port=int(port_text),
         formats=tuple(formats),
         direction=attributes.get("direction", "sendrecv"),
-        ptime_ms=int(ptime) if _is_number(ptime) and 10 <= int(ptime) <= 60 else None,
+        ptime_ms=_milliseconds(attributes.get("ptime", "")),
         profile=m_line[2],
         cryptos=tuple(section.cryptos),
         place=section.place,
+        maxptime_ms=_milliseconds(attributes.get("maxptime", "")),
     )
+
+
+def _milliseconds(text: str) -> int | None:
+    return int(text) if _is_number(text) and int(text) > 0 else None
+
+
+def packet_ms(media: AudioMedia, ours: int) -> int:
+    """How much sound a packet to the peer has: what it asks for, else ``ours``, and no more than it can take.
+
+    In whole steps of 10 ms (RFC 3551 section 4.5), from 10 to 60.
+    """
+    wanted = min(media.ptime_ms or ours, media.maxptime_ms or MAX_PTIME_MS, MAX_PTIME_MS)
+    return max(PTIME_STEP_MS, wanted - wanted % PTIME_STEP_MS)
 
 
 def choose_codec(
@@ -266,7 +281,7 @@ def shape_local(
             shaped.append(" ".join([*owner[:4], family, address]))
         elif line.startswith("s="):
             shaped.append("s=-")
-        elif line.startswith((*_PJSUA_ONLY, "a=ptime:")) or _drops_format(line, pts):
+        elif line.startswith((*_PJSUA_ONLY, "a=ptime:", "a=maxptime:")) or _drops_format(line, pts):
             continue
         else:
             shaped.append(line)

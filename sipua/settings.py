@@ -27,7 +27,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from rtp.ports import QUIET_S
 from rtp.reorder import DEFAULT_MAX_WAIT_MS
+from rtp.source import RELATCH_WINDOW_S
 from sipua.errors import ConfigError
 from sipua.realtime.endpoint import realtime_url, service_of
 from sipua.realtime.names import Service
@@ -79,6 +81,10 @@ class RtpSettings(Section):
     """Longest wait for a missing packet; how long is really waited is learnt from each call's line."""
     comfort_noise: bool = False
     """Faint noise (-60 dBm0) towards the phone while the agent says nothing, instead of digital silence."""
+    relatch_window_s: float = Field(default=RELATCH_WINDOW_S, ge=0, le=60)
+    """So long after it was taken the peer may move its RTP source without a word of SIP; then only after silence."""
+    port_quiet_s: float = Field(default=QUIET_S, ge=0, le=300)
+    """So long after a call its port pair is not used; with no other left, calls get 503 with Retry-After."""
 
     @field_validator("bind")
     @classmethod
@@ -118,6 +124,21 @@ class DatabaseSettings(Section):
     """A file that holds the DSN, instead of DATABASE_URL."""
     queue_limit: int = Field(default=10_000, ge=100, le=1_000_000)
     """Facts that may wait for a slow database."""
+
+
+class KeySettings(Section):
+    """Keys that the caller presses: the voice service is told of them as text, entry by entry."""
+
+    timeout_s: float = Field(default=2.5, ge=0.5, le=30.0)
+    """An entry is complete when no key has followed for so long."""
+    end: Literal["", "#", "*"] = "#"
+    """Key that completes it at once; empty = none."""
+    most: int = Field(default=32, ge=1, le=64)
+    """So many keys complete it too."""
+    interrupt: bool = False
+    """Whether a key silences the agent, as the caller's voice does."""
+    ledger: Literal["count", "keys"] = "count"
+    """What the transcript shows: how many, or which; they may be the number of a card."""
 
 
 class DrillSettings(Section):
@@ -170,6 +191,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    keys: KeySettings = KeySettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

@@ -44,7 +44,8 @@ class SdpPlan:
     """How our SDP must look: where our RTP socket is and which codecs may stay, by preference.
 
     ``chosen`` is the codec picked from an inbound offer; a late offer's 200 carries it alone. Without
-    ``has_telephone_events`` keys travel in another way than RFC 4733's.
+    ``has_telephone_events`` keys travel in another way than RFC 4733's. ``ptime_ms`` is what we ask for, and what we
+    send to a peer that asks for nothing.
     """
 
     address: str
@@ -53,6 +54,7 @@ class SdpPlan:
     chosen: str | None = None
     srtp: SrtpPolicy = PLAIN_RTP
     has_telephone_events: bool = True
+    ptime_ms: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class MediaDescription:
     remote_rtcp: tuple[str, int]
     direction: str
     srtp: SrtpKeys | None = None  # None: plain RTP
+    ptime_ms: int = 20  # of the packets that we send
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.media import MediaLeg
+from sipua.media_figures import MediaFigures
 from sipua.media_ports import MediaPorts, Sockets
 from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
@@ -96,13 +97,7 @@ class _Softphone:
         self._decode: Decode | None = None  # what is heard
         self._script: Script | None = None
         self._sockets: Sockets | None = None
-        self._counters: Mapping[str, float] = {
-            "sent": 0,
-            "received": 0,
-            "lost": 0,
-            "late": 0,
-            "jitter_ms": 0.0,
-        }
+        self._figures = MediaFigures()
         self._is_answered = False
         self._connected_at: float | None = None
         self._answered_ms: float | None = None
@@ -161,7 +156,7 @@ class _Softphone:
     def silence(self) -> None:
         """That leg is given up."""
         if self._media is not None:
-            self._counters = self._media.counters()
+            self._figures = self._media.figures()
             self._media.close()
         self._media, self._sockets = None, None
 
@@ -309,13 +304,13 @@ class _Softphone:
                 self._media.send_digits(self._options.dtmf)
             if now - reported >= 1.0:
                 reported = now
-                self._progress({"event": "rtp", **self._media.counters()})
+                self._progress({"event": "rtp", **self._media.figures().as_dict()})
 
     async def _hang_up(self, endpoint: SipEndpoint) -> None:
         """BYE; a far end that does not answer it is not waited for."""
         self._hung_up = True
         if self._media is not None:
-            self._counters = self._media.counters()
+            self._figures = self._media.figures()
         await endpoint.hang_up(self._key)
         await asyncio.sleep(BYE_WAIT_S)
         self._events.put_nowait(LegChanged(self._key, LegState.DISCONNECTED, 200, "", time.monotonic()))
@@ -332,7 +327,7 @@ class _Softphone:
             self._recorder.write(pcm)
 
     def _result(self, ending: Ending) -> CallResult:
-        counters = self._counters if self._hung_up or self._media is None else self._media.counters()
+        figures = self._figures if self._hung_up or self._media is None else self._media.figures()
         first = self._script.first_loud_at if self._script is not None else None
         connected = self._connected_at
         return CallResult(
@@ -342,7 +337,7 @@ class _Softphone:
             setup_ms=round(self._answered_ms, 1) if self._answered_ms is not None else None,
             codec=self._media.codec.name if self._media is not None else None,
             duration_seconds=round(time.monotonic() - connected, 3) if connected is not None else 0.0,
-            rtp={name: counters[name] for name in ("sent", "received", "lost", "late", "jitter_ms")},
+            rtp=figures.as_dict(),
             recording=str(self._recorder.path.absolute()) if self._recorder is not None else None,
             first_audio_ms=round((first - connected) * 1000, 1)
             if first is not None and connected is not None

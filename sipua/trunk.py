@@ -214,8 +214,8 @@ class Trunk(Part):
 
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     """Of PCMU, PCMA, G722: what may be negotiated, in our offer's order; of several offered the caller's first wins."""
-    ptime: Literal[20] = 20
-    """Milliseconds per RTP packet."""
+    ptime: Literal[10, 20, 30, 40, 60] = 20
+    """Milliseconds per RTP packet that we ask for, and that we send where the peer asks for nothing."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
     """How keys travel: as telephone events, or ("inband") as tones in the sound, and no events are negotiated."""
     early_media: bool = False

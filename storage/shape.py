@@ -55,6 +55,11 @@ TABLES: dict[str, tuple[str, ...]] = {
     "sipua.call_attempts": (
         *("id", "call_id", "ordinal", "trunk", "target", "code", "reason", "ms", "decision", "started_at"),
     ),
+    "sipua.call_media": (  # a view
+        *("call_id", "trunk", "direction", "started_at", "codec", "mos", "r", "loss_percent", "burst_ratio"),
+        *("delay_ms", "received", "lost", "late", "jitter_ms", "dropped", "buffer", "sent", "far_end_lost"),
+        *("far_end_lost_percent", "far_end_jitter_ms", "rtt_ms"),
+    ),
     "sipua.trunk_states": (
         *("node", "worker", "trunk", "target", "what", "state", "why", "changed_at", "seen_at", "latency_ms"),
         "instance",
@@ -74,7 +79,7 @@ _COLUMNS = """
 SELECT n.nspname || '.' || c.relname, array_agg(a.attname::text)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE n.nspname IN ('public', 'sipua') AND c.relkind IN ('r', 'p') GROUP BY 1
+WHERE n.nspname IN ('public', 'sipua') AND c.relkind IN ('r', 'p', 'v') GROUP BY 1
 """
 _RLS_OFF = """
 SELECT c.relname::text FROM pg_class c

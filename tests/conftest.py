@@ -4,5 +4,9 @@ from __future__ import annotations
 
 from tests.ci_skips import pytest_runtest_makereport
 from tests.postgres import database, empty_database, postgres_server, template
+from tests.spreading import pytest_collection_modifyitems
 
-__all__ = ["database", "empty_database", "postgres_server", "pytest_runtest_makereport", "template"]
+__all__ = [
+    "database", "empty_database", "postgres_server", "pytest_collection_modifyitems", "pytest_runtest_makereport",
+    "template",
+]  # fmt: skip

@@ -130,7 +130,7 @@ def test_the_summary_shows_what_was_said_whatever_brackets_it_holds(
         {
             "call_id": "c", "status": "completed", "duration_seconds": 1.0, "recording": "/r[i].wav",
             "first_assistant_audio_ms": 1.0, "transcripts": said, "rows": rows,
-            "rtp": {"sent": 1, "received": 1, "lost": 0, "late": 0, "jitter_ms": 0.0},
+            "rtp": {"sent": 1, "received": 1, "lost": 0, "late": 0, "jitter_ms": 0.0, "quality": None},
         }
     )  # fmt: skip
     shown = capsys.readouterr().out

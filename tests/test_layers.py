@@ -42,13 +42,15 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli",),
+    "sipua.line": ("sipua.line", "sipua.cli"),
     "sipua.pj": (
         "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
         "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
-    "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq
+    "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
     "pesq": ("sipua.bench",),
+    "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
 }  # fmt: skip
@@ -65,22 +67,25 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "uvicorn", "webrtcvad", "websockets",
     ),
     "sipua.realtime": ("sipua.realtime", "sipua.errors", "websockets", "orjson", "pybase64"),
+    "sipua.line": ("sipua.line", "sipua.errors", "rtp"),
 }  # fmt: skip
 # The emulator is a server; the client side of websockets belongs to sipua.realtime.
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
+    "sipua.actions", "sipua.keys",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
     "sipua.realtime.names",
-    "sipua.reflexive", "sipua.ports", "sipua.audio", "sipua.realtime.protocol",
+    "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
-    "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
+    "rtp.receiver", "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
-    "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722",
+    "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722", "rtp.opus",
+    "rtp.linear", "rtp.timeline",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the

@@ -139,19 +139,34 @@ def quality(
     ] = PROMPTS,
     count: Annotated[int, typer.Option(min=1, max=500, help="So many prompts of it.")] = 40,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Patterns of loss for each.")] = 3,
+    visqol: Annotated[
+        bool, typer.Option("--visqol", help="ViSQOL beside it, of the first pattern: minutes more.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """What the voice service hears when packets are lost: PESQ with concealment, with silence, with gaps left out."""
     workers = len(os.sched_getaffinity(0))
-    document = run_quality(prompts, count, seeds, workers, lambda text: typer.echo(f"· {text}", err=True))
+    document = run_quality(
+        prompts, count, seeds, workers, lambda text: typer.echo(f"· {text}", err=True), with_visqol=visqol
+    )
     if json:
         print_json(document)
         return
-    table = Table(title="PESQ-NB", title_justify="left", box=None)
-    for column in ("loss", "heard as", "mean", "cases"):
+    table = Table(title="MOS-LQO, means", title_justify="left", box=None)
+    for column in (
+        "loss",
+        "heard as",
+        "PESQ-NB",
+        "target",
+        "cases",
+        *(["ViSQOL", "cases"] if visqol else []),
+    ):
         table.add_column(column, justify="left" if column == "heard as" else "right")
     for row in document["rows"]:
-        table.add_row(f"{row['loss']:.0%}", row["mode"], f"{row['pesq_nb']:.2f}", str(row["cases"]))
+        cells = [*_least(row["pesq_nb"], row["target"]), str(row["cases"])]
+        if visqol:
+            cells += [f"{row['visqol']:.2f}", str(row["visqol_cases"])]
+        table.add_row(f"{row['loss']:.0%}", row["mode"], *cells)
     out = Console(highlight=False)
     out.print(table)
     for each in document["promises"]:
@@ -219,6 +234,14 @@ def show(document: Mapping[str, Any]) -> None:
         f"(lost {lost['uplink']}); mean own {means['own']:.2f} ms"
     )
     out.print(machine_line(document["machine"]))
+
+
+def _least(value: float, target: float | None) -> tuple[str, str]:
+    """Figure and the least that is promised, green where it is met and red where not."""
+    if target is None:
+        return f"{value:.2f}", ""
+    colour = "green" if value >= target else "red"
+    return f"[{colour}]{value:.2f}[/{colour}]", f"≥ {target:.2f}"
 
 
 def _cells(value: float, target: float | None) -> tuple[str, str]:

@@ -133,14 +133,39 @@ def _show(entry: Mapping[str, Any]) -> None:
             typer.echo(f"{entry['reason']}{code} after {entry['ms']} ms: {entry['decision']}", err=True)
 
 
+def quality_lines(rtp: Mapping[str, Any]) -> list[str]:
+    """How good the line was, both ways; what was not measured is said to be unknown."""
+    heard, far_end = rtp["quality"], rtp["far_end"]
+    lines = ["heard: nothing"]
+    if heard is not None:
+        lines = [
+            f"heard: MOS {heard['mos']:.2f} (R {heard['r']:.1f}), loss {heard['loss_percent']:.1f} %, "
+            f"bursts × {heard['burst_ratio']:.1f}, delay {heard['delay_ms']:.0f} ms"
+        ]
+    if far_end is None:
+        return [*lines, "far end: no report"]
+    return [
+        *lines,
+        f"far end: loss {far_end['lost_percent']:.1f} %, jitter {far_end['jitter_ms']:.1f} ms, "
+        f"round trip {figure(far_end['rtt_ms'], ' ms')}",
+    ]
+
+
+def figure(value: float | None, unit: str) -> str:
+    """One digit, or that it is not known."""
+    return "unknown" if value is None else f"{value:.1f}{unit}"
+
+
 def _print(result: CallResult) -> None:
     typer.echo(f"{result.status} ({result.reason}), SIP {result.sip_code}")
     if result.codec is not None:
         rtp = result.rtp
         typer.echo(f"{result.codec}, {result.duration_seconds:.1f} s, set up in {result.setup_ms:.0f} ms")
         typer.echo(
-            f"RTP sent {rtp['sent']:.0f}, received {rtp['received']:.0f}, lost {rtp['lost']:.0f}, "
-            f"late {rtp['late']:.0f}, jitter {rtp['jitter_ms']:.1f} ms"
+            f"RTP sent {rtp['sent']}, received {rtp['received']}, lost {rtp['lost']}, late {rtp['late']}, "
+            f"jitter {figure(rtp['jitter_ms'], ' ms')}"
         )
+        for line in quality_lines(rtp):
+            typer.echo(line)
     if result.recording is not None:
         typer.echo(f"recording: {result.recording}")

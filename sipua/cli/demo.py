@@ -91,7 +91,7 @@ class View:
                 if self._rtp % self.RTP_EVERY == 0 and self._open is None:
                     self._line(
                         f"· RTP at the agent: sent {entry['sent']:.0f}, received {entry['received']:.0f}, "
-                        f"lost {entry['lost']:.0f}, jitter {entry['jitter_ms']:.1f} ms"
+                        f"lost {entry['lost']:.0f}, jitter {entry['jitter_ms'] or 0:.1f} ms"
                     )
 
     def _words(self, item: str, role: str, text: str, *, complete: bool) -> None:
@@ -145,7 +145,7 @@ def summary(document: Mapping[str, Any]) -> None:
     facts.add_row(
         "RTP at the caller",
         f"sent {rtp['sent']:.0f}, received {rtp['received']:.0f}, lost {rtp['lost']:.0f}, late {rtp['late']:.0f}, "
-        f"jitter {rtp['jitter_ms']:.1f} ms",
+        f"jitter {rtp['jitter_ms'] or 0:.1f} ms, MOS {'–' if rtp['quality'] is None else rtp['quality']['mos']}",
     )
     out.print()
     out.print(facts)

@@ -1,4 +1,4 @@
-"""``sipua emulate realtime``: the offline stand-in for the voice service."""
+"""``sipua emulate``: stand-ins for what is outside, the voice service and the line to a phone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import typer
 
 from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
+from sipua.line.ends import End
+from sipua.line.run import LineOptions, run_line, trace_of
 from sipua.log import configure_logging
 from sipua.realtime.emulator import FAULTS, EmulatorOptions, parse_fault, serve_emulator
 
 app = typer.Typer(
-    help="Servers that stand in for services.",
+    help="Stand-ins for the voice service and for the line to a phone.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -23,7 +25,7 @@ app = typer.Typer(
 
 @app.callback()
 def _emulate() -> None:
-    """Servers that stand in for services."""
+    """Stand-ins for the voice service and for the line to a phone."""
 
 
 @app.command("realtime")
@@ -38,6 +40,9 @@ def realtime(
     speed: Annotated[float, typer.Option(help="How much faster than real time it speaks.")] = 4.0,
     session_cap: Annotated[float, typer.Option(help="Seconds after which a session expires.")] = 3600.0,
     api_key: Annotated[str | None, typer.Option(help="The only key it accepts; else any.")] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder for what callers say, one WAV a session.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Speak the OpenAI Realtime (GA) protocol from a script. Prints one JSON line when ready."""
@@ -61,6 +66,7 @@ def realtime(
         speed=speed,
         session_cap_s=session_cap,
         api_key=api_key,
+        record=record,
     )
 
     def ready(bound_host: str, bound_port: int) -> None:
@@ -74,3 +80,35 @@ def realtime(
         )
 
     run(lambda stop: serve_emulator(options, ready=ready, stop=stop))
+
+
+@app.command("line")
+def line(
+    to_near: Annotated[
+        str,
+        typer.Option(
+            help="Trace of what the near end hears: a file, or a name as `sipua bench jitter` has it."
+        ),
+    ] = "",
+    to_far: Annotated[str, typer.Option(help="Trace of what the far end hears.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the generated traces.")] = 1,
+    capture: Annotated[Path | None, typer.Option(help="Folder for near.pcap and far.pcap.")] = None,
+    json: Json = False,
+) -> None:
+    """Join two network namespaces by a bad line for RTP (root). Prints one JSON line when ready, one at the end."""
+    options = LineOptions(
+        to_near=trace_of(to_near, seed) if to_near else None,
+        to_far=trace_of(to_far, seed) if to_far else None,
+        capture=capture,
+    )
+    configure_logging("warning", "console")
+
+    def ready(near: End, far: End) -> None:
+        places = {
+            name: {"namespace": end.namespace, "address": end.address}
+            for name, end in (("near", near), ("far", far))
+        }
+        print_json({"event": "ready", **places, "pid": os.getpid()})
+
+    counts = run(lambda stop: run_line(options, stop, ready))
+    print_json({"event": "ended", **counts})

@@ -18,7 +18,7 @@ import pjsua2 as pj
 
 from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose, pick
-from sipua.sdp import SdpError, accept, parse_audio, parse_audio_at, parse_audios, shape_local
+from sipua.sdp import SdpError, accept, packet_ms, parse_audio, parse_audio_at, parse_audios, shape_local
 from sipua.sip_events import (
     LegChanged,
     LegProgress,
@@ -144,6 +144,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
         self._told: MediaDescription | None = None
+        self._ptime_ms: int | None = None  # of the packets to the peer, as its last SDP wants it
         self._post = owner.post
         self._gone = owner.gone
         self._broken = owner.broken
@@ -222,6 +223,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         if prm.remSdp.wholeSdp:
             offer = pick(parse_audios(prm.remSdp.wholeSdp), self.plan.srtp)
             place = offer.place
+            self._ptime_ms = packet_ms(offer, self.plan.ptime_ms)
             codecs = (accept(offer, codecs, prefer=in_use).name,)
             cryptos = self._sdes.answer(parse_audio_at(prm.sdp.wholeSdp, place), offer)
         else:
@@ -235,6 +237,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             codecs=codecs,
             cryptos=cryptos,
             place=place,
+            ptime_ms=self.plan.ptime_ms,
             has_telephone_events=self.plan.has_telephone_events,
         )
 
@@ -291,20 +294,28 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._post(MediaChanged(self.key, media))
 
     def _see_answer(self, event: Any) -> None:
-        """An SDP that may be the answer to our offer: its keys, before or after pjsua has told of the media."""
-        if self._sdes is None or not self._sdes.may_be_answered:
+        """An SDP that may be the answer to our offer: ptime and keys, before or after pjsua has told of the media."""
+        if self._sdes is None or self.plan is None:
             return
         body = _answer_body(event)
         if not body:
             return
         try:
-            self._sdes.accept(parse_audio(body))
+            answer = parse_audio(body)
+            if self._sdes.may_be_answered:
+                self._sdes.accept(answer)
         except SdpError as error:
-            log.warning("call=%s < the answer cannot be taken, the call ends: %s", self.key, error)
-            self.broken(488)
+            if self._sdes.may_be_answered:
+                log.warning("call=%s < the answer cannot be taken, the call ends: %s", self.key, error)
+                self.broken(488)
             return
+        self._ptime_ms = packet_ms(answer, self.plan.ptime_ms)
         told = self._told
-        if self._media_due or (told is not None and told.codec != "" and told.srtp != self._sdes.keys):
+        if self._media_due or (
+            told is not None
+            and told.codec != ""
+            and (told.srtp, told.ptime_ms) != (self._sdes.keys, self._ptime_ms)
+        ):
             self._tell(self._describe())
 
     def _describe(self) -> MediaDescription | None:
@@ -326,4 +337,5 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             remote_rtcp=split_address(stream.remoteRtcpAddress),
             direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
             srtp=None if self._sdes is None else self._sdes.keys,
+            ptime_ms=self._ptime_ms or (20 if self.plan is None else self.plan.ptime_ms),
         )

@@ -29,3 +29,9 @@ def command(event_id: str, kind: str, fields: Mapping[str, Any] | None = None) -
 
 def function_output_item(call_id: str, output: str) -> dict[str, Any]:
     return {"type": "function_call_output", "call_id": call_id, "output": output}
+
+
+def system_text_item(item_id: str, text: str) -> dict[str, Any]:
+    """What the model is told in the middle of a conversation; nobody's speech."""
+    content = [{"type": "input_text", "text": text}]
+    return {"id": item_id, "type": "message", "role": "system", "content": content}

@@ -21,10 +21,12 @@ from sipua.bench.quality import (
     PROMPTS,
     PROMPTS_PACKAGE,
     QualityRow,
+    Score,
     heard,
     judged,
     means,
     prompts,
+    targets_of,
 )
 from sipua.cli.bench import app
 from sipua.errors import ConfigError, LocalError
@@ -68,11 +70,21 @@ def test_promises() -> None:
         rows += means(
             loss,
             [
-                {"zero-fill": 2.0, "concealed": 2.0 + ABOVE_ZERO_FILL[loss] + step, "left out": 1.0}
+                {
+                    "zero-fill": Score(2.0, 3.0),
+                    "concealed": Score(2.0 + ABOVE_ZERO_FILL[loss] + step, 4.0 if step > 0 else None),
+                    "left out": Score(1.0),
+                }
                 for step in (-0.1, 0.12)
             ],
         )
     assert all(judged(rows).values())
+    five = {row.mode: row for row in rows if row.loss == 0.05}
+    assert {mode: (row.visqol, row.visqol_cases) for mode, row in five.items()} == {
+        "zero-fill": (3.0, 2), "concealed": (4.0, 1), "left out": (None, 0),
+    }  # fmt: skip
+    assert targets_of(rows)[0.05, "concealed"] == 2.5
+    assert targets_of(rows)[0.0, CLEAN] == pytest.approx(3.99)
     worse = [
         QualityRow(row.loss, row.mode, row.pesq_nb - (row.mode in ("concealed", CLEAN)) * 0.1, 1)
         for row in rows
@@ -92,11 +104,23 @@ def test_prompts_are_of_fitting_length_and_evenly_chosen(tmp_path: Path) -> None
         prompts(tmp_path, 5)
 
 
-def test_without_pesq_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "pesq", None)
-    result = CliRunner().invoke(app, ["quality", "--prompts", str(tmp_path)])
+@pytest.mark.parametrize(
+    ("module", "flags", "words"),
+    [
+        ("pesq", [], "needs pesq"),
+        ("visqol", ["--visqol"], "visqol-python"),
+        ("ai_edge_litert", ["--visqol"], "lattice"),
+    ],
+)
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, flags: list[str], words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(app, ["quality", "--prompts", str(tmp_path), *flags])
     assert isinstance(result.exception, ConfigError)
-    assert "sipua[bench]" in str(result.exception)
+    assert words in str(result.exception)
+    assert 'pip install "sipua[bench]"' in str(result.exception)
+    assert "apt-get install gcc" in str(result.exception)
 
 
 def test_recorded_speech_is_measured() -> None:
@@ -110,3 +134,6 @@ def test_recorded_speech_is_measured() -> None:
     score = {(row["loss"], row["mode"]): row["pesq_nb"] for row in document["rows"]}
     assert score[0.0, CLEAN] == score[0.0, BARE] > 3.5
     assert score[0.05, "concealed"] > score[0.05, "zero-fill"] > score[0.1, "zero-fill"]
+    targets = {(row["loss"], row["mode"]): row["target"] for row in document["rows"]}
+    assert targets[0.05, "concealed"] == pytest.approx(score[0.05, "zero-fill"] + 0.5, abs=0.001)
+    assert targets[0.05, "zero-fill"] is None

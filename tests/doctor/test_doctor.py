@@ -14,7 +14,7 @@ import orjson
 
 from tests.certificates import Authority
 from tests.doctor.responders import Registrar, answering, stream_responder, udp_responder
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 NAME = "sip.example.test"
 

@@ -26,7 +26,7 @@ from sipua.feed import Feed
 from sipua.settings import Settings
 from sipua.trunk import Trunk
 from tests.doctor.responders import stream_server
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 KERNEL = (32768, 60999)
 START = Instant(datetime(2026, 1, 1, tzinfo=UTC), 100.0)
@@ -129,7 +129,7 @@ async def test_a_web_server_tells_the_time() -> None:
         ahead = await http_clock(f"http://127.0.0.1:{port}/v1")
     assert ahead is not None
     assert 58 < ahead < 64
-    assert await http_clock(f"http://127.0.0.1:{free_port('127.0.0.1')}/v1") is None
+    assert await http_clock(f"http://127.0.0.1:{free_port()}/v1") is None
 
 
 # ---- an agent that runs ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from tests.doctor.responders import (
     stream_server,
     udp_responder,
 )
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 DATE = "Date: Sun, 22 Nov 2026 10:00:00 GMT"
 

@@ -15,7 +15,7 @@ from sipua.errors import ConfigError
 from sipua.tls_probe import Handshake, HandshakeFailed, client_context, shake_hands
 from tests.certificates import Authority, Identity
 from tests.doctor.responders import answering, stream_responder, stream_server
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 NAME = "sip.example.test"
 OK = answering("200 OK")

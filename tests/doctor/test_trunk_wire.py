@@ -17,7 +17,7 @@ from sipua.trunk import Trunk
 from tests.certificates import Authority
 from tests.doctor.responders import Behaviour, answering, silent, stream_responder, udp_responder
 from tests.outbound.name_server import Zone, start_name_server
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 SETTINGS = Settings()
 NAME = "sip.example.test"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import orjson
 import pytest
 import websockets
@@ -22,8 +23,10 @@ from openai.types.realtime import RealtimeServerEvent
 from openai.types.realtime.client_secret_create_response import ClientSecretCreateResponse
 from websockets.asyncio.client import connect
 
+from rtp.wav import read_wav
 from sipua.errors import ConfigError, LocalError
 from sipua.realtime.emulator import EmulatorOptions, parse_fault, serve_emulator
+from tests.peers.processes import similarity
 
 from .driven import judge, spoken, ulaw
 
@@ -119,6 +122,39 @@ async def test_the_official_sdk_holds_a_conversation(tmp_path: Path) -> None:
         answer = await until(connection, "response.done")
         (said,) = [event for event in answer if event.type == "response.output_audio_transcript.done"]
         assert said.transcript == "Booked."
+
+
+@pytest.mark.parametrize(
+    ("format", "bytes_per_sample"), [({"type": "audio/pcmu"}, 1), ({"type": "audio/pcm", "rate": 24000}, 6)]
+)
+async def test_what_callers_say_is_recorded(
+    tmp_path: Path, format: dict[str, Any], bytes_per_sample: int
+) -> None:
+    said = spoken()
+    sound = ulaw(said) if bytes_per_sample == 1 else np.repeat(said, 3).astype("<i2").tobytes()
+    async with emulator(record=tmp_path) as address:
+        for number in (1, 2):
+            async with dial(address) as wire:
+                await read(wire)
+                session = {"type": "realtime", "audio": {"input": {"format": format}}}
+                await wire.send(orjson.dumps({"type": "session.update", "session": session}).decode())
+                for piece in pieces(sound, 160 * bytes_per_sample)[:: 1 if number == 1 else -1]:
+                    event = {"type": "input_audio_buffer.append", "audio": piece}
+                    await wire.send(orjson.dumps(event).decode())
+                await wire.send('{"type": "input_audio_buffer.clear"}')
+                while (await read(wire))["type"] != "input_audio_buffer.cleared":
+                    pass
+    first, second = (read_wav(tmp_path / f"session-{number}.wav") for number in (1, 2))
+    assert first.size == second.size == said.size
+    assert similarity(first, said[:-100]) > 0.98  # from 24 kHz it is decimated: 8 samples later
+    assert similarity(second, said[:-100]) < 0.5
+
+
+async def test_a_folder_for_recordings_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with emulator(record=tmp_path / "missing"):
+            pass
+    assert caught.group_contains(LocalError, match="missing: no such folder")
 
 
 async def test_a_client_secret_opens_a_session_with_its_configuration() -> None:

@@ -16,6 +16,7 @@ from sipua.call import CallServices, Legs
 from sipua.call_leg import CallOver
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
+from sipua.keys import KeyRules
 from sipua.metrics import Metrics
 from sipua.placed import Placed
 from sipua.ports import AttemptMade, CallRecord, Moment
@@ -63,6 +64,8 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         ports=place.dialler.ports,
         max_wait_ms=200,
         comfort_noise=False,
+        relatch_window_s=3,
+        keys=KeyRules(),
         metrics=Metrics(node="", worker=0, instance="", version=""),
         clock=SystemClock(),
     )

@@ -20,6 +20,7 @@ TRUNKS = {
     "plain": '["127.0.0.1/32"]\nrtp_timeout_s = 20\ncodecs = ["PCMU", "PCMA", "G722"]',
     "brief": '["127.0.0.2/32"]\nmax_call_s = 2',
     "impatient": '["127.0.0.3/32"]\nrtp_timeout_s = 1.5',
+    "inband": '["127.0.0.6/32"]\ndtmf = "inband"',
     "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',
 }
 STRANGER = "127.0.0.9"

@@ -22,8 +22,8 @@ from rtp.wav import WavWriter, read_wav
 RATE = 8000
 SAMPLE_RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16_000}  # as baresip lists its codecs
 CONFIG = """\
-sip_listen 127.0.0.1:{port}
-net_interface 127.0.0.1
+sip_listen {host}:{port}
+net_interface {host}
 audio_source aufile,{sound}
 audio_player aubridge,nobody
 audio_alert aubridge,nobody
@@ -60,18 +60,35 @@ class Secure:
         return f";mediaenc={self.media}" if self.media else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it runs: its address, and what stands before the command."""
+
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+HERE = Place()
+
+
 def silence(seconds: float) -> Pcm:
     return np.zeros(round(seconds * RATE), np.int16)
 
 
 def talk(
-    folder: Path, target: str, sound: Pcm, codec: str, login: str = "", secure: Secure | None = None
+    folder: Path,
+    target: str,
+    sound: Pcm,
+    codec: str,
+    login: str = "",
+    secure: Secure | None = None,
+    place: Place = HERE,
 ) -> Pcm:
     """Calls ``target``, plays ``sound`` and hangs up when that is over; returns what it recorded.
 
     ``login`` (``;auth_user=…;auth_pass=…``) is what it answers a challenge with.
     """
-    story = _call(folder, target, sound, codec, login, "terminated (duration", secure)
+    story = _call(folder, target, sound, codec, login, "terminated (duration", secure, place)
     return _recorded(folder, story)
 
 
@@ -104,12 +121,19 @@ def answering(folder: Path, port: int, sound: Pcm, codec: str, secure: Secure) -
 
 
 def _call(
-    folder: Path, target: str, sound: Pcm, codec: str, login: str, end: str, secure: Secure | None
+    folder: Path,
+    target: str,
+    sound: Pcm,
+    codec: str,
+    login: str,
+    end: str,
+    secure: Secure | None,
+    place: Place = HERE,
 ) -> str:
     """A call of baresip's until its log says ``end``; returns the log."""
     transport = ";transport=tls" if secure else ""
     command = ["-e", f"/dial {target}{transport}"]
-    with _running(folder, command, 0, sound, codec, login, secure):
+    with _running(folder, command, 0, sound, codec, login, secure, place):
         return _until(  # it stays for the next call
             lambda: (folder / "baresip.log").read_text(errors="replace"), end, sound.size / RATE + 10
         )
@@ -124,22 +148,25 @@ def _running(
     codec: str,
     account: str,
     secure: Secure | None,
+    place: Place = HERE,
 ) -> Iterator[None]:
     folder.mkdir()
     rate = SAMPLE_RATES[codec]
     with WavWriter(folder / "microphone.wav", rate) as writer:
         writer.write(Resampler(RATE, rate).push(sound))
-    config = CONFIG.format(sound=folder / "microphone.wav", folder=folder, port=port, rate=rate)
+    config = CONFIG.format(
+        sound=folder / "microphone.wav", folder=folder, host=place.host, port=port, rate=rate
+    )
     if secure is not None:
         config += SECURE_CONFIG.format(identity=secure.identity, authority=secure.authority)
         account += secure.account()
     (folder / "config").write_text(config)
-    uri = "sip:+250788999888@127.0.0.1"
+    uri = f"sip:+250788999888@{place.host}"
     (folder / "accounts").write_text(f"<{uri}>;regint=0;audio_codecs={codec}/{rate}/1{account}\n")
     (folder / "contacts").touch()
     with (folder / "baresip.log").open("wb") as output:
         process = subprocess.Popen(
-            ["baresip", "-s", "-f", str(folder), *command],
+            [*place.prefix, "baresip", "-s", "-f", str(folder), *command],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:

@@ -6,6 +6,7 @@ Call-ID, and every test leaves it idle. Tests that break something get processes
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any, Protocol
 
 import pytest
 
+from rtp.traces import Trace
 from tests.ci_skips import INSTALL_HINT
 from tests.peers.agent import Agent, Emulator
 from tests.peers.kamailio import Kamailio
+from tests.peers.line import Line
 from tests.peers.phone import Phone
 from tests.peers.secure_line import SecureLine, running_line
 from tests.peers.sipp import Sipp, start_sipp
@@ -27,6 +30,7 @@ PACKAGES = {
     "kamailio": "kamailio",
     "nft": "nftables",
     "ip": "iproute2",
+    "tshark": "tshark",
 }
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 
@@ -68,7 +72,7 @@ def shared_agent(
     session_folder: Path, emulator: Emulator, postgres_server: str, template: str
 ) -> Iterator[Agent]:
     dsn = create_database(postgres_server, template)
-    process = Agent(session_folder / "agent", dsn, emulator.base_url)
+    process = Agent(session_folder / "agent", dsn, emulator.base_url, SIPUA_KEYS__LEDGER="keys")
     yield process
     process.end()
     open_rows = process.select("SELECT id, status FROM voice_calls WHERE ended_at IS NULL")
@@ -178,6 +182,25 @@ def start_agent(tmp_path: Path, database: str) -> Iterator[Callable[..., Agent]]
         process = Agent(tmp_path / f"agent{len(running)}", database, base_url, **settings)
         running.append(process)
         return process
+
+    yield start
+    for process in running:
+        process.end()
+
+
+@pytest.fixture
+def start_line(tmp_path: Path) -> Iterator[Callable[..., Line]]:
+    """Bad lines between two namespaces of the test's own; options are traces (``to_near``, ``to_far``)."""
+    need("ip")
+    if os.geteuid() != 0 and os.environ.get("CI") != "true":
+        pytest.skip("a line between network namespaces: run as root")
+    running: list[Line] = []
+
+    def start(**traces: Trace) -> Line:
+        folder = tmp_path / f"line{len(running)}"
+        folder.mkdir()
+        running.append(Line(folder, **traces))
+        return running[-1]
 
     yield start
     for process in running:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.certificates import Identity
-from tests.peers.processes import free_port, until
+from tests.peers.processes import until
+from tests.ports import free_port
 
 CONFIGURATION = Path(__file__).with_name("kamailio.cfg")
 DOMAIN = "carrier.example.test"

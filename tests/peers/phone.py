@@ -37,12 +37,18 @@ class Heard:
 
 
 class Phone:
-    """Sends ``sound`` once (8 kHz samples), silence before and after; ``mute`` makes it send nothing."""
+    """Sends ``sound`` once (8 kHz samples), silence before and after; ``mute`` makes it send nothing.
 
-    def __init__(self, *, host: str = "127.0.0.1", codec: str = "PCMU", mute: bool = False) -> None:
+    Of every ``lose_every`` packets the last is lost on the way.
+    """
+
+    def __init__(
+        self, *, host: str = "127.0.0.1", codec: str = "PCMU", mute: bool = False, lose_every: int = 0
+    ) -> None:
         self.host = host
         self.codec: Codec = codec_by_name(codec)
         self.mute = mute
+        self.lose_every = lose_every
         self.heard: list[Heard] = []
         self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -102,8 +108,9 @@ class Phone:
             frame, self._sound = self._sound[:FRAME], self._sound[FRAME:]
             frame += self.codec.silence * (FRAME - len(frame))
             head = struct.pack("!BBHII", 0x80, self.codec.payload_type, sequence, timestamp, 0x1234)
-            with contextlib.suppress(OSError):
-                self._socket.sendto(head + frame, self.target)
+            if not self.lose_every or sequence % self.lose_every:
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(head + frame, self.target)
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
 
     # ---- judging ---------------------------------------------------------------------------------------------

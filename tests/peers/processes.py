@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +19,7 @@ from rtp.g711 import Pcm
 
 READY_TIMEOUT_S = 40.0
 END_TIMEOUT_S = 20.0
+PATIENCE_S = 30.0  # with the world; only what fails waits so long
 UNWANTED = ("Traceback", "failed by a bug", "callback ", "Task was destroyed", "was never awaited")
 
 
@@ -135,18 +134,7 @@ class Process:
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody has at the moment, neither for UDP nor for TCP."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, socket.socket() as of_tcp:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
-            with contextlib.suppress(OSError):
-                of_tcp.bind((host, port))
-                return port
-
-
-def until(condition: Any, what: str, timeout_s: float = 10.0) -> Any:
+def until(condition: Any, what: str, timeout_s: float = PATIENCE_S) -> Any:
     """Waits for the world: the value of ``condition()`` once it is true."""
     give_up = time.monotonic() + timeout_s
     while not (value := condition()):

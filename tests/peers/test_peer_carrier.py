@@ -12,7 +12,8 @@ import pytest
 
 from tests.peers.conftest import StartSipp
 from tests.peers.kamailio import REALM, Kamailio
-from tests.peers.processes import free_port, run
+from tests.peers.processes import run
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 

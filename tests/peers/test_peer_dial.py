@@ -13,7 +13,8 @@ import pytest
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import arguments_of, clean_environment, free_port, until
+from tests.peers.processes import arguments_of, clean_environment, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 StartAgent = Callable[..., Agent]

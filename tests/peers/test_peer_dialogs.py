@@ -16,8 +16,9 @@ from sipua.resources import shipped_speech
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import free_port, run, similarity, until
+from tests.peers.processes import run, similarity, until
 from tests.peers.test_peer_failover import ANSWERED, Carriers, carriers, decisions
+from tests.ports import free_port
 from tests.postgres import create_database, drop_database
 
 __all__ = ["carriers"]

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from tests.peers.conftest import StartSipp
-from tests.peers.processes import arguments_of, clean_environment, free_port, run, until
+from tests.peers.processes import arguments_of, clean_environment, run, until
 from tests.peers.sipp import Sipp
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 NUMBER = "0788123456"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
 from tests.peers.processes import until
 from tests.peers.wire import Wire
+from tests.ports import free_port
 from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer
@@ -26,9 +26,7 @@ StartAgent = Callable[..., Agent]
 @pytest.fixture(scope="module")
 def service_port() -> int:
     """A port that nothing listens on but what a test starts there."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +187,7 @@ def test_no_rtp_port_is_left(
     start_agent: StartAgent, emulator: Emulator, sipp: StartSipp, phone: Phone
 ) -> None:
     """503 and when to come back, not a call without sound."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        first = probe.getsockname()[1] & ~1
+    first = free_port()
     agent = start_agent(emulator.base_url, SIPUA_RTP__PORT_MIN=str(first), SIPUA_RTP__PORT_MAX=str(first + 1))
     caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=1500)
     until(caller.got("200"), "answered")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 
@@ -39,7 +39,7 @@ def received(sock: socket.socket) -> tuple[int, tuple[str, int]]:
 def test_range_address_and_dscp_of_a_trunk(
     emulator: Emulator, sipp: StartSipp, start_agent: Callable[..., Agent]
 ) -> None:
-    low = free_port() // 2 * 2
+    low = free_port()
     keys: dict[str, Any] = {
         "dscp": 46, "rtp_port_min": low, "rtp_port_max": low + 1, "rtp_bind": '"127.0.0.5"',
     }  # fmt: skip

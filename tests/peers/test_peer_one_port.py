@@ -21,7 +21,7 @@ from tests.certificates import Authority
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import free_port
+from tests.ports import free_port
 from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer

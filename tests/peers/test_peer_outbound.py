@@ -19,7 +19,8 @@ from rtp.wav import read_wav
 from sipua.resources import shipped_speech
 from tests.peers.conftest import StartSipp, need
 from tests.peers.phone import Phone
-from tests.peers.processes import arguments_of, clean_environment, free_port, run, similarity, until
+from tests.peers.processes import arguments_of, clean_environment, run, similarity, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 KEYS = {"status", "sip_code", "reason", "setup_ms", "codec", "duration_seconds", "rtp", "recording"}
@@ -48,7 +49,10 @@ def test_a_call_that_is_answered(sipp: StartSipp, uas_port: int, phone: Phone) -
     assert 0 < document["setup_ms"] < 2000
     assert 1.4 < document["duration_seconds"] < 2.5
     rtp = document["rtp"]
-    assert set(rtp) == {"sent", "received", "lost", "late", "jitter_ms"}
+    assert rtp["quality"]["mos"] > 4.2
+    assert rtp["buffer"]["put"] == rtp["buffer"]["get"] == rtp["received"]
+    assert rtp["buffer"]["delay_ms_p99"] is not None
+    assert rtp["far_end"] is None  # the phone sends no RTCP
     assert 50 <= rtp["sent"] <= 90
     assert rtp["received"] > 50
     assert rtp["lost"] == 0
@@ -127,7 +131,7 @@ def test_nobody_is_there() -> None:
         begun = time.monotonic()
         document = call(silent.getsockname()[1], "--ring-timeout", "1", code=1)
     assert (document["status"], document["reason"]) == ("no_answer", "ring_timeout")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30  # Timer B is 32 s
 
 
 def test_the_far_end_hangs_up(sipp: StartSipp, uas_port: int, phone: Phone) -> None:

@@ -16,7 +16,8 @@ from tests.certificates import Authority
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.kamailio import DOMAIN, REALM, Kamailio
-from tests.peers.processes import free_port, run, until
+from tests.peers.processes import run, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 NUMBER = "+250788000001"

@@ -19,8 +19,9 @@ from tests.peers.agent import write_conf
 from tests.peers.baresip import Secure, answering, be_refused, silence, talk
 from tests.peers.conftest import need
 from tests.peers.processes import run, similarity
-from tests.peers.secure_line import SecureLine, free_port
+from tests.peers.secure_line import SecureLine
 from tests.peers.test_peer_baresip import ANSWER_S, GREETING_S, NOT_SAID, SAID
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 SUITE_80, SUITE_32 = "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"

@@ -15,8 +15,8 @@ import pytest
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.kamailio import Kamailio
-from tests.peers.processes import free_port
 from tests.peers.sipvicious import Scan, scan
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 

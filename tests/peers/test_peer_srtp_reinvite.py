@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.peers.secure_line import free_port
 from tests.peers.secure_phone import SecurePhone, crypto
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 SUITE = "AES_CM_128_HMAC_SHA1_80"

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.peers.processes import free_port, run, until
+from tests.peers.processes import run, until
 from tests.peers.tls_carrier import TlsCarrier
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 

@@ -16,9 +16,10 @@ from sipua.pj.build import max_accounts
 from sipua.sip_message import parse_uri
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
-from tests.peers.processes import arguments_of, clean_environment, free_port, until
+from tests.peers.processes import arguments_of, clean_environment, until
 from tests.peers.trunk_side import trunk_side
 from tests.pjsua2.registrar import Registrar
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 StartAgent = Callable[..., Agent]

@@ -29,7 +29,7 @@ o=- 1 1 IN IP4 127.0.0.1
 s=-
 c=IN IP4 127.0.0.1
 t=0 0
-m=audio 9 RTP/AVP 0
+m=audio {rtp_port} RTP/AVP 0
 """
 
 
@@ -60,15 +60,15 @@ class Wire:
     ) -> None:
         self.socket.close()
 
-    def request(self, method: str, *, tag: str = "", more_sdp: str = "") -> bytes:
+    def request(self, method: str, *, tag: str = "", more_sdp: str = "", rtp_port: int = 9) -> bytes:
         """The request as bytes; ``more_sdp`` is appended to the offer of an INVITE."""
         local = ":".join(map(str, self.socket.getsockname()))
         head = INVITE.format(
             method=method, host=self._host, local=local, branch=self._branch, call_id=self.call_id,
             caller="CALLER", tag=tag,
         )  # fmt: skip
-        length = len((SDP.partition("\n\n")[2] + more_sdp).replace("\n", "\r\n"))
-        body = SDP.format(length=length) + more_sdp
+        sdp = SDP.format(length="{length}", rtp_port=rtp_port) + more_sdp
+        body = sdp.format(length=len(sdp.partition("\n\n")[2].replace("\n", "\r\n")))
         text = head + (body if method == "INVITE" else "Content-Length: 0\n\n")
         return (
             text.replace("\n", "\r\n").encode().replace(b"CALLER", self._caller).replace(b"MARK", self._mark)

@@ -36,6 +36,7 @@ from sipua.sip_events import (
     TransferProgress,
 )
 from tests.pjsua2.registrar import Registrar, started
+from tests.ports import free_port
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
 HERE = Listener("udp", "127.0.0.1", 0)
@@ -280,12 +281,6 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def drained(it: Scene) -> list[Any]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.peers.conftest import StartSipp
-from tests.peers.processes import free_port
 from tests.pjsua2.conftest import ROOT
+from tests.ports import free_port
 
 
 def play(scene: str, *arguments: str) -> dict[str, Any]:

@@ -12,16 +12,19 @@ from rtp.stream import RtpStream
 
 PHONE = ("192.0.2.1", 4000)
 EACH = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
+CONSTANT = pytest.mark.parametrize(
+    "codec", [each for each in CODECS.values() if each.has_byte_per_tick], ids=lambda each: each.name
+)
 
 
 def sent(codec: Codec, ticks: int, *, comfort_noise: bool, ptime_ms: int = 20) -> list[RtpPacket]:
     stream = RtpStream(comfort_noise=comfort_noise)
     stream.configure(StreamConfig(codec, codec.payload_type, None, PHONE, ptime_ms=ptime_ms))
-    packets = [stream.next_packet(tick * 0.02) for tick in range(ticks)]
+    packets = [stream.next_packet(tick * ptime_ms / 1000) for tick in range(ticks)]
     return [parse_rtp(packet) for packet in packets if packet is not None]
 
 
-@EACH
+@CONSTANT
 @pytest.mark.parametrize("ptime_ms", [20, 60])
 def test_noise_is_faint_and_does_not_hum(codec: Codec, ptime_ms: int) -> None:
     packets = sent(codec, 600, comfort_noise=True, ptime_ms=ptime_ms)
@@ -36,9 +39,21 @@ def test_noise_is_faint_and_does_not_hum(codec: Codec, ptime_ms: int) -> None:
     assert spectrum.max() < 30 * spectrum.mean()
 
 
-@EACH
+@CONSTANT
 def test_without_it_there_is_digital_silence(codec: Codec) -> None:
     assert {packet.payload for packet in sent(codec, 50, comfort_noise=False)} == {codec.silence * 160}
+
+
+@EACH
+def test_silence_is_silent_and_noise_is_heard(codec: Codec) -> None:
+    loud = []
+    for comfort_noise in (False, True):
+        decode = codec.new_decoder()
+        packets = sent(codec, 100, comfort_noise=comfort_noise)
+        sound = np.concatenate([decode(packet.payload) for packet in packets])[codec.sample_rate :]
+        loud.append(float(np.sqrt(np.mean(sound.astype(np.float64) ** 2))))
+    assert loud[0] <= 8  # A-law has no zero
+    assert 10 < loud[1] < 25
 
 
 def test_speech_takes_its_place_unchanged() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from random import Random
 
-from rtp.dtmf import END_PACKETS, Digit, DtmfReceiver, DtmfSender, TelephoneEvent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtp.dtmf import DIGITS, END_PACKETS, SEGMENT_MAX, Digit, DtmfReceiver, DtmfSender, TelephoneEvent
 from rtp.errors import PacketError
 from rtp.packet import RtpPacket
 from rtp.statistics import ReceiveStatistics
@@ -65,6 +69,67 @@ def test_a_long_press_in_segments_is_one_press() -> None:
         *[(0.04, 1000 + 0xFFFF, TelephoneEvent(4, True, 10, 320).serialize())] * 3,
     ]
     assert received(packets) == [Digit("4", (0xFFFF + 320) // 8)]
+
+
+@pytest.mark.parametrize("segment", [SEGMENT_MAX, 65440, 65600], ids=["the RFC's", "before", "beyond"])
+@pytest.mark.parametrize("begin", [1000, 2**32 - 70_000], ids=["", "timestamp wraps"])
+def test_a_key_held_for_three_minutes_is_one_press(segment: int, begin: int) -> None:
+    """RFC 4733 §2.5.1.3, and those who end a segment at the packet before 0xFFFF, or behind it."""
+    held = 180 * 8000
+    packets = []
+    for at in range(160, held + 160, 160):
+        start = at // segment * segment
+        report = TelephoneEvent(7, at >= held, 10, min(at - start, SEGMENT_MAX))
+        packets.append((at / 8000, (begin + start) % 2**32, report.serialize()))
+    receiver = DtmfReceiver()
+    assert received([*packets, packets[-1], packets[-1]], receiver) == [Digit("7", 180_000)]
+    assert receiver.duplicates == 2
+
+
+@pytest.mark.parametrize("wraps", [False, True], ids=["stands", "wraps"])
+def test_a_duration_that_knows_no_segments_is_one_press(wraps: bool) -> None:
+    """One timestamp for 20 s: the duration stays at its end, or begins again at 0."""
+    reports = [at & SEGMENT_MAX if wraps else min(at, SEGMENT_MAX) for at in range(160, 160_000, 160)]
+    packets = [(n * 0.02, 1000, payload) for n, payload in enumerate(press(8, reports))]
+    assert [digit.digit for digit in received(packets)] == ["8"]
+
+
+def test_two_long_presses_of_one_key_are_two() -> None:
+    """The second begins as far behind the first as a segment would, but its end has been heard."""
+    first = [(n * 0.02, 1000, payload) for n, payload in enumerate(press(8, [160, 320]))]
+    second = [(n * 0.02 + 8.2, 1000 + SEGMENT_MAX, payload) for n, payload in enumerate(press(8, [160]))]
+    assert [digit.digit for digit in received(first + second)] == ["8", "8"]
+
+
+def test_a_gap_of_the_line_within_a_press_is_no_second_press() -> None:
+    """Half a second without a packet: reported as if it had ended, and what still comes of it is a duplicate."""
+    packets = [(n * 0.02, 1000, payload) for n, payload in enumerate(press(3, list(range(160, 8000, 160))))]
+    receiver = DtmfReceiver()
+    digits = received([each for each in packets if not 0.2 < each[0] < 0.7], receiver)
+    assert [digit.digit for digit in digits] == ["3"]
+
+
+FATES = st.lists(st.sampled_from(["lost", "once", "twice"]), min_size=9, max_size=9)
+
+
+@given(
+    keys=st.lists(st.tuples(st.sampled_from(DIGITS), FATES, st.randoms(use_true_random=False)), max_size=8),
+    begin=st.integers(0, 2**32 - 1),
+)
+def test_what_the_line_does_to_a_press_makes_it_neither_none_nor_two(
+    keys: list[tuple[str, list[str], Random]], begin: int
+) -> None:
+    """Loss of all packets but one, duplicates, and any order within a press; no marker is looked at."""
+    sent: list[tuple[float, int, bytes]] = []
+    for index, (key, fates, random) in enumerate(keys):
+        payloads = press(DIGITS.index(key), list(range(160, 1120, 160)))
+        copies = {"lost": 0, "once": 1, "twice": 2}
+        came = [each for each, fate in zip(payloads, fates, strict=True) for _ in range(copies[fate])]
+        came = came or payloads[:1]
+        random.shuffle(came)
+        at = index * 0.3
+        sent += [(at + n * 0.01, (begin + index * 2400) % 2**32, each) for n, each in enumerate(came)]
+    assert [digit.digit for digit in received(sent)] == [key for key, _, _ in keys]
 
 
 def test_a_reordered_early_packet_after_the_end_is_no_new_press() -> None:

@@ -61,8 +61,8 @@ def test_keys_are_told_and_not_heard(name: str) -> None:
     events = carried(phone, agent, 10 * len(ALL) + 10)
     assert digits_of(events) == ALL
     sound = sound_of(events)
-    assert len(sound) == (10 * len(ALL) + 10) * 160
-    pcm = codec.decoder(RATE)(sound)
+    assert len(sound) == (10 * len(ALL) + 10) * codec.app_codec.frame_bytes(20)
+    pcm = codec.app_codec.decoder(RATE)(sound)
     detector = ToneDetector()
     assert detector.receive(pcm) == []
     loud = [

@@ -13,10 +13,18 @@ import pytest
 from rtp.codec import CODECS
 from rtp.dtmf import TelephoneEvent
 from rtp.pacer import Pacer
-from rtp.packet import build_rtp, parse_rtp
+from rtp.packet import (
+    RtcpReceiverInfo,
+    build_rtp,
+    ntp_timestamp,
+    parse_rtp,
+    receiver_report,
+    sdes_cname,
+)
 from rtp.ports import PortAllocator
 from rtp.tones import RATE, ToneDetector, tones_of
 from sipua.media import MediaLeg
+from sipua.media_figures import MediaFigures
 from sipua.media_ports import MediaPorts
 from sipua.sip_events import MediaDescription, SrtpKeys
 from tests.rfc3711 import Direction
@@ -94,7 +102,7 @@ def test_a_receiver_that_fails_breaks_the_leg_and_is_logged_once(caplog: pytest.
             call.leg.start(on_audio=fail)
             for n in range(10):
                 call.say()
-                await until(lambda n=n: call.leg.counters()["received"] == n + 1)  # type: ignore[misc]
+                await until(lambda n=n: call.leg.figures().received == n + 1)  # type: ignore[misc]
             assert isinstance(call.leg.broken, ZeroDivisionError)
             assert len(calls) == 1
 
@@ -126,10 +134,11 @@ def test_a_source_that_moves_is_logged_and_the_first_is_not(caplog: pytest.LogCa
             call.configure()
             call.leg.start(on_audio=heard.append)
             call.say(by=other)
-            await until(lambda: len(heard) == 1)
+            call.say(by=other)
+            await until(lambda: len(heard) == 2)
             assert "now comes from" not in caplog.text
             call.say()  # the signalled address wins
-            await until(lambda: len(heard) == 2)
+            await until(lambda: len(heard) == 3)
             came_from = f"{HOST}:{call.phone.getsockname()[1]}"
             assert f"< RTP on port {call.address[1]} now comes from {came_from}" in caplog.text
 
@@ -192,7 +201,7 @@ def test_srtp_holds_through_hold_and_nothing_plain_is_heard() -> None:
             theirs = Direction.of(keys.suite, keys.remote)
             call.phone.sendto(theirs.protect(build_rtp(0, False, 9, 9 * 160, 7, b"s" * 160), 0), call.address)
             await until(lambda: heard == [b"s" * 160])
-            assert call.leg.dropped() == {"srtp_forged": 1}
+            assert call.leg.figures().dropped == {"srtp_forged": 1}
             call.leg.tick(0.0)
             ours = Direction.of(keys.suite, keys.local).unprotect(call.phone.recv(1500), 0)
             assert parse_rtp(ours).payload_type == 0
@@ -226,22 +235,64 @@ def test_a_leg_tells_what_its_buffer_did_and_how_good_the_line_was() -> None:
         with line() as call:
             call.configure()
             call.leg.start(on_audio=lambda payload: None)
-            perfect = call.leg.counters()
-            assert (perfect["r"], perfect["mos"]) == (93.2, 4.41)
+            nothing = call.leg.figures()
+            assert (nothing.received, nothing.jitter_ms, nothing.quality, nothing.far_end) == (
+                0,
+                None,
+                None,
+                None,
+            )
+            assert nothing.buffer["delay_ms_p50"] is None
+            address = call.phone.getsockname()
             for number in range(1, 101):
                 if number % 10:
                     data = build_rtp(0, False, number, number * 160, 7, bytes(160))
-                    call.leg._stream.receive_rtp(data, call.phone.getsockname(), number * 0.02)
+                    call.leg._stream.receive_rtp(data, address, number * 0.02)
                 call.leg._stream.on_timer(number * 0.02)
-            counters = call.leg.counters()
-            assert (counters["put"], counters["get"], counters["given_up"], counters["late"]) == (
-                90,
-                90,
-                9,
-                0,
-            )
-            assert counters["delay_ms_p99"] == 0
-            assert counters["r"] < 75
-            assert counters["mos"] < 4
+            figures = call.leg.figures()
+            counted = {
+                name: figures.buffer[name] for name in ("put", "get", "lost", "late", "dup", "overflow")
+            }
+            assert counted == {"put": 90, "get": 90, "lost": 9, "late": 0, "dup": 0, "overflow": 0}
+            assert figures.buffer["delay_ms_p99"] == 0
+            assert figures.quality is not None
+            assert figures.quality.loss_percent == pytest.approx(100 * 9 / 99)
+            # by hand: 95 · Ppl / (Ppl + 25.1), and what 20 ms of delay cost
+            assert figures.quality.r == pytest.approx(93.2 - 95 * 9.09 / 34.19, abs=0.8)
+            assert figures.as_dict()["quality"]["mos"] == round(figures.quality.mos, 2)
+
+    run(main)
+
+
+def test_a_leg_tells_what_the_far_end_reports_of_it() -> None:
+    async def main() -> None:
+        with line() as call:
+            call.configure()
+            call.leg.start(on_audio=lambda payload: None)
+            for tick in range(100):
+                call.leg.tick(tick * 0.02)
+            stream, address = call.leg._stream, call.phone.getsockname()
+            lsr = ntp_timestamp(1.0) >> 16 & 0xFFFFFFFF
+
+            def reported(lost: int, lsr: int, dlsr: int) -> MediaFigures:
+                block = RtcpReceiverInfo(stream.ssrc, 0, lost, 100, 80, lsr, dlsr)
+                report = receiver_report(9, [block]) + sdes_cname(9, "phone")
+                call.leg._on_events(stream.receive_rtcp(report, address, 1.1))
+                return call.leg.figures()
+
+            far_end = reported(5, lsr, 65536 // 20).far_end  # 50 of the 100 ms it had kept our report
+            assert far_end is not None
+            assert (far_end.lost, far_end.lost_percent, far_end.jitter_ms) == (5, 5.0, 10.0)
+            assert far_end.rtt_ms == pytest.approx(50, abs=0.1)
+            data = build_rtp(0, False, 1, 160, 7, bytes(160))
+            stream.receive_rtp(data, address, 1.2)
+            heard = call.leg.figures().quality
+            assert heard is not None
+            assert heard.delay_ms == pytest.approx(
+                25, abs=21
+            )  # half of it, and a packet once its length is known
+            later = reported(-2, 0, 0).far_end  # duplicates, and a report that saw none of ours
+            assert later is not None
+            assert (later.lost, later.rtt_ms) == (0, far_end.rtt_ms)
 
     run(main)

@@ -34,7 +34,7 @@ class Counter:
         ([0, 19.5], [[0], [20]], 0),  # a timer that rings early
         ([0, 10, 18.5], [[0], [], []], 0),
         ([0, 65], [[0], [20, 40, 60]], 0),  # made good at once
-        ([0, 1005], [[0], [940, 960, 980, 1000]], 46),  # a stall: the newest four, the rest skipped
+        ([0, 1005], [[0], [940, 960, 980, 1000]], 46),  # a stall: the newest 80 ms, the rest skipped
     ],
 )
 def test_schedule(asked_at_ms: list[float], ticks_ms: list[list[float]], skipped: int) -> None:
@@ -45,6 +45,13 @@ def test_schedule(asked_at_ms: list[float], ticks_ms: list[list[float]], skipped
     assert schedule.next_due == pytest.approx(
         5.0 + (max(tick for ticks in done for tick in ticks) + 20) / 1000
     )
+
+
+@pytest.mark.parametrize(("ptime_ms", "made_good"), [(10, 8), (20, 4), (30, 2), (40, 2), (60, 1)])
+def test_a_stall_is_made_good_by_as_much_sound_whatever_the_ptime(ptime_ms: int, made_good: int) -> None:
+    schedule = Schedule(0.0, ptime_ms)
+    assert len(schedule.due(1.2)) == made_good
+    assert schedule.skipped == 1200 // ptime_ms + 1 - made_good
 
 
 def test_the_schedule_does_not_drift_in_a_day() -> None:
@@ -107,12 +114,46 @@ def test_lateness_is_ready_for_a_histogram() -> None:
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_each_sender_has_its_own_ptime_and_may_change_it(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> tuple[Counter, Counter, list[float]]:
+        done = asyncio.Event()
+        pacer = Pacer()
+        slow, quick = Counter(lambda count: done.set() if count == 12 else None), Counter()
+        pacer.add(slow, ptime_ms=6)
+        pacer.start()
+        pacer.add(quick, ptime_ms=3)
+        changing = Counter(lambda count: pacer.add(changing, ptime_ms=6) if count == 4 else None)
+        pacer.add(changing, ptime_ms=3)
+        assert len(pacer) == 3
+        async with asyncio.timeout(10):
+            await done.wait()
+        for sender in (slow, quick, changing):
+            pacer.remove(sender)
+        assert len(pacer) == 0
+        pacer.stop()
+        return slow, quick, changing.ticks
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        slow, quick, changed = runner.run(main())
+    assert all(on_the_grid(sender.ticks, 0.003 * n) for sender, n in ((slow, 2), (quick, 1)))
+    assert on_the_grid(changed[:4], 0.003)
+    assert set(changed[4:]) <= set(slow.ticks), "one ticker for all of a ptime"
+
+
+def on_the_grid(ticks: list[float], interval: float) -> bool:
+    steps = [(b - a) / interval for a, b in pairwise(ticks)]
+    return all(abs(step - round(step)) < 1e-6 and round(step) >= 1 for step in steps)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> list[float]:
         done = asyncio.Event()
-        pacer = Pacer(0.005)
+        pacer = Pacer()
         sender = Counter(lambda count: done.set() if count == 20 else None)
-        pacer.add(sender)
+        pacer.add(sender, ptime_ms=5)
         pacer.start()
         pacer.start()  # twice is once
         async with asyncio.timeout(10):
@@ -126,5 +167,4 @@ def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.Abstra
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         ticks = runner.run(main())
-    steps = [(b - a) / 0.005 for a, b in pairwise(ticks)]
-    assert all(step == pytest.approx(round(step)) and round(step) >= 1 for step in steps)
+    assert on_the_grid(ticks, 0.005)

@@ -10,6 +10,7 @@ import pytest
 
 from rtp.errors import NoPortError, RtpError
 from rtp.ports import PortAllocator
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 
@@ -25,19 +26,7 @@ class Clock:
 @pytest.fixture
 def first_port() -> int:
     """The first of eight ports (even) that were free a moment ago."""
-    for _ in range(50):
-        with contextlib.ExitStack() as stack:
-            probe = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            probe.bind((HOST, 0))
-            start: int = probe.getsockname()[1] + 1
-            start += start % 2
-            try:
-                for port in range(start, start + 8):
-                    stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind((HOST, port))
-            except (OSError, OverflowError):
-                continue
-        return start
-    raise RuntimeError("no eight free ports in a row")
+    return free_port(HOST)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,12 @@ def rtp(
     return build_rtp(pt, False, seq & 0xFFFF, (seq * 160 if ts is None else ts) & 0xFFFFFFFF, ssrc, payload)
 
 
+def prove(stream: RtpStream, source: tuple[str, int], *, ssrc: int = 77) -> None:
+    """Two packets, the second with sequence number 1: the source is latched if nobody else is."""
+    for seq in (0, 1):
+        stream.receive_rtp(rtp(seq, ssrc=ssrc), source, 0.0)
+
+
 def audio(events: list[StreamEvent]) -> bytes:
     return b"".join(event.payload for event in events if isinstance(event, AudioFrame))
 
@@ -64,15 +70,18 @@ def test_media_goes_to_the_signalled_address_until_a_packet_shows_the_real_one()
     stream = stream_of()
     assert stream.destination == PHONE
     assert stream.rtcp_destination == PHONE_RTCP
-    events = stream.receive_rtp(rtp(1), NAT, 0.0)
-    assert events == [SourceLatched(NAT), AudioFrame(b"s" * 160, 160, False)]
+    assert stream.receive_rtp(rtp(1), NAT, 0.0) == []
+    assert stream.destination == PHONE
+    events = stream.receive_rtp(rtp(2), NAT, 0.02)
+    assert events == [SourceLatched(NAT)] + [AudioFrame(b"s" * 160, 160, False)] * 2
+    assert stream.dropped == {}
     assert stream.destination == NAT
     assert stream.rtcp_destination == (NAT[0], NAT[1] + 1)
 
 
 def test_a_third_party_is_never_heard_and_never_answered() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     for n in range(200):
         now = n * 0.02
         assert stream.receive_rtp(rtp(500 + n, b"evil" * 40, ssrc=666), STRANGER, now) == []
@@ -81,13 +90,14 @@ def test_a_third_party_is_never_heard_and_never_answered() -> None:
     assert stream.dropped == {"wrong_source": 200}
 
 
-def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
+def test_a_nat_that_rebinds_in_mid_call_takes_over_after_two_seconds_of_silence() -> None:
     moved = (NAT[0], 62000)
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
-    assert stream.receive_rtp(rtp(2), moved, 1.9) == []
-    assert stream.receive_rtp(rtp(3, bytes(4), pt=101), moved, 2.1) == []  # another payload type
-    assert SourceLatched(moved) in stream.receive_rtp(rtp(4), moved, 2.2)
+    prove(stream, NAT)
+    stream.receive_rtp(rtp(250), NAT, 5.0)
+    assert stream.receive_rtp(rtp(251), moved, 6.9) == []
+    assert stream.receive_rtp(rtp(252, bytes(4), pt=101), moved, 7.1) == []  # no sound
+    assert SourceLatched(moved) in stream.receive_rtp(rtp(253), moved, 7.2)
     assert stream.destination == moved
     assert stream.dropped == {"wrong_source": 2}
 
@@ -95,7 +105,7 @@ def test_a_rebound_nat_takes_over_after_two_seconds_of_silence_only() -> None:
 def test_rtp_bleed_a_stranger_with_the_right_payload_type_never_takes_over_a_silent_source() -> None:
     """The attack: spray RTP at the port range and wait for two seconds of DTX or for a hold."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     for n in range(500):
         assert stream.receive_rtp(rtp(n, b"evil" * 40, ssrc=666), STRANGER, n * 0.02) == []
     assert stream.destination == NAT
@@ -107,7 +117,7 @@ def test_rtp_bleed_a_stranger_with_the_right_payload_type_never_takes_over_a_sil
 @pytest.mark.parametrize("direction", ["sendonly", "inactive", "recvonly"])
 def test_rtp_bleed_hold_is_no_free_window(held_at: tuple[str, int], direction: Direction) -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=held_at, direction=direction))
     assert stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 60.0) == []
     stream.configure(CONFIG)
@@ -117,7 +127,7 @@ def test_rtp_bleed_hold_is_no_free_window(held_at: tuple[str, int], direction: D
 
 def test_rtp_bleed_a_stranger_who_was_first_loses_to_the_signalled_address_at_once() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1, ssrc=666), STRANGER, 0.0)
+    prove(stream, STRANGER, ssrc=666)
     event = TelephoneEvent(1, True, 10, 800).serialize()
     assert stream.receive_rtp(rtp(1, event, pt=101), PHONE, 0.01) == []  # only sound takes over
     events = stream.receive_rtp(rtp(2), PHONE, 0.02)
@@ -131,7 +141,7 @@ def test_rtp_bleed_a_stranger_who_was_first_loses_to_the_signalled_address_at_on
 def test_the_signalled_address_takes_over_with_a_new_ssrc() -> None:
     """A B2BUA that let another box play the ringing tone."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert {SourceLatched(PHONE), SsrcChanged(77, 78)} <= set(stream.receive_rtp(rtp(9, ssrc=78), PHONE, 0.1))
 
 
@@ -157,7 +167,7 @@ def test_a_reinvite_that_moves_the_media_is_followed_and_the_old_source_does_not
 def test_the_old_source_is_right_if_nobody_speaks_at_the_new_address() -> None:
     """A phone behind NAT signals a new private port and keeps its real one."""
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=(PHONE[0], 4002)))
     taken = [SourceLatched(NAT) in stream.receive_rtp(rtp(2 + n), NAT, 0.02 + n * 0.5) for n in range(6)]
     assert taken == [False, False, False, False, True, False]
@@ -167,16 +177,16 @@ def test_an_old_style_hold_address_is_not_sent_to_and_keeps_the_lock() -> None:
     stream = stream_of(replace(CONFIG, remote=("0.0.0.0", 4000)))
     assert stream.destination is None
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.configure(replace(CONFIG, remote=("0.0.0.0", 4000), direction="sendonly"))
     stream.configure(CONFIG)
     assert stream.destination == NAT
-    assert stream.receive_rtp(rtp(2), STRANGER, 0.1) == []
+    assert stream.receive_rtp(rtp(2, ssrc=666), STRANGER, 0.1) == []
 
 
 def test_after_a_key_press_the_source_can_still_be_rebound() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     stream.receive_rtp(rtp(2, TelephoneEvent(1, True, 10, 800).serialize(), pt=101), NAT, 0.1)
     moved = (NAT[0], 62000)
     assert SourceLatched(moved) in stream.receive_rtp(rtp(3), moved, 2.2)
@@ -197,7 +207,7 @@ def test_an_address_that_is_nobodys_is_not_sent_to_but_its_phone_is_heard(remote
     stream = stream_of(replace(CONFIG, remote=remote))
     assert stream.destination is None
     assert stream.rtcp_destination is None
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert stream.destination == NAT
 
 
@@ -473,16 +483,45 @@ def test_a_late_tick_does_not_move_the_clock_but_a_skipped_stretch_does() -> Non
     assert [(b - a) % 2**32 for a, b in pairwise(stamps)] == [160, 160, 160, 8000]
 
 
-@pytest.mark.parametrize(
-    ("ptime_ms", "ticks", "length"), [(20, 1, 160), (40, 2, 320), (60, 3, 480), (10, 1, 160)]
-)
-def test_ptime_is_kept_in_whole_ticks(ptime_ms: int, ticks: int, length: int) -> None:
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+def test_a_packet_lasts_for_the_ptime(ptime_ms: int) -> None:
     stream = stream_of(replace(CONFIG, ptime_ms=ptime_ms))
-    sent = [stream.next_packet(tick * 0.02) for tick in range(ticks * 4)]
-    packets = [parse_rtp(data) for data in sent if data is not None]
-    assert len(packets) == 4
-    assert {len(p.payload) for p in packets} == {length}
-    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in pairwise(packets)} == {length}
+    stream.playout.append("a", b"a" * 8 * 240)
+    packets = [packet_of(stream.next_packet(tick * ptime_ms / 1000)) for tick in range(240 // ptime_ms)]
+    assert b"".join(packet.payload for packet in packets) == b"a" * 8 * 240
+    assert {len(packet.payload) for packet in packets} == {8 * ptime_ms}
+    assert {(b.timestamp - a.timestamp) % 2**32 for a, b in pairwise(packets)} == {8 * ptime_ms}
+
+
+def test_a_new_ptime_begins_where_the_sound_before_it_ended() -> None:
+    stream = stream_of(CONFIG)
+    stream.playout.append("a", bytes(range(240)) * 10)
+    packets, due = [], 5.0
+    for ptime_ms in (20, 20, 60, 60, 10, 10, 30):
+        stream.configure(replace(CONFIG, ptime_ms=ptime_ms))
+        packets.append(packet_of(stream.next_packet(due + 0.007)))  # another ticker: another phase
+        due += ptime_ms / 1000
+    assert [len(packet.payload) for packet in packets] == [160, 160, 480, 480, 80, 80, 240]
+    assert all((b.timestamp - a.timestamp) % 2**32 == len(a.payload) for a, b in pairwise(packets))
+    assert b"".join(packet.payload for packet in packets) == (bytes(range(240)) * 10)[:1680]
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
+@pytest.mark.parametrize("events", [101, None], ids=["events", "tones"])
+def test_a_key_is_as_long_as_it_was_meant_whatever_the_ptime(ptime_ms: int, events: int | None) -> None:
+    stream = stream_of(replace(CONFIG, ptime_ms=ptime_ms, telephone_event_pt=events))
+    phone = RtpStream(app_codec=PCMU, hears_tones=events is None)
+    phone.configure(replace(CONFIG, remote=NAT, rx_telephone_event_pt=101))
+    stream.send_digits("5", duration_ms=120)
+    heard: list[StreamEvent] = []
+    for tick in range(600 // ptime_ms):
+        now = tick * ptime_ms / 1000
+        data = stream.next_packet(now)
+        assert data is not None
+        heard += phone.receive_rtp(data, NAT, now)
+    (digit,) = [event for event in heard if isinstance(event, DigitReceived)]
+    assert digit.digit == "5"
+    assert 100 <= digit.duration_ms <= 140
 
 
 def test_digits_go_out_while_the_sound_waits() -> None:
@@ -498,6 +537,46 @@ def test_digits_go_out_while_the_sound_waits() -> None:
     assert [e.digit for e in events if isinstance(e, DigitReceived)] == ["1", "#"]
     assert audio(events).count(b"a") == 320
     assert phone.uplink.reorder.counters.lost == 0
+
+
+def test_the_sound_around_a_key_press_is_contiguous() -> None:
+    """RFC 4733 §2.5.1: one timestamp per press, marked once; sequence and clock run on beneath it."""
+    stream = stream_of()
+    stream.playout.append("a", b"a" * 800)
+    before = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(2)]
+    stream.send_digits("5", duration_ms=60, pause_ms=20)
+    press = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(2, 7)]
+    after = [packet_of(stream.next_packet(tick * 0.02)) for tick in range(7, 10)]
+    packets = [*before, *press, *after]
+    assert [(p.sequence_number + 1) % 2**16 for p in packets] == list(range(10))
+    assert {p.timestamp for p in press} == {160}
+    assert [p.marker for p in packets[1:]] == [0, 1, *[0] * 7]
+    assert [(p.timestamp + 160) % 2**32 for p in [*before, *after]] == [at * 160 for at in (0, 1, 7, 8, 9)]
+    assert {p.payload for p in [*before, *after]} == {b"a" * 160}
+    reports = [TelephoneEvent.parse(p.payload) for p in press]
+    assert [(r.end, r.duration) for r in reports] == [
+        (False, 160), (False, 320), (True, 480), (True, 480), (True, 480),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ssrc", [77, 78], ids=["of the stream", "of its own"])
+def test_a_key_between_sound_leaves_the_sound_whole(ssrc: int) -> None:
+    """Events amid the sound take its sequence numbers, or come with an SSRC and sequence of their own."""
+    stream, events = stream_of(), list[StreamEvent]()
+    for tick in range(30):
+        is_event = 10 <= tick < 16
+        if is_event:
+            press = TelephoneEvent(9, tick >= 13, 10, min(tick - 9, 4) * 160).serialize()
+            sequence = tick if ssrc == 77 else 7984 + tick
+            events += stream.receive_rtp(rtp(sequence, press, pt=101, ts=1600, ssrc=ssrc), PHONE, tick * 0.02)
+        if ssrc == 78 or not is_event:
+            events += stream.receive_rtp(rtp(tick), PHONE, tick * 0.02)
+    assert [e for e in events if isinstance(e, DigitReceived)] == [DigitReceived("9", 80)]
+    made_up = [e for e in events if isinstance(e, AudioFrame) and e.concealed]
+    sound = audio(events)
+    assert sound.count(b"s") == (24 if ssrc == 77 else 30) * 160
+    assert sum(e.samples for e in made_up) == (6 * 160 if ssrc == 77 else 0)
+    assert not any(e.payload.strip(PCMU.silence) for e in made_up)  # silence: no tone is made up either
 
 
 def test_digits_are_refused_before_the_negotiation() -> None:
@@ -584,7 +663,7 @@ def test_an_sr_carries_what_was_sent() -> None:
 
 def test_rtcp_is_believed_only_from_the_medias_host() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     assert stream.receive_rtcp(receiver_report(9) + bye(9), STRANGER, 0.0) == []
     assert stream.receive_rtcp(receiver_report(9) + bye(9), (NAT[0], 62001), 0.0) == [RemoteBye()]
     assert stream.rtcp_destination == (NAT[0], 62001)
@@ -610,7 +689,7 @@ def test_rtcp_on_the_rtp_port_is_not_believed_unless_negotiated() -> None:
 
 def test_the_first_rtcp_source_stays_until_the_media_moves() -> None:
     stream = stream_of()
-    stream.receive_rtp(rtp(1), NAT, 0.0)
+    prove(stream, NAT)
     first, second = (NAT[0], 62001), (NAT[0], 62009)
     assert stream.receive_rtcp(receiver_report(9) + bye(9), first, 0.0) == [RemoteBye()]
     assert stream.receive_rtcp(receiver_report(9) + bye(9), second, 0.1) == []

@@ -11,6 +11,7 @@ import pytest
 from rtp.errors import TraceError
 from rtp.traces import (
     Trace,
+    both,
     bursts,
     gamma,
     make,
@@ -24,6 +25,7 @@ from rtp.traces import (
     with_duplicates,
     with_new_ssrc,
     with_timestamp_jump,
+    write,
 )
 
 
@@ -127,6 +129,16 @@ def test_a_file_is_a_trace(tmp_path: Path) -> None:
     assert list(delays_ms(trace)) == pytest.approx([0, 20.5, 3])
 
 
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "line.txt"
+    trace = with_duplicates(make("both", 5, both(uniform(50), bursts(0.1)), seconds=20), 5, 0.1, 60)
+    write(trace, path)
+    again = read(path)
+    assert [len(packet.arrivals) for packet in again.packets] == [len(p.arrivals) for p in trace.packets]
+    for packet, original in zip(again.packets, trace.packets, strict=True):
+        assert packet.arrivals == pytest.approx(original.arrivals, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -135,6 +147,8 @@ def test_a_file_is_a_trace(tmp_path: Path) -> None:
         ("1 -2", "entry 2 is '-2'"),
         ("1 x", "entry 2 is 'x'"),
         ("nan", "entry 1 is 'nan'"),
+        ("1+", "entry 1 is '1\\+'"),
+        ("1+L", "entry 1 is '1\\+L'"),
         ("1e9", "allowed: milliseconds from 0 to 60000"),
     ],
 )

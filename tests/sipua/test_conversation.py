@@ -11,10 +11,9 @@ import pytest
 
 from rtp.codec import CODECS
 from rtp.playout import Playout
-from sipua.conversation import (
-    ODD_KINDS_MAX,
+from sipua.actions import (
     Action,
-    Conversation,
+    CancelResponse,
     CreateResponse,
     EndCall,
     Fault,
@@ -22,10 +21,13 @@ from sipua.conversation import (
     Logged,
     Spoken,
     SpokenDelta,
+    SystemText,
     ToolOutput,
     Truncate,
 )
+from sipua.conversation import ENTRIES_WAITING_MAX, ODD_KINDS_MAX, Conversation
 from sipua.errors import RealtimeClosed, RealtimeRefused, RealtimeRejectedConfig
+from sipua.keys import Entry, EntryBegun, KeyRules
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity
@@ -42,9 +44,9 @@ def moment(ms: int) -> Moment:
 class Talk:
     """A conversation on a PCMU playout, with a clock turned by hand."""
 
-    def __init__(self, greeting: str = "Say hello.") -> None:
+    def __init__(self, greeting: str = "Say hello.", **keys: Any) -> None:
         self.playout = Playout(CODECS["PCMU"])
-        self.core = Conversation(self.playout, greeting=greeting)
+        self.core = Conversation(self.playout, greeting=greeting, keys=KeyRules(**keys))
         self.now_ms = 0
 
     def on(self, *events: ev.Event, at: int | None = None) -> list[Action]:
@@ -56,6 +58,11 @@ class Talk:
             for action in self.core.on_event(event, moment(self.now_ms))
             if not isinstance(action, Logged)
         ]
+
+    def keyed(self, keys: str, at: int | None = None) -> list[Action]:
+        """What follows from an entry."""
+        self.now_ms = at if at is not None else self.now_ms + 10
+        return self.core.on_keys(Entry(keys), moment(self.now_ms))
 
     def logged(self, event: ev.Event) -> list[Logged]:
         return [each for each in self.core.on_event(event, moment(0)) if isinstance(each, Logged)]
@@ -454,3 +461,121 @@ def test_impossible_logprobs_give_no_impossible_confidence() -> None:
     (spoken,) = Talk().on(ev.UserTranscript("item_1", "hello", logprobs=(1000.0, 5.0)))
     assert isinstance(spoken, Spoken)
     assert spoken.segment.confidence == 1.0
+
+
+# ---- keys ------------------------------------------------------------------------------------------------
+
+
+def text_of(keys: str, number: int = 1) -> SystemText:
+    spaced = " ".join(keys)
+    return SystemText(f"sipua_keys_{number}", f"The caller pressed these keys on the telephone: {spaced}")
+
+
+def system_item(number: int = 1) -> ev.ItemAdded:
+    return ev.ItemAdded(f"sipua_keys_{number}", "system", "message", None)
+
+
+def written(content: str, at: int, sequence: int = 1, number: int = 1) -> Spoken:
+    t = START + timedelta(milliseconds=at)
+    return Spoken(Segment(sequence, "system", content, t, f"sipua_keys_{number}"), None)
+
+
+@pytest.mark.parametrize(
+    ("are_kept", "content"), [(False, "[keys pressed: 3]"), (True, "[keys pressed: 12#]")]
+)
+def test_keys_are_told_and_an_answer_is_asked_for(are_kept: bool, content: str) -> None:
+    """The ledger has them in their place among what was said, and only their number unless it is to have more."""
+    talk = Talk(are_kept=are_kept)
+    assert talk.keyed("12#", at=500) == [text_of("12#"), written(content, 500), CreateResponse()]
+    assert "12#" not in repr(talk.core.on_keys(Entry("12#"), moment(900))[0])  # a log may show an action
+
+
+def only(actions: list[Action], *kinds: type[Action]) -> list[Action]:
+    return [each for each in actions if isinstance(each, kinds)]
+
+
+def test_keys_amid_an_answer_wait_for_its_end_and_are_answered_once() -> None:
+    talk = Talk()
+    talk.on(created())
+    assert only(talk.keyed("1"), CreateResponse) == []
+    assert only(talk.keyed("2"), CreateResponse) == []
+    assert talk.on(system_item(1), system_item(2)) == []
+    assert talk.on(done()) == [CreateResponse()]
+    assert talk.on(created("r2"), done("r2")) == []
+
+
+def test_keys_between_our_question_and_its_response_wait_as_well() -> None:
+    talk = Talk()
+    talk.core.begin()
+    assert only(talk.keyed("1"), CreateResponse) == []
+    assert talk.on(created(), system_item()) == []  # the greeting was made without them
+    assert talk.on(done()) == [CreateResponse()]
+
+
+@pytest.mark.parametrize("has_place", [True, False])
+def test_a_response_that_the_service_makes_by_itself_has_read_the_keys_before_it(has_place: bool) -> None:
+    """They come while the caller speaks, or crossed the response on the wire."""
+    talk = Talk()
+    talk.on(ev.SpeechStarted("u1", 100))
+    assert only(talk.keyed("1"), CreateResponse) == []
+    script = [system_item(), created()] if has_place else [created(), system_item()]
+    talk.on(ev.SpeechStopped("u1", 900), ev.InputCommitted("u1", None), *script)
+    assert talk.on(done()) == ([] if has_place else [CreateResponse()])
+
+
+def test_an_answer_that_collides_is_asked_for_again_when_the_other_is_over() -> None:
+    """Our response.create crossed the one that the service made for the caller's words."""
+    talk = Talk()
+    talk.on(ev.SpeechStarted("u1", 100), ev.InputCommitted("u1", None))
+    assert only(talk.keyed("1"), CreateResponse) == [CreateResponse()]
+    collision = error("conversation_already_has_active_response", Severity.BENIGN)
+    assert talk.on(created(), system_item(), collision) == []
+    assert talk.on(done()) == [CreateResponse()]
+
+
+def test_an_answer_to_keys_that_failed_is_asked_for_again_without_the_greeting() -> None:
+    talk = Talk()
+    talk.keyed("1")
+    talk.on(system_item(), created())
+    assert talk.on(failed("server_error"))[-1] == CreateResponse()
+
+
+def test_more_entries_than_are_answered_are_dropped_with_one_fault() -> None:
+    talk = Talk()
+    talk.on(created())
+    texts = [only(talk.keyed("#"), SystemText, Fault) for _ in range(ENTRIES_WAITING_MAX + 5)]
+    assert sum(isinstance(each[0], SystemText) for each in texts if each) == ENTRIES_WAITING_MAX
+    assert [each for each in texts[ENTRIES_WAITING_MAX:] if each] == [
+        [Fault("keys_dropped", "more keys than the voice service answers")]
+    ]
+
+
+def test_a_key_silences_the_agent_if_that_is_wanted() -> None:
+    talk = Talk(interrupts=True)
+    talk.on(created())
+    talk.receive("a1", 400)
+    talk.play(100)
+    assert talk.core.on_keys(EntryBegun(), moment(0)) == [
+        IgnoreResponse("r1"), Truncate("a1", 100), CancelResponse("r1"),
+    ]  # fmt: skip
+    assert talk.playout.queued_ms == 0
+    assert only(talk.keyed("1"), CreateResponse) == []
+    assert talk.on(system_item(), done(status="cancelled")) == [CreateResponse()]
+
+
+def test_a_key_does_not_silence_the_agent_otherwise() -> None:
+    talk = Talk()
+    talk.on(created())
+    talk.receive("a1", 400)
+    assert talk.core.on_keys(EntryBegun(), moment(0)) == []
+    assert talk.playout.queued_ms == 400
+
+
+def test_keys_stand_among_the_words_in_the_order_of_time() -> None:
+    talk = Talk()
+    talk.on(*turn(), at=1000)
+    talk.keyed("1", at=1500)
+    talk.on(created(), assistant_item("a1"), at=1700)
+    spoken = talk.on(ev.UserTranscript("u1", "One, please.", (), ()), at=2500)
+    spoken += talk.on(ev.AssistantTranscript("a1", "r1", "Good."), at=2600)
+    assert [each.segment.sequence for each in spoken if isinstance(each, Spoken)] == [1, 3]

@@ -11,7 +11,7 @@ from rtp.errors import NoPortError, RtpError
 from rtp.ports import PortAllocator
 from sipua.media_ports import MediaPorts, Opened
 from sipua.trunk import Trunk
-from tests.peers.processes import free_port
+from tests.ports import free_port
 
 PEER = "127.0.0.1"
 
@@ -22,7 +22,7 @@ def trunk(**values: object) -> Trunk:
 
 def one_pair() -> dict[str, int]:
     """The keys of a trunk whose range holds one pair, which was free a moment ago."""
-    first = free_port() // 2 * 2
+    first = free_port()
     return {"rtp_port_min": first, "rtp_port_max": first + 1}
 
 

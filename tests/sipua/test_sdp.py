@@ -12,6 +12,7 @@ from sipua.sdp import (
     SdpError,
     choose_codec,
     classify_address,
+    packet_ms,
     parse_audio,
     shape_local,
 )
@@ -69,6 +70,24 @@ def test_an_offer_of(
     assert (media.address, media.port, media.profile, media.ptime_ms) == (address, port, profile, ptime)
     assert [each.name for each in media.formats] == names
     assert media.direction == "sendrecv"
+
+
+@pytest.mark.parametrize(
+    ("lines", "ours", "ms"),
+    [
+        ((), 30, 30),
+        (("a=ptime:40",), 20, 40),
+        (("a=maxptime:20",), 60, 20),
+        (("a=ptime:60", "a=maxptime:30"), 20, 30),
+        (("a=ptime:25",), 20, 20),  # in whole steps of 10 ms
+        (("a=ptime:5",), 20, 10),
+        (("a=ptime:200",), 20, 60),
+        (("a=ptime:0", "a=maxptime:0"), 20, 20),
+        (("a=ptime:x", "a=maxptime:²"), 20, 20),
+    ],
+)
+def test_how_much_sound_a_packet_to_the_peer_has(lines: tuple[str, ...], ours: int, ms: int) -> None:
+    assert packet_ms(parse_audio(sdp("m=audio 4000 RTP/AVP 0", "c=IN IP4 192.0.2.1", *lines)), ours) == ms
 
 
 @pytest.mark.parametrize(

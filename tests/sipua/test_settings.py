@@ -71,6 +71,8 @@ SAMPLES = {
     "RTP__PORT_MAX": "17000",
     "RTP__MAX_WAIT_MS": "150",
     "RTP__COMFORT_NOISE": "True",
+    "RTP__RELATCH_WINDOW_S": "1.5",
+    "RTP__PORT_QUIET_S": "4.0",
     "HTTP__BIND": "0.0.0.0",
     "HTTP__PORT": "1",
     "DATABASE__DIR": "/tmp/pg",
@@ -101,6 +103,11 @@ SAMPLES = {
     "REALTIME__VAD__PREFIX_PADDING_MS": "0",
     "REALTIME__VAD__SILENCE_DURATION_MS": "1",
     "REALTIME__VAD__EAGERNESS": "high",
+    "KEYS__TIMEOUT_S": "1.5",
+    "KEYS__END": "*",
+    "KEYS__MOST": "64",
+    "KEYS__INTERRUPT": "True",
+    "KEYS__LEDGER": "keys",
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
@@ -288,7 +295,7 @@ def test_settings_do_not_change() -> None:
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     text = (shipped_conf() / "sipua.toml").read_text()
     assert tomllib.loads(text) == {
-        name: {} for name in ("sip", "rtp", "http", "database", "drill", "log")
+        name: {} for name in ("sip", "rtp", "http", "database", "keys", "drill", "log")
     } | {"realtime": {"vad": {}}}
     plain = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", text)
     plain = re.sub(r'(?m)^(node|state_dir) = "…".*$', "", plain)  # depend on the machine

@@ -18,7 +18,7 @@ from . import session as configuration
 from .conversation import Conversation, Item
 from .dialogue import Dialogue
 from .faults import Fault, Injector
-from .formats import Clip
+from .formats import Clip, Samples
 from .input_buffer import InputBuffer
 from .outputs import Abort, Close, Output
 from .responses import Manner, Response
@@ -47,6 +47,7 @@ class SessionSetup:
     faults: list[Fault] = field(default_factory=list)
     update: Event | None = None  # the session of a client secret
     seed: int | None = None
+    records: bool = False  # the caller is to be recorded
 
 
 class RealtimeSession:
@@ -75,7 +76,7 @@ class RealtimeSession:
         )
         if setup.update is not None:
             self._session = configuration.updated(self._session, setup.update, voice_locked=False)
-        self._input = InputBuffer(self._session["audio"]["input"])
+        self._input = InputBuffer(self._session["audio"]["input"], records=setup.records)
         self._voice_locked = False
         self._spawn(self._opening())
         self._spawn(self._expiry(cap_s))
@@ -111,6 +112,10 @@ class RealtimeSession:
         while self._outbox and self._outbox[0][0] <= now:
             found.append(self._outbox.popleft()[1])
         return found
+
+    def heard(self) -> list[Samples]:
+        """What the caller said since the last time (8 kHz), if it is to be recorded."""
+        return self._input.take()
 
     @property
     def backlog(self) -> int:

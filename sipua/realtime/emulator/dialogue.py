@@ -27,7 +27,7 @@ class Dialogue:
         self._position = 0
         self._greeted = script.greeting is None
         self._unanswered: Turn | None = None
-        self._texts = 0  # text messages of the user that nobody has answered
+        self._texts = 0  # text messages that nobody has answered
         self._waiting: dict[str, Tool] = {}  # call_id -> the tool whose output has not come
         self._results: list[Tool] = []
 
@@ -47,8 +47,11 @@ class Dialogue:
         return Turn(user=self._script.fallback_user, **dict(self._script.fallback))
 
     def text_message(self, role: str) -> None:
-        """The client wrote an item; assistant items are history of an earlier session, with its turns."""
-        if role == "user":
+        """The client wrote an item; assistant items are history of an earlier session, with its turns.
+
+        A system item after the first words is news, such as keys that were pressed; before them it is a setting.
+        """
+        if role == "user" or (role == "system" and self._greeted):
             self._texts += 1
         elif role == "assistant":
             self._position = min(len(self._script.turns), self._position + self._texts)

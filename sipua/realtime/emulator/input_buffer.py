@@ -9,7 +9,7 @@ import binascii
 
 import pybase64
 
-from .formats import Decoder, bytes_per_ms
+from .formats import Decoder, Samples, bytes_per_ms
 from .vad import SpeechStarted, SpeechStopped, Vad, VadSettings
 from .validate import RequestError
 from .wire import Event
@@ -19,11 +19,15 @@ MIN_COMMIT_MS = 100
 
 
 class InputBuffer:
-    """``written_ms`` is the VAD clock; ``buffered_ms`` is what a commit by hand would take."""
+    """``written_ms`` is the VAD clock; ``buffered_ms`` is what a commit by hand would take.
 
-    def __init__(self, audio_input: Event) -> None:
+    With ``records`` all that is appended is kept, as 8 kHz samples, until ``take`` takes it.
+    """
+
+    def __init__(self, audio_input: Event, *, records: bool = False) -> None:
         self.written_ms = 0.0
         self.buffered_ms = 0.0
+        self._kept: list[Samples] | None = [] if records else None
         self._vad = Vad(VadSettings())
         self._listening = False
         self._format: Event = {}
@@ -57,11 +61,21 @@ class InputBuffer:
         duration_ms = len(data) / bytes_per_ms(self._format)
         self.written_ms += duration_ms
         self.buffered_ms += duration_ms
-        found = self._vad.push(self._decoder.push(data))
+        samples = self._decoder.push(data)
+        if self._kept is not None:
+            self._kept.append(samples)
+        found = self._vad.push(samples)
         if self._listening:
             return found
         self._vad.reset()
         return []
+
+    def take(self) -> list[Samples]:
+        """What was kept since the last time."""
+        taken = self._kept or []
+        if taken:
+            self._kept = []
+        return taken
 
     def commit(self) -> int:
         """Takes the buffered audio by hand; returns its duration in milliseconds."""

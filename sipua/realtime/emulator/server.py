@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import socket
 import time
@@ -26,6 +27,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from rtp.wav import WavWriter
 from sipua.errors import LocalError
 
 from . import session as configuration
@@ -42,12 +44,16 @@ _MAX_MESSAGE_BYTES = 32 * 1024 * 1024  # 15 MiB of audio as base64, and room to 
 _SECRET_LIFETIME_S = 600
 _SHUTDOWN_S = 2
 _BACKLOG = 128  # connections waiting to be accepted
+RECORDING_RATE = 8000
 _MAX_BACKLOG = 1024  # events a client has not read before it is not read either
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorOptions:
-    """Settings of one emulator; ``api_key`` None accepts any non-empty Bearer."""
+    """Settings of one emulator; ``api_key`` None accepts any non-empty Bearer.
+
+    ``record`` is a folder for what the callers say, one WAV a session.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -56,6 +62,7 @@ class EmulatorOptions:
     speed: float = 4.0
     session_cap_s: float = 3600.0
     api_key: str | None = None
+    record: Path | None = None
 
 
 async def serve_emulator(
@@ -66,6 +73,8 @@ async def serve_emulator(
     Raises :class:`~sipua.errors.ConfigError` for a bad script and :class:`~sipua.errors.LocalError` for a
     port in use, both before ``ready``.
     """
+    if options.record is not None and not options.record.is_dir():
+        raise LocalError(f"--record {options.record}: no such folder")
     script = load_script(options.script)
     folder = options.script.parent if options.script else None
     speech = await asyncio.to_thread(load_speech, script, folder, str(options.script or "default.toml"))
@@ -142,6 +151,7 @@ class _Emulator:
         self._speech = speech
         self._secrets: dict[str, tuple[float, Event]] = {}
         self._fault_names = {fault.name for fault in options.faults}
+        self._sessions = itertools.count(1)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -232,7 +242,13 @@ class _Emulator:
                 await websocket.close(4000, f"{refusal.kind}.{refusal.code}")
             return
         slow = next((f.number / 1000.0 for f in self._options.faults if f.name == "slow_reader"), 0.0)
-        await _Connection(websocket, setup, slow).run()
+        with self._recorder() as record:
+            await _Connection(websocket, setup, slow, record).run()
+
+    def _recorder(self) -> contextlib.AbstractContextManager[WavWriter | None]:
+        if self._options.record is None:
+            return contextlib.nullcontext()
+        return WavWriter(self._options.record / f"session-{next(self._sessions)}.wav", RECORDING_RATE)
 
     def _setup(self, websocket: WebSocket) -> SessionSetup:
         if "realtime=v1" in websocket.headers.get("openai-beta", ""):
@@ -252,6 +268,7 @@ class _Emulator:
             session_cap_s=self._options.session_cap_s,
             faults=self._options.faults,
             update=secret,
+            records=self._options.record is not None,
         )
 
 
@@ -270,11 +287,14 @@ async def _deny(websocket: WebSocket, status: int, error: Event) -> None:
 class _Connection:
     """Moves messages between one socket and one core until either ends."""
 
-    def __init__(self, websocket: WebSocket, setup: SessionSetup, slow_reader_s: float) -> None:
+    def __init__(
+        self, websocket: WebSocket, setup: SessionSetup, slow_reader_s: float, recorder: WavWriter | None
+    ) -> None:
         self._websocket = websocket
         self._loop = asyncio.get_running_loop()
         self._core = RealtimeSession(setup, now=self._loop.time())
         self._slow_reader_s = slow_reader_s
+        self._recorder = recorder
         self._wake = asyncio.Event()
         self._drained = asyncio.Event()
         self._gone = False
@@ -302,6 +322,9 @@ class _Connection:
             self._core.receive(message.get("text") or message.get("bytes") or b"", now)
             self._core.advance(now)
             self._wake.set()
+            for samples in self._core.heard():
+                assert self._recorder is not None
+                self._recorder.write(samples)
             await asyncio.sleep(self._slow_reader_s)
             while self._core.backlog > _MAX_BACKLOG:
                 self._drained.clear()

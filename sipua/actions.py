@@ -1,0 +1,110 @@
+"""What a conversation wants done (``sipua.conversation``): values that the adapter performs in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sipua.errors import SipuaError
+from sipua.transcript import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class CreateResponse:
+    """response.create, with instructions of its own for this response."""
+
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    """response.cancel."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SystemText:
+    """conversation.item.create of a message that is nobody's speech; ``item_id`` is ours."""
+
+    item_id: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreResponse:
+    """Audio of this response is not wanted any more."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """conversation.item.truncate."""
+
+    item_id: str
+    audio_end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """conversation.item.create of a function_call_output."""
+
+    call_id: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A transcript segment for the ledger."""
+
+    segment: Segment
+    lang: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenDelta:
+    """Part of a transcript as it comes, for a live view only."""
+
+    role: str
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """An event for voice_events, under the service's own name."""
+
+    type: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something to record as an error; the call goes on."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndCall:
+    """The conversation cannot go on."""
+
+    error: SipuaError
+
+
+Action = (
+    CreateResponse
+    | CancelResponse
+    | SystemText
+    | IgnoreResponse
+    | Truncate
+    | ToolOutput
+    | Spoken
+    | SpokenDelta
+    | Logged
+    | Fault
+    | EndCall
+)
