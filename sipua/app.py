@@ -57,11 +57,12 @@ from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
+from sipua.texts import TextFiles
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_fit
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
-from sipua.voice_settings import backend_of, session_config
+from sipua.voice_settings import backend_of, language_of, own_instructions, session_config
 from storage.dsn import redact
 from storage.queries import ping
 from storage.writer import LedgerWriter
@@ -72,6 +73,7 @@ log = logging.getLogger(__name__)
 async def serve(
     settings: Settings,
     files: TrunkFiles,
+    texts: TextFiles,
     identity: Identity,
     *,
     stop: asyncio.Event,
@@ -80,9 +82,12 @@ async def serve(
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
+    own_instructions(settings)
     place = place_of(settings.sip)
     own = _checked(settings, files.trunks, place)
     for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
+        log.warning("%s", text)
+    for text in texts.texts.notes:
         log.warning("%s", text)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
@@ -151,7 +156,7 @@ async def serve(
         stack.callback(pacer.stop)
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend),
+            voice=_voice_service(settings, backend, texts),
             pacer=pacer,
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
@@ -215,6 +220,9 @@ async def serve(
         following = asyncio.create_task(files.follow(apply), name="trunk-files")
         following.add_done_callback(tell_of_a_bug)
         stack.callback(following.cancel)
+        rereading = asyncio.create_task(texts.follow(), name="texts")
+        rereading.add_done_callback(tell_of_a_bug)
+        stack.callback(rereading.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)
@@ -247,12 +255,12 @@ def _key_rules(settings: Settings) -> KeyRules:
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
 
 
-def _voice_service(settings: Settings, backend: OpenAIBackend) -> VoiceService:
+def _voice_service(settings: Settings, backend: OpenAIBackend, texts: TextFiles) -> VoiceService:
     realtime = settings.realtime
     return VoiceService(
         backend=backend,
         session_config=lambda format: session_config(settings, format),
-        greeting=realtime.greeting,
+        language_of=lambda opening, now: language_of(settings, texts.texts, opening, now),
         audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,
     )

@@ -165,7 +165,12 @@ class Call:
         self.record.ringing(services.clock.now())
         format, bridge = bridge_for(codec, services.voice.audio)
         to_phone = self._to_phone(bridge)
-        async with voice_session(services.voice, format, to_phone, self.record, services.clock) as session:
+        now = services.clock.now()
+        language = services.voice.language_of(self.record.opening, now)
+        self.record.language(now, language.locale, language.choice.why)
+        async with voice_session(
+            services.voice, language, format, to_phone, self.record, services.clock
+        ) as session:
             self._move(Phase.ANSWERING)
             leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
             answered = leg.answered_at
@@ -175,9 +180,7 @@ class Call:
             leg.on_change = self._follow_hold
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            conversation = Conversation(
-                leg.media.playout, greeting=services.voice.greeting, keys=services.keys
-            )
+            conversation = Conversation(leg.media.playout, greeting=language.greeting, keys=services.keys)
             keypad = Keypad(services.keys, services.clock)
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
@@ -187,7 +190,10 @@ class Call:
             async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
                 group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                 group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
-                await converse(session, conversation, keypad, self.record, services.metrics, services.clock)
+                await converse(
+                    session, services.voice, language, conversation, keypad, self.record,
+                    services.metrics, services.clock,
+                )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:

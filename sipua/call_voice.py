@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from sipua import actions as act
+from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeUnreachable, SipuaError
 from sipua.keypad import Keypad
 from sipua.metrics import Metrics
 from sipua.outcome import is_voice_failure
-from sipua.ports import CallRecord, Clock, SessionOpening
-from sipua.realtime.backend import VoiceBackend, VoiceSession
+from sipua.ports import CallOpening, CallRecord, Clock, Moment, SessionOpening
+from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
 from sipua.realtime.commands import system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.events import AudioDelta
@@ -28,11 +29,11 @@ OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited
 
 @dataclass(frozen=True, slots=True)
 class VoiceService:
-    """Where sessions come from, and what is asked of them."""
+    """Where sessions come from, what all of them are asked, and which language a call has."""
 
     backend: VoiceBackend
     session_config: Callable[[AudioFormat], SessionConfig]
-    greeting: str
+    language_of: Callable[[CallOpening, Moment], CallLanguage]
     audio: str  # "match" or "pcm24"
     open_timeout_s: float
 
@@ -40,6 +41,7 @@ class VoiceService:
 @contextlib.asynccontextmanager
 async def voice_session(
     service: VoiceService,
+    language: CallLanguage,
     format: AudioFormat,
     on_audio: Callable[[AudioDelta], None],
     record: CallRecord,
@@ -48,12 +50,14 @@ async def voice_session(
     """A session that is ready. RealtimeUnreachable if it is not in time."""
     try:
         async with asyncio.timeout(service.open_timeout_s + OPEN_GRACE_S):
-            session = await service.backend.open(service.session_config(format), on_audio=on_audio)
+            config = language.configured(service.session_config(format))
+            session = await service.backend.open(config, on_audio=on_audio)
     except TimeoutError:
         raise RealtimeUnreachable(
             f"{service.backend.name}: the voice session was not ready within {service.open_timeout_s:g} s"
         ) from None
     failed = True
+    language.opened(session.config)
     try:
         model = str(session.echoed.get("model") or session.config.model)
         record.session_opened(clock.now(), SessionOpening(session.session_id, model, session.echoed))
@@ -77,6 +81,8 @@ async def voice_session(
 
 async def converse(
     session: VoiceSession,
+    service: VoiceService,
+    language: CallLanguage,
     conversation: Conversation,
     keypad: Keypad,
     record: CallRecord,
@@ -84,7 +90,7 @@ async def converse(
     clock: Clock,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg."""
-    performer = _Performer(session, record, metrics, clock)
+    performer = _Performer(session, service.backend.capabilities, language, record, metrics, clock)
 
     async def take_keys() -> None:
         async for news in keypad.news():
@@ -95,15 +101,25 @@ async def converse(
         group.create_task(take_keys(), name="keys")
         async for event in session.events():
             performer.perform(conversation.on_event(event, clock.now()))
+            performer.follow(language.on_event(event))
         raise RealtimeClosed("the voice session ended")
 
 
 @dataclass(frozen=True, slots=True)
 class _Performer:
     session: VoiceSession
+    capabilities: Capabilities
+    language: CallLanguage
     record: CallRecord
     metrics: Metrics
     clock: Clock
+
+    def follow(self, changes: list[Change]) -> None:
+        """The caller has changed the language, or the transcription does not take its code."""
+        for change in changes:
+            if change.switch is not None:
+                self.record.language(self.clock.now(), change.switch.locale, change.switch.why)
+            self.language.sent(change, self.session.session_update(change.session, required=False))
 
     def perform(self, actions: list[act.Action]) -> None:
         session, record, now = self.session, self.record, self.clock.now()
@@ -124,7 +140,8 @@ class _Performer:
                 case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
                 case act.Truncate(item_id, audio_end_ms):
-                    session.truncate(item_id, 0, audio_end_ms)
+                    if self.capabilities.client_truncates:
+                        session.truncate(item_id, 0, audio_end_ms)
                 case act.ToolOutput(call_id, output):
                     session.function_call_output(call_id, output)
                 case act.Fault(reason, message):

@@ -98,7 +98,8 @@ class Record:
     """One call's rows (``sipua.ports.CallRecord``)."""
 
     def __init__(self, opening: CallOpening, ledger: Ledger, feed: Feed) -> None:
-        self._opening = opening
+        self.opening = opening
+        self._locale = opening.locale
         self._answered: Moment | None = None
         self._put = ledger.put
         self._feed = feed
@@ -108,7 +109,7 @@ class Record:
 
     @property
     def id(self) -> UUID:
-        return self._opening.id
+        return self.opening.id
 
     def attempt(self, at: Moment, made: AttemptMade) -> None:
         """One INVITE of an outbound call, at its end."""
@@ -176,8 +177,16 @@ class Record:
             )
             self._session = None
 
+    def language(self, at: Moment, locale: str, why: str) -> None:
+        """The language that the call is in from now on; ``why`` as ``sipua.language_choice`` has it."""
+        if locale == self._locale:
+            return
+        self._locale = locale
+        self._put(CallChanged(call_id=self.id, at=at.wall, locale=locale, metadata={"language": why}))
+        self._publish("language", locale=locale, why=why)
+
     def transcript(self, segment: Segment, lang: str | None) -> None:
-        lang = lang or self._opening.locale
+        lang = lang or self._locale
         self._put(
             Transcript(
                 id=uuid4(),

@@ -48,12 +48,12 @@ class RealtimeSettings(Section):
     """match = the call's own G.711, passed through; pcm24 = 24 kHz PCM."""
     instructions: str = "You are a friendly telephone assistant. Answer briefly and in the caller's language."
     """What the agent is, where the folder instructions/ has no file for the call."""
-    greeting: str = "Greet the caller in one short sentence and ask how you can help."
-    """Instructions for the first words; empty = the caller speaks first."""
+    greeting: str = "Greet the caller with exactly these words: {{greeting}}"
+    """Instructions for the first words; {{greeting}} = those of the language; empty = the caller speaks first."""
     transcription_model: str = "gpt-transcribe"
     """Model that writes down the caller's words; empty = none."""
-    transcription_language: str = Field(default="", pattern=r"^([a-z]{2})?$")
-    """Two letters; a hint, not a limit."""
+    transcription_language: str = Field(default="", pattern=r"^([a-z]{2}|none)?$")
+    """Hint of two letters; empty = the call's language; none = left to detection."""
     noise_reduction: Literal["", "near_field", "far_field"] = ""
     """The service's noise reduction; empty = none."""
     reasoning_effort: Literal["", "minimal", "low", "medium", "high", "xhigh"] = ""

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -184,6 +185,8 @@ class Settings(BaseSettings):
     """Name of this machine on its rows, logs and metrics; default: the host name."""
     worker: int = Field(default=0, ge=0)
     """Number of this process on that machine."""
+    timezone: str = ""
+    """For the time that callers are told, such as Africa/Kigali; empty = that of the machine."""
     state_dir: str = ""
     """Recordings, control socket, embedded database; empty = /var/lib/sipua as root, else ~/.local/state/sipua."""
     sip: SipSettings = SipSettings()
@@ -202,6 +205,21 @@ class Settings(BaseSettings):
     """Key of the voice service."""
     openai_base_url: str = "https://api.openai.com/v1"
     """Another server that speaks the protocol: http(s)://host[:port]/v1 or ws(s)://…"""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError):
+                raise ValueError("there is no such time zone; allowed: names such as Africa/Kigali") from None
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """None = the machine's own, as ``datetime.astimezone`` takes it."""
+        return ZoneInfo(self.timezone) if self.timezone else None
 
     @property
     def voice_service(self) -> Service:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sipua.call_language import CallLanguage
 from sipua.errors import ConfigError
+from sipua.instructions import Template, parse
+from sipua.language_choice import choose
+from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.settings import Settings
+from sipua.texts import Briefing, Texts, instructions_of
 
 
 def backend_of(settings: Settings) -> OpenAIBackend:
@@ -31,7 +36,7 @@ def backend_of(settings: Settings) -> OpenAIBackend:
 
 
 def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
-    """What one call asks of the voice service."""
+    """What every call asks of the voice service; instructions and transcription become those of its language."""
     chosen = settings.realtime
     vad = chosen.vad
     detection = (
@@ -48,11 +53,7 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
             kind="semantic_vad", eagerness=vad.eagerness, create_response=True, interrupt_response=True
         )
     )
-    transcription = (
-        Transcription(chosen.transcription_model, language=chosen.transcription_language or None)
-        if chosen.transcription_model
-        else None
-    )
+    transcription = Transcription(chosen.transcription_model) if chosen.transcription_model else None
     return SessionConfig(
         model=chosen.model,
         instructions=chosen.instructions,
@@ -66,4 +67,28 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
         reasoning_effort=chosen.reasoning_effort or None,
         truncation=chosen.truncation or chosen.retention_ratio or None,
         extra={"temperature": chosen.temperature} if chosen.temperature >= 0 else None,
+    )
+
+
+def own_instructions(settings: Settings) -> Template:
+    """Those of the settings, for calls that no file is for. ConfigError names the key."""
+    return parse(settings.realtime.instructions, "realtime.instructions")
+
+
+def language_of(
+    settings: Settings, texts: Texts, opening: CallOpening, now: Moment, *, remembered: str | None = None
+) -> CallLanguage:
+    """The language that a call begins in, with what its voice session is told. ``remembered``: of the caller."""
+    ours, theirs = opening.to_number, opening.from_number
+    if opening.direction == "outbound":
+        ours, theirs = theirs, ours
+    choice = choose(texts.languages, our_number=ours, their_number=theirs, remembered=remembered)
+    briefing = Briefing(ours, theirs, opening.country, opening.trunk, now.wall.astimezone(settings.zone))
+    otherwise = own_instructions(settings)
+    return CallLanguage(
+        texts.languages,
+        choice,
+        lambda locale: instructions_of(texts, briefing, locale, otherwise),
+        greeting=settings.realtime.greeting,
+        hint=settings.realtime.transcription_language,
     )

@@ -12,14 +12,17 @@ from sipua import app
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.identity import Identity
 from sipua.log import configure_logging
+from sipua.texts import TextFiles
 from sipua.trunk_files import TrunkFiles
 
 
 def serve(conf: Conf = None, json: Json = False) -> None:
-    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read the trunk files again."""
+    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read trunk files, languages and
+    instructions again."""
     del json  # the ready line is JSON in any case
     settings = settings_of(conf)
     files = TrunkFiles(conf_dir(conf))
+    texts = TextFiles(conf_dir(conf), [trunk.name for trunk in files.trunks])
     identity = Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
@@ -29,8 +32,12 @@ def serve(conf: Conf = None, json: Json = False) -> None:
         gc.freeze()
         print_json(line)
 
+    def read_again() -> None:
+        files.asked.set()
+        texts.asked.set()
+
     async def work(stop: asyncio.Event) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, files.asked.set)
-        await app.serve(settings, files, identity, stop=stop, ready=ready)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
+        await app.serve(settings, files, texts, identity, stop=stop, ready=ready)
 
     run(work)

@@ -56,6 +56,7 @@ def test_environment_wins_over_file_wins_over_default(
 SAMPLES = {
     "NODE": "n1",
     "WORKER": "3",
+    "TIMEZONE": "Africa/Kigali",
     "STATE_DIR": "/tmp/x",
     "SIP__BIND": "127.0.0.2",
     "SIP__PORT": "0",
@@ -154,6 +155,8 @@ FILE_FAULTS = [
     pytest.param("[realtime]\naudio = 'opus'", r"realtime\.audio = 'opus': .*'match' or 'pcm24'", id="audio"),
     pytest.param("[realtime]\nspeed = nan", r"realtime\.speed = nan: ", id="not a number"),
     pytest.param("[realtime]\ntranscription_language = 'eng'", r"transcription_language = 'eng': ", id="language"),
+    pytest.param("timezone = 'Kigali'", r"timezone = 'Kigali': there is no such time zone; allowed", id="zone"),
+    pytest.param("timezone = '../../etc/passwd'", r"timezone = .*no such time zone", id="no zone"),
     pytest.param("[log]\nlevel = 'loud'", r"log\.level = 'loud': .*'debug', 'info'", id="log level"),
     pytest.param("[sip\nport = 1", r"not valid TOML: .*line 1", id="no TOML"),
     pytest.param("_env_file = 'x'", r"unknown key '_env_file'", id="underscore"),
