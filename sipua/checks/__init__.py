@@ -9,7 +9,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sipua.checks import machine, registration, services, trunk_files, trunk_wire
+from sipua.checks import languages, machine, registration, services, trunk_files, trunk_wire
 from sipua.checks.own_certificate import own_certificate
 from sipua.checks.report import Check
 from sipua.errors import ConfigError
@@ -39,7 +39,10 @@ async def run_checks(folder: Path) -> list[Check]:
     ephemeral, reserved = machine.kernel_ports()
     checks.append(machine.rtp_ports(settings, trunks, ephemeral, reserved))
     checks += own_certificate(settings.sip, trunks, datetime.now(UTC))
-    checks += [await services.database(settings), await services.voice_service(settings)]
+    spoken, texts = languages.texts(folder, settings, [trunk.name for trunk in trunks])
+    checks += [spoken, await services.database(settings), await services.voice_service(settings)]
+    if texts is not None and checks[-1].status != "fail":
+        checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
     checks.append(trunk_files.fit(trunks, folder, facts))
     reports = await asyncio.gather(*(_trunk(each, settings, facts, running) for each in trunks))
     bindings = await _registrations(registration.registering(trunks), settings, running)

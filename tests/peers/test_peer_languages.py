@@ -1,4 +1,4 @@
-"""Callers of four languages, and one who changes to another: what the voice session is told and what the ledger says."""
+"""Callers of four languages, and one who changes to another: what the session is told and the ledger says."""
 
 from __future__ import annotations
 
