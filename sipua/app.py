@@ -62,7 +62,13 @@ from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_fit
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
-from sipua.voice_settings import backend_of, language_of, own_instructions, session_config
+from sipua.voice_settings import (
+    backend_of,
+    language_of,
+    own_instructions,
+    session_config,
+    unused_instructions,
+)
 from storage.dsn import redact
 from storage.queries import ping
 from storage.writer import LedgerWriter
@@ -87,7 +93,7 @@ async def serve(
     own = _checked(settings, files.trunks, place)
     for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
         log.warning("%s", text)
-    for text in texts.texts.notes:
+    for text in (*texts.texts.notes, *unused_instructions(settings, texts.texts)):
         log.warning("%s", text)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")

@@ -96,6 +96,7 @@ class Language(Section):
     transcription_prompt: Annotated[str, Field(max_length=400)] = ""
     """A line in the language, for a transcription model that does not take its code."""
     phrases: Phrases
+    """A table of its own, below."""
 
     @property
     def is_reviewed(self) -> bool:

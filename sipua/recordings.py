@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtp.codec import Codec
 from rtp.errors import WavError
 from rtp.g711 import Pcm
 from rtp.wav import read_wav
@@ -40,6 +41,10 @@ class Recordings:
         """8 kHz samples; English where that language has no recording."""
         sound = self.sounds.get((code, phrase))
         return sound if sound is not None else self.sounds[DEFAULT_LOCALE, phrase]
+
+    def encoded(self, code: str, phrase: str, codec: Codec) -> bytes:
+        """For the playout of a call in ``codec``, as one item."""
+        return codec.app_codec.encoder(RATE)(self.of(code, phrase))
 
 
 def load_recordings(conf_dir: Path, languages: Languages) -> Recordings:

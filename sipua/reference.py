@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sipua.metrics import Metrics
+from sipua.reference_voice import languages_text, service_text
 from sipua.settings import PREFIX, UNPREFIXED, Settings
 from sipua.trunk import Trunk
 from sipua.trunk_rules import NOT_YET
@@ -55,7 +56,12 @@ Made by `python -m sipua.reference docs`; do not edit. `GET /metrics` of `serve`
 
 def documents() -> dict[str, str]:
     """File name → text."""
-    return {"settings.md": settings_text(), "metrics.md": metrics_text()}
+    return {
+        "settings.md": settings_text(),
+        "metrics.md": metrics_text(),
+        "languages.md": languages_text(),
+        "voice-service.md": service_text(),
+    }
 
 
 def settings_text() -> str:

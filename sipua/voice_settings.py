@@ -75,6 +75,17 @@ def own_instructions(settings: Settings) -> Template:
     return parse(settings.realtime.instructions, "realtime.instructions")
 
 
+def unused_instructions(settings: Settings, texts: Texts) -> list[str]:
+    """For who has set ``realtime.instructions`` and wonders."""
+    is_set = "instructions" in settings.realtime.model_fields_set
+    by_file = texts.instructions.of(our_number=None, trunk="", locale="") is not None
+    return (
+        ["realtime.instructions is set, but instructions/default.md is what calls get"]
+        if is_set and by_file
+        else []
+    )
+
+
 def language_of(
     settings: Settings, texts: Texts, opening: CallOpening, now: Moment, *, remembered: str | None = None
 ) -> CallLanguage:

@@ -17,7 +17,7 @@ from sipua.realtime.config import AudioFormat, Transcription
 from sipua.realtime.hints import as_change, is_about_language, without_language
 from sipua.settings import Settings
 from sipua.texts import Texts, load_texts
-from sipua.voice_settings import backend_of, own_instructions, session_config
+from sipua.voice_settings import backend_of, own_instructions, session_config, unused_instructions
 
 TRIAL_S = 20.0  # for all languages together; one takes about two
 SPOKEN = "please_hold"  # two seconds that every language has
@@ -37,10 +37,10 @@ def texts(folder: Path, settings: Settings, trunks: list[str]) -> tuple[Check, T
         status = "warn"
         details.append(f"{', '.join(unreviewed)}: {UNREVIEWED}")
         todos.append("have them read, and put the name into reviewed_by of languages/CODE.toml")
-    if found.notes:
+    if notes := [*unused_instructions(settings, found), *found.notes]:
         status = "warn"
-        more = f"; and {len(found.notes) - NOTED} more" if len(found.notes) > NOTED else ""
-        details.append("; ".join(found.notes[:NOTED]) + more)
+        more = f"; and {len(notes) - NOTED} more" if len(notes) > NOTED else ""
+        details.append("; ".join(notes[:NOTED]) + more)
         todos.append("write or record what is missing (docs/languages.md)")
     return Check("languages", status, "; ".join(details), listed(todos)), found
 

@@ -49,6 +49,15 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert check.detail.endswith(f"; and {13 + 12 + 1 - languages.NOTED} more")
 
 
+def test_a_setting_that_a_file_hides_is_said(tmp_path: Path) -> None:
+    write(tmp_path, "instructions/default.rw.md", "x")
+    assert "is set, but" not in texts(tmp_path, instructions="y")[0].detail
+    write(tmp_path, "instructions/default.md", "x")
+    assert "is set, but" not in texts(tmp_path)[0].detail
+    said = "realtime.instructions is set, but instructions/default.md is what calls get"
+    assert said in texts(tmp_path, instructions="y")[0].detail
+
+
 @pytest.mark.parametrize(
     ("name", "text", "realtime", "said"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtp.codec import CODECS
 from rtp.g711 import Pcm
 from rtp.wav import read_wav
 from sipua.errors import ConfigError
@@ -72,6 +73,16 @@ def test_a_language_without_recordings_plays_the_english_ones(tmp_path: Path) ->
     assert len(recordings.notes) == len(PHRASES)
     assert recordings.notes[0].endswith("lg/consent_question.wav: missing; the English recording is played")
     assert recordings.of("lg", "goodbye") is recordings.of("en", "goodbye")
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_phrase_can_be_played_in_every_codec(name: str, tmp_path: Path) -> None:
+    recordings = load(tmp_path)
+    codec = CODECS[name].app_codec
+    sound, played = recordings.of("rw", "goodbye"), recordings.encoded("rw", "goodbye", CODECS[name])
+    assert abs(len(played) / codec.clock_rate - len(sound) / 8000) < 0.02
+    level = np.abs(codec.decode(played).astype(float)).mean() / np.abs(sound.astype(float)).mean()
+    assert 0.9 < level < 1.1
 
 
 FAULTS = [
