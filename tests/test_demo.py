@@ -37,7 +37,8 @@ def similarity(heard: np.ndarray, said: np.ndarray) -> float:
     """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``."""
     size = 1 << int(np.ceil(np.log2(heard.size + said.size)))
     correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size)), size)
-    energy = np.convolve(heard**2, np.ones(said.size))[said.size - 1 :][: heard.size]
+    total = np.cumsum(np.concatenate(([0.0], heard**2, np.zeros(said.size))))
+    energy = (total[said.size :] - total[: -said.size])[: heard.size]
     peak = int(np.argmax(np.abs(correlation[: heard.size])))
     return float(abs(correlation[peak]) / np.sqrt(max(energy[peak], 1e-9) * np.sum(said**2)))
 
