@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from sipua.checks import languages
 from sipua.checks.report import Check
+from sipua.checks.services import voice_service
 from sipua.resources import shipped_conf
 from sipua.settings import Settings
 from sipua.texts import Texts
@@ -127,6 +128,19 @@ async def test_a_service_that_goes_away_leaves_what_was_learnt() -> None:
     assert check is not None
     assert check.status == "warn"
     assert "sw: hint not answered, speech not answered; " in check.detail
+
+
+async def test_a_name_that_will_be_shut_is_said_with_its_date() -> None:
+    async with emulator() as address:
+        settings = Settings.model_validate(
+            {
+                "openai_base_url": f"http://{address}/v1", "openai_api_key": SecretStr("k"),
+                "realtime": {"service": "openai", "transcription_model": "whisper-1"},
+            }
+        )  # fmt: skip
+        check = await voice_service(settings)
+    assert check.status == "warn"
+    assert re.search(r"transcription_model = 'whisper-1': .* 2027-02-26; use gpt-transcribe", check.detail)
 
 
 async def test_nothing_is_tried_where_nothing_is_written_down_or_nobody_answers() -> None:

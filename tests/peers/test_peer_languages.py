@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -61,6 +62,19 @@ def test_each_caller_is_greeted_in_their_language(speaking: Agent, sipp: StartSi
         assert phones[code].is_hearing_sound()
         # of the refused hint the ledger has the service's own words; the call did not suffer
         assert ("error" in speaking.events(row)) is (code == "rw")
+
+
+def test_instructions_are_read_again_for_the_next_call(speaking: Agent, sipp: StartSipp) -> None:
+    folder = speaking.state.parent / "conf" / "instructions"
+    folder.mkdir()
+    (folder / "trunk-plain.md").write_text("You sell shoes on {{trunk}} to {{caller}}.")
+    speaking.signal(signal.SIGHUP)
+    until(lambda: "languages and instructions read again" in speaking.stderr, "the files are read")
+    call = speaking.closed_call(sipp(speaking.sip, "call", caller=CALLERS["fr"]).wait().call_id)
+    (session,) = speaking.sessions(call)
+    assert session["instructions"].startswith(
+        f"You sell shoes on plain to {CALLERS['fr']}.\n\n# Language\nSpeak Fr"
+    )
 
 
 def test_a_caller_who_speaks_another_language_is_followed(

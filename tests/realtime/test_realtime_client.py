@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,9 +24,10 @@ from sipua.errors import (
     RealtimeUnreachable,
 )
 from sipua.realtime import events as ev
-from sipua.realtime.backend import VoiceBackend, VoiceSession
+from sipua.realtime.backend import OpenAIBackend, VoiceBackend, VoiceSession
 from sipua.realtime.client import RealtimeSession
 from sipua.realtime.config import AudioFormat
+from sipua.realtime.names import Service
 from sipua.realtime.outbox import Outbox, QueueFullError
 
 from .realtime_peer import Peer, peer, until
@@ -54,6 +56,17 @@ async def collect(voice: VoiceSession, into: list[ev.Event] | None = None) -> li
     async for event in voice.events():
         seen.append(event)
     return seen
+
+
+async def test_azure_is_asked_for_a_deployment_with_its_own_header() -> None:
+    async with peer(listening) as service:
+        base = f"http://127.0.0.1:{service.port}"
+        backend = OpenAIBackend(base, "the-key", service=Service.AZURE)
+        voice = await backend.open(replace(CONFIG, model="our deployment"))
+        await voice.close()
+        assert service.paths == ["/openai/v1/realtime?model=our+deployment"]
+        assert service.headers["api-key"] == "the-key"
+        assert "Authorization" not in service.headers
 
 
 async def test_open_talk_close() -> None:

@@ -141,5 +141,6 @@ async def test_whisper_refuses_kinyarwanda_of_itself() -> None:
     async with emulator() as address:
         backend = OpenAIBackend(f"http://{address}/v1", "k")
         config = replace(CONFIG, transcription=replace(RW, model="whisper-1"))
-        async with await backend.open(config) as session:
-            assert session.config.transcription == replace(DETECTED, model="whisper-1")
+        session = await backend.open(config)
+        await session.close()
+        assert session.config.transcription == replace(DETECTED, model="whisper-1")

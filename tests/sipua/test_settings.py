@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 from sipua.errors import ConfigError
+from sipua.realtime.backend import Capabilities
+from sipua.realtime.config import AudioFormat
+from sipua.realtime.names import Service
 from sipua.reference import documents
 from sipua.resources import shipped_conf
 from sipua.settings import PREFIX, UNPREFIXED, Settings, environment_names, load_settings
 from sipua.trunk import Trunk, load_trunks
+from sipua.voice_settings import backend_of, session_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "sk-geheim"
@@ -200,6 +204,52 @@ def test_a_fault_in_the_environment_names_it(
     with pytest.raises(ConfigError, match=said) as caught:
         load_settings(tmp_path)
     assert "geheim" not in str(caught.value)
+
+
+OWN_NAMES = """[realtime]
+model = 'gpt-4o-realtime-preview'
+transcription_model = 'whisper-1'
+voice = '{voice}'
+reasoning_effort = 'high'
+"""
+
+
+@pytest.mark.parametrize(
+    ("base_url", "voice", "service"),
+    [
+        ("https://r.openai.azure.com", "marin", Service.AZURE),
+        ("http://127.0.0.1:9/v1", "nova", Service.COMPATIBLE),
+        ("http://127.0.0.1:9/v1", "af_heart", Service.COMPATIBLE),
+    ],
+)
+def test_deployments_and_self_hosted_names_are_taken(
+    base_url: str, voice: str, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    write(tmp_path, OWN_NAMES.format(voice=voice))
+    settings = load_settings(tmp_path)
+    assert settings.voice_service is service
+    assert session_config(settings, AudioFormat.PCMU).voice == voice
+    assert backend_of(settings).name == service
+
+
+def test_what_a_server_can_do_is_the_owners_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert backend_of(load_settings(tmp_path)).capabilities.session_cap_s is None
+    write(
+        tmp_path,
+        "[realtime]\nsession_cap_s = 900\nclient_truncates = false\nauth_header = 'X-Key'\n"
+        "temperature = 0.0\nretention_ratio = 0.8",
+    )
+    settings = load_settings(tmp_path)
+    backend = backend_of(settings)
+    assert backend.capabilities == Capabilities(client_truncates=False, session_cap_s=900.0)
+    assert backend.endpoint("m").headers == {"X-Key": "k"}
+    wire = session_config(settings, AudioFormat.PCMU).to_session()
+    assert wire["temperature"] == 0.0
+    assert wire["truncation"] == {"type": "retention_ratio", "retention_ratio": 0.8}
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
