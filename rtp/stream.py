@@ -22,7 +22,7 @@ from .receiver import RtpReceiver
 from .reorder import DEFAULT_MAX_WAIT_MS
 from .rtcp import RtcpSession
 from .sender import RtpSender
-from .source import RELATCH_WINDOW_S, SourceLock
+from .source import RELATCH_WINDOW_S, Guests, SourceLock
 from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
 from .tones import tones_of
@@ -128,6 +128,11 @@ class RtpStream:
     def rtcp_destination(self) -> Address | None:
         """Where RTCP goes, if anywhere."""
         return None if self._config is None else self._receiver.source.rtcp_destination
+
+    @property
+    def guests(self) -> Guests | None:
+        """Whose datagrams could be heard now; None: anybody's."""
+        return None if self._config is None else self._receiver.source.guests
 
     @property
     def packets_sent(self) -> int:

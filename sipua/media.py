@@ -172,6 +172,7 @@ class MediaLeg:
 
     def figures(self) -> MediaFigures:
         """What went over the wire so far; half the round trip, where the peer reports it, counts as delay."""
+        self._transport.count_kernel_drops()
         stream, uplink, far_end = self._stream.snapshot(), self._stream.uplink, self._far_end
         rtt_ms = far_end.rtt_ms if far_end is not None else None
         return MediaFigures(

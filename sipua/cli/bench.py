@@ -15,6 +15,7 @@ from rtp.errors import TraceError
 from rtp.traces import DEFAULT_SECONDS as TRACE_SECONDS
 from rtp.traces import read, standard
 from sipua.bench.figures import machine, machine_line
+from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_flood
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
@@ -89,6 +90,28 @@ def srtp(
         table.add_row(*row)
     out = Console(highlight=False)
     out.print(table)
+    out.print(machine_line(document["machine"]))
+
+
+@app.command("flood")
+def flood(
+    rate: Annotated[int, typer.Option(min=1, max=200_000, help="Random datagrams a second.")] = DEFAULT_RATE,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="For so long.")] = DEFAULT_FLOOD_S,
+    json: Json = False,
+) -> None:
+    """A call whose RTP port is flooded with random datagrams from another address: what it loses."""
+    configure_logging("warning", "console")
+    document = run(lambda stop: run_flood(FloodOptions(rate, seconds), stop))
+    if json:
+        print_json(document)
+        return
+    out = Console(highlight=False)
+    out.print(
+        f"{document['flooded']} datagrams: of {document['talked']} packets of the phone {document['lost']} lost "
+        f"({document['lost_percent']} %), {document['foreign']} of others heard"
+    )
+    for kind, count in sorted(document["dropped"].items(), key=lambda each: -each[1]):
+        out.print(f"  {count:>7} {kind}")
     out.print(machine_line(document["machine"]))
 
 
