@@ -107,8 +107,8 @@ class RtcpSession:
         )
 
     def goodbye(self) -> bytes:
-        """RR, SDES and BYE: the last packet of a stream (RFC 3550 §6.6)."""
-        return receiver_report(self._ssrc) + sdes_cname(self._ssrc, self._cname) + bye(self._ssrc)
+        """What ends the last compound of a stream, behind a report (RFC 3550 §6.6)."""
+        return bye(self._ssrc)
 
     def receive(self, packets: list[AnyRtcpPacket], now: float) -> list[StreamEvent]:
         """What the parts of a compound packet say about us."""

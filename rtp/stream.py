@@ -252,7 +252,19 @@ class RtpStream:
         """SR or RR with SDES when one is due (about every 5 s), else None."""
         if self._config is None or not self._rtcp.is_due(now):
             return None
-        report = self._rtcp.report(
+        return self._protected_rtcp(self._report(now))
+
+    def bye(self, now: float) -> bytes | None:
+        """The compound to send last, a report and BYE; None if the stream never had a peer.
+
+        The report is what tells the far end of the last seconds: loss that its monitors would never hear of.
+        """
+        if self._config is None:
+            return None
+        return self._protected_rtcp(self._report(now) + self._rtcp.goodbye())
+
+    def _report(self, now: float) -> bytes:
+        return self._rtcp.report(
             now,
             rtp_timestamp=self._sender.timestamp,
             packets=self._sender.packets,
@@ -260,14 +272,9 @@ class RtpStream:
             remote_ssrc=self._receiver.remote_ssrc,
             statistics=self.statistics,
         )
-        return self._srtp.protect_rtcp(report) if self._srtp and self._is_protected else report
 
-    def bye(self) -> bytes | None:
-        """The RTCP BYE compound to send last; None if the stream never had a peer."""
-        if self._config is None:
-            return None
-        farewell = self._rtcp.goodbye()
-        return self._srtp.protect_rtcp(farewell) if self._srtp and self._is_protected else farewell
+    def _protected_rtcp(self, compound: bytes) -> bytes:
+        return self._srtp.protect_rtcp(compound) if self._srtp and self._is_protected else compound
 
     def snapshot(self) -> StreamStatistics:
         """All figures at once, for reports."""

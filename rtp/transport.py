@@ -203,7 +203,7 @@ class MediaTransport:
         """Say BYE, close the sockets, give the ports back. May be called twice."""
         if self._closed:
             return
-        farewell = self.stream.bye()
+        farewell = self.stream.bye(self._clock())
         if farewell is not None:
             self._send_rtcp(farewell)
         self.count_kernel_drops()

@@ -50,6 +50,7 @@ class Phone:
         self.mute = mute
         self.lose_every = lose_every
         self.heard: list[Heard] = []
+        self.sent = 0
         self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, 0))
@@ -111,6 +112,7 @@ class Phone:
             if not self.lose_every or sequence % self.lose_every:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(head + frame, self.target)
+                    self.sent += 1
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
 
     # ---- judging ---------------------------------------------------------------------------------------------

@@ -304,7 +304,7 @@ def test_reports_and_the_farewell_are_protected(is_muxed: bool) -> None:
     stream.next_packet(0.0)
     assert stream.next_rtcp(0.0) is None
     report = stream.next_rtcp(10.0)
-    farewell = stream.bye()
+    farewell = stream.bye(10.0)
     assert report is not None
     assert farewell is not None
     for index, wire in enumerate((report, farewell), 1):
