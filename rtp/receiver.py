@@ -69,7 +69,7 @@ class RtpReceiver:
         self._codec = codec
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
         self._timeline: Timeline | None = None  # of a wire whose clock is not the application's
-        self._digits = DtmfReceiver(codec.clock_rate)
+        self._digits = DtmfReceiver()
         self._inband = InbandDigits(codec) if hears_tones else None
         self._is_held = False
 
@@ -82,7 +82,6 @@ class RtpReceiver:
         clock_rate = config.codec.clock_rate
         if before is None or before.codec.clock_rate != clock_rate:
             self.statistics.change_clock(clock_rate)
-            self._digits.clock_rate = clock_rate
             self._timeline = None
         self.source.signal(config.remote, config.remote_rtcp)
 

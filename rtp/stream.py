@@ -229,15 +229,9 @@ class RtpStream:
             sound = tones_of(digits, codec.sample_rate, duration_ms=duration_ms, pause_ms=pause_ms)
             self._sender.queue_tones(codec.encode(sound))
             return
-        config = self._config
+        ptime_ms = self._config.ptime_ms
         self._sender.queue_digits(
-            DtmfSender(
-                digits,
-                duration_ms=duration_ms,
-                pause_ms=pause_ms,
-                ptime_ms=config.ptime_ms,
-                clock_rate=config.codec.clock_rate,
-            )
+            DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, ptime_ms=ptime_ms)
         )
 
     def next_packet(self, now: float) -> bytes | None:

@@ -50,7 +50,7 @@ class CallLeg:
         self.is_answered = False
         self.answered_at: Moment | None = None  # when we took it to be: 200 sent, or received
         self.is_held = False  # by its direction, as last negotiated
-        self.codec = media.codec.name  # on the wire
+        self.codec = media.wire_codec
         self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
         self._legs = legs
         self._by_far_end = hung_up

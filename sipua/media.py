@@ -71,10 +71,11 @@ class MediaLeg:
         ``comfort_noise``: while nothing is said the phone hears faint noise. ``relatch_window_s``: see ``rtp.source``.
         """
         self._pacer = pacer
-        self._codec = codec
+        self._codec = codec.app_codec
+        self._wire_codec = codec.name
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(
-            app_codec=codec,
+            app_codec=self._codec,
             max_wait_ms=max_wait_ms,
             hears_tones=hears_tones,
             comfort_noise=comfort_noise,
@@ -104,6 +105,11 @@ class MediaLeg:
         return self._codec
 
     @property
+    def wire_codec(self) -> str:
+        """The name of what is sent now, or will be."""
+        return self._wire_codec if self._configured is None else self._configured.codec.name
+
+    @property
     def srtp_suite(self) -> str:
         """What protects the media now; "" is plain RTP."""
         keys = self._configured.srtp if self._configured is not None else None
@@ -112,13 +118,14 @@ class MediaLeg:
     def configure(self, media: MediaDescription) -> None:
         """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""
         if media.codec:
+            codec = codec_by_name(media.codec)
             self._configured = StreamConfig(
-                codec=codec_by_name(media.codec),
+                codec=codec,
                 payload_type=media.tx_payload_type,
                 telephone_event_pt=_negotiated(media.telephone_event_tx),
                 remote=media.remote_rtp,
                 remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
-                ptime_ms=media.ptime_ms,
+                ptime_ms=codec.packet_ms(media.ptime_ms),
                 direction=DIRECTIONS[media.direction],
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),

@@ -335,7 +335,7 @@ class _Softphone:
             sip_code=200 if connected is not None else ending.sip_code,
             reason=ending.reason,
             setup_ms=round(self._answered_ms, 1) if self._answered_ms is not None else None,
-            codec=self._media.codec.name if self._media is not None else None,
+            codec=self._media.wire_codec if self._media is not None else None,
             duration_seconds=round(time.monotonic() - connected, 3) if connected is not None else 0.0,
             rtp=figures.as_dict(),
             recording=str(self._recorder.path.absolute()) if self._recorder is not None else None,
