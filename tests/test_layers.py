@@ -34,7 +34,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "structlog": ("sipua.log",),
     "typer": ("sipua.cli",),
     "rich": ("sipua.cli",),
-    "uvloop": ("sipua.cli",),
+    "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
         "storage", "sipua.app", "sipua.database", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
         "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
