@@ -47,10 +47,7 @@ def test_gaps_are_from_packet_to_packet() -> None:
 
 def heard(lost: float = 0.0, last: float = 0.0) -> list[list[tuple[float, int]]]:
     """Two telephones; the first hears the coded item 7 until ``last`` after its flush at 100.5."""
-    one = [
-        (100 + 0.02 * n + (lost if n > 50 else 0), 7 if 100 + 0.02 * n <= 100.5 + last else 0)
-        for n in range(100)
-    ]
+    one = [(100 + 0.02 * n + lost * (n // 30), 7 if n <= 25 + round(last / 0.02) else 0) for n in range(100)]
     return [one, [(at + 0.001, 0) for at, _ in one]]
 
 
@@ -59,7 +56,7 @@ def heard(lost: float = 0.0, last: float = 0.0) -> list[list[tuple[float, int]]]
     [
         (0.0, 0.0, 0.1, []),
         (0.05, 0.0, 0.1, ["gap p99", "gap > 40"]),
-        (0.0, 0.05, 0.1, ["flush"]),
+        (0.0, 0.04, 0.1, ["flush"]),
         (0.0, 0.0, 0.2, ["media layer"]),
     ],
 )
