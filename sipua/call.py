@@ -172,13 +172,14 @@ class Call:
             assert answered is not None
             self._move(Phase.TALKING)
             self._is_settled.set()
+            keypad = Keypad(services.keys, services.clock)
             leg.on_change = self._follow_hold
+            leg.on_key = keypad.press
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
             conversation = Conversation(
                 leg.media.playout, greeting=services.voice.greeting, keys=services.keys
             )
-            keypad = Keypad(services.keys, services.clock)
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),

@@ -185,6 +185,22 @@ class MediaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The far end pressed a key, by INFO."""
+
+    key: UUID
+    digit: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAnswered:
+    """The final response to an INFO of ours with a key; 408 if there was none."""
+
+    key: UUID
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationAnswered:
     """The final response to a REGISTER of the account; ``headers`` None and ``phrase`` why if there was none."""
 
@@ -229,6 +245,8 @@ SipEvent = (
     | LegChanged
     | LegProgress
     | MediaChanged
+    | KeyPressed
+    | KeyAnswered
     | RegistrationAnswered
     | OptionsAnswered
     | TransferProgress

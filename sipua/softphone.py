@@ -31,6 +31,7 @@ from sipua.media_ports import MediaPorts, Sockets
 from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
+from sipua.phone_keys import PhoneKeys
 from sipua.phone_script import CallOptions, CallResult, Script
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
@@ -39,6 +40,8 @@ from sipua.ports import AttemptMade
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,
+    KeyAnswered,
+    KeyPressed,
     LegChanged,
     LegState,
     MediaChanged,
@@ -104,6 +107,12 @@ class _Softphone:
         self._hung_up = False
         self._dialler: Dialler | None = None
         self._attempts: list[AttemptMade] = []
+        self._keys = PhoneKeys(
+            options.dtmf,
+            options.dtmf_by or "rfc4733",
+            lambda digit: progress({"event": "key", "key": digit}),
+        )
+        self._pressing: asyncio.Task[None] | None = None
 
     async def run(self) -> CallResult:
         options = self._options
@@ -142,6 +151,8 @@ class _Softphone:
     def _dialling(self, progress: OutboundProgress) -> None:
         match progress:
             case Trying(trunk, target):
+                way = next(each.dtmf for each in self._options.trunks if each.name == trunk)
+                self._keys.way = self._options.dtmf_by or way
                 self._progress({"event": "attempt", "trunk": trunk, "target": target})
             case Rings():
                 self._progress({"event": "state", "state": "early", "code": 180})
@@ -174,7 +185,9 @@ class _Softphone:
 
     async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
         self._sockets = _open_sockets(self._range, address)
-        plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
+        has_events = self._keys.way == "rfc4733"
+        port = self._sockets[0].getsockname()[1]
+        plan = SdpPlan(address, port, self._options.codecs, has_telephone_events=has_events)
         invited_at = time.monotonic()
         await endpoint.invite(self._options.uri, plan, self._key)
         return await self._converse(endpoint, invited_at)
@@ -215,9 +228,10 @@ class _Softphone:
                 talking.result()  # raises what went wrong in it
             return self._result(await following)
         finally:
-            following.cancel()
-            talking.cancel()
-            await asyncio.gather(following, talking, return_exceptions=True)
+            tasks = [each for each in (following, talking, self._pressing) if each is not None]
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow_to_the_end(self, endpoint: SipEndpoint, invited_at: float) -> Ending:
         while True:
@@ -254,6 +268,10 @@ class _Softphone:
                 raise LocalError(f"the SIP thread died: {message}")
             case MediaChanged(media=media) if media is not None:
                 self._follow_media(media)
+            case KeyPressed(digit=digit):
+                self._keys.hear_info(digit)
+            case KeyAnswered(code=code):
+                self._keys.answered(code)
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
                 if self._connected_at is None:
                     return ending_of_code(code, phrase)
@@ -278,8 +296,9 @@ class _Softphone:
         if self._media is None and media.codec:
             assert self._sockets is not None
             codec = codec_by_name(media.codec)
-            self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec)
-            self._media.start(on_audio=self._on_audio)
+            hears_tones = self._keys.way == "inband"
+            self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec, hears_tones=hears_tones)
+            self._media.start(on_audio=self._on_audio, on_digit=self._keys.hear)
         if self._media is not None:
             self._media.configure(media)
 
@@ -301,7 +320,11 @@ class _Softphone:
                 self._media.playout.append("play", self._media.codec.encoder(RATE)(self._sound))
                 self._media.playout.end_item("play")
             elif action == "dial":
-                self._media.send_digits(self._options.dtmf)
+                pressing = self._keys.press(endpoint, self._key, self._media)
+                self._pressing = asyncio.create_task(pressing, name="keys")
+            if self._pressing is not None and self._pressing.done():
+                self._pressing.result()  # raises what went wrong in it
+                self._script.dialled()
             if now - reported >= 1.0:
                 reported = now
                 self._progress({"event": "rtp", **self._media.figures().as_dict()})
@@ -344,6 +367,7 @@ class _Softphone:
             else None,
             reply_ms=round(self._script.reply_ms) if self._script is not None else None,
             attempts=[each.as_dict() for each in self._attempts],
+            keys_heard=self._keys.heard,
         )
 
 

@@ -217,7 +217,7 @@ class Trunk(Part):
     ptime: Literal[10, 20, 30, 40, 60] = 20
     """Milliseconds per RTP packet that we ask for, and that we send where the peer asks for nothing."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
-    """How keys travel: as telephone events, or ("inband") as tones in the sound, and no events are negotiated."""
+    """How keys travel: as telephone events; without any in the SDP by INFO, or as tones. Other ways are not heard."""
     early_media: bool = False
     """183 and a ring-back tone of ours before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)

@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": ("storage", "psycopg"),
     "sipua.pj": (
         "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sdes", "sipua.sip_events", "sipua.sip_account",
-        "sipua.sip_message", "sipua.admission", "pjsua2",
+        "sipua.sip_message", "sipua.admission", "sipua.info", "pjsua2",
     ),
     "sipua.realtime.emulator": (
         "sipua.realtime.emulator", "sipua.errors", "rtp", "numpy", "orjson", "pybase64", "pydantic", "starlette",
@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
-    "sipua.actions", "sipua.keys",
+    "sipua.actions", "sipua.keys", "sipua.info",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
+from rtp.dtmf import DIGITS
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
+from sipua.phone_keys import WAIT, Way
 from sipua.phone_script import CallOptions, CallResult
 from sipua.sip_message import parse_uri
 from sipua.softphone import place_call
@@ -36,7 +38,10 @@ def call(
     ] = "",
     play: Annotated[WavFile, typer.Option(help="WAV to speak once the call is up.")] = None,
     record: Annotated[WavFile, typer.Option(help="Where to write what is heard (8 kHz WAV).")] = None,
-    dtmf: Annotated[str, typer.Option(help="Keys to press (RFC 4733), before --play.")] = "",
+    dtmf: Annotated[str, typer.Option(help="Keys to press before --play; w waits 0.5 s: wwww12#.")] = "",
+    dtmf_by: Annotated[
+        str, typer.Option(help="How: rfc4733, info or inband (else the trunk's way, or rfc4733).")
+    ] = "",
     duration: Annotated[float | None, typer.Option(help="Hang up after so many seconds.")] = None,
     after_greeting: Annotated[
         bool, typer.Option(help="Speak when the far end has finished its first words.")
@@ -71,6 +76,7 @@ def call(
         play=play,
         record=record,
         dtmf=_digits(dtmf),
+        dtmf_by=_way(dtmf_by) or (chosen.dtmf if chosen is not None and not is_number else ""),
         duration_s=duration,
         after_greeting=after_greeting,
         until_quiet_s=until_quiet,
@@ -116,16 +122,27 @@ def _uri(target: str, trunk: Trunk | None) -> str:
 
 
 def _digits(text: str) -> str:
-    bad = sorted(set(text.upper()) - set("0123456789*#ABCD"))
+    bad = sorted(set(text.upper()) - set(DIGITS + WAIT))
     if bad:
-        raise ConfigError(f"--dtmf {text!r}: {''.join(bad)!r} is no key; allowed: 0-9 * # A-D")
+        raise ConfigError(
+            f"--dtmf {text!r}: {''.join(bad)!r} is no key; allowed: 0-9 * # A-D, and w to wait 0.5 s"
+        )
     return text.upper()
+
+
+def _way(text: str) -> Way | Literal[""]:
+    for way in ("", *get_args(Way)):
+        if text == way:
+            return cast(Way, way)
+    raise ConfigError(f"--dtmf-by {text!r}: allowed are {', '.join(get_args(Way))}")
 
 
 def _show(entry: Mapping[str, Any]) -> None:
     match entry["event"]:
         case "state":
             typer.echo(f"{entry['state']} {entry['code'] or ''}".rstrip(), err=True)
+        case "key":
+            typer.echo(f"key {entry['key']}", err=True)
         case "attempt":
             typer.echo(f"trying {entry['trunk']} at {entry['target']}", err=True)
         case "attempt_over":
@@ -167,5 +184,7 @@ def _print(result: CallResult) -> None:
         )
         for line in quality_lines(rtp):
             typer.echo(line)
+    if result.keys_heard:
+        typer.echo(f"keys heard: {result.keys_heard}")
     if result.recording is not None:
         typer.echo(f"recording: {result.recording}")

@@ -24,6 +24,7 @@ TRUNKS = {
     "plain": f'["127.0.0.1/32"]\nrtp_timeout_s = 20\ncodecs = {json.dumps(HAVE)}',
     "brief": '["127.0.0.2/32"]\nmax_call_s = 2',
     "impatient": '["127.0.0.3/32"]\nrtp_timeout_s = 1.5',
+    "info": '["127.0.0.5/32"]\ndtmf = "info"',
     "inband": '["127.0.0.6/32"]\ndtmf = "inband"',
     "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',
 }

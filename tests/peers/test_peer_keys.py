@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -9,10 +10,15 @@ from typing import Any
 
 import pytest
 
+from rtp.dtmf import TelephoneEvent
+from rtp.packet import build_rtp
 from rtp.tones import RATE, tones_of
 from tests.peers.agent import Agent
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
+from tests.peers.processes import run, until
+from tests.peers.wire import Wire
+from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
 HEARD_MS = 3500  # greeting and answer: about a second each
@@ -48,3 +54,92 @@ def test_tones(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
     ).wait()
     assert "RTP/AVP 0\n" in caller.received("200")[0].body
     told_once(agent, agent.closed_call(caller.call_id), "12#")
+
+
+def test_info(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
+    """Both bodies that are in use; no telephone events are in our SDP, and those that come anyway are not heard."""
+    caller = sipp(
+        agent.sip, "keys_info", source="127.0.0.5", rtp_port=phone.port, rtp_ip=phone.host, duration_ms=HEARD_MS
+    )  # fmt: skip
+    until(lambda: phone.heard, "the agent speaks")
+    phone.send(build_rtp(101, True, 1, 160, 7, TelephoneEvent(9, True, 10, 800).serialize()))
+    caller.wait()
+    assert "RTP/AVP 0\n" in caller.received("200")[0].body
+    told_once(agent, agent.closed_call(caller.call_id), "12#")
+
+
+def test_info_is_answered_and_not_heard_where_keys_travel_otherwise(
+    agent: Agent, sipp: StartSipp, phone: Phone
+) -> None:
+    """Some send each key both ways: it is one."""
+    caller = sipp(agent.sip, "keys_info", rtp_port=phone.port, duration_ms=200).wait()  # 200 to each
+    call = agent.closed_call(caller.call_id)
+    rows = agent.select("SELECT 1 FROM transcripts WHERE call_id = %s AND role = 'system'", call["id"])
+    assert (call["outcome"], rows) == ("caller_hangup", [])
+
+
+RELAY, PLAIN = "application/dtmf-relay", "application/dtmf"
+
+
+def test_what_an_info_is_answered(agent: Agent) -> None:
+    """Within the dialog each has the answer it deserves, outside of it there is none to be had; the call goes on."""
+    with Wire(agent, source="127.0.0.5") as wire:
+        wire.send(wire.request("INVITE"))
+        tag = wire.acknowledge(wire.receive("200"))
+        answers = [
+            wire.info(body, kind, tag=tag, more=more)
+            for body, kind, more in (
+                ("Signal=5\r\nDuration=160\r\n", RELAY, ""),
+                ("", "", ""),
+                ("Signal=\r\n", RELAY, ""),
+                ("5" * 1000, PLAIN, ""),
+                ("<media_control/>", "application/media_control+xml", ""),
+                ("5", PLAIN, "Info-Package: keys\r\n"),
+            )
+        ]
+        assert [code_of(each) for each in answers] == [200, 200, 400, 400, 415, 469]
+        assert b"\r\nAccept: application/dtmf-relay, application/dtmf\r\n" in answers[4]
+        assert b"\r\nRecv-Info:" in answers[5]
+        assert code_of(wire.info("5", PLAIN, tag="")) == 481
+        flood = [code_of(wire.info("5", PLAIN, tag=tag)) for _ in range(60)]
+        assert flood[0] == 200
+        assert set(flood) <= {200, 500}
+        wire.end(tag)
+    row = agent.closed_call(wire.call_id)
+    assert row["outcome"] == "caller_hangup"
+
+
+def code_of(answer: bytes) -> int:
+    return int(answer.split()[1])
+
+
+def dial(port: int, *flags: str) -> tuple[dict[str, Any], str]:
+    """A call of ours by the softphone: its result, and what it said."""
+    result = run(["call", f"sip:peer@127.0.0.1:{port}", "--json", *flags])
+    assert result.returncode == 0, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document, result.stderr
+
+
+def test_the_softphone_by_info(sipp: StartSipp, phone: Phone) -> None:
+    """One INFO after another's answer, in the order of the keys; what the far end presses is shown."""
+    port = free_port()
+    peer = sipp("", "uas_keys", flags=("-p", str(port)), rtp_port=phone.port, code=200)
+    document, said = dial(port, "--dtmf", "w3D", "--dtmf-by", "info", "--duration", "2")
+    peer.wait()
+    assert [each.body for each in peer.received("INFO")] == [
+        "Signal=3\nDuration=160", "Signal=D\nDuration=160",
+    ]  # fmt: skip
+    assert {each.header("content-type") for each in peer.received("INFO")} == {RELAY}
+    assert document["keys_heard"] == "7"
+    assert "key 7" in said
+
+
+def test_the_softphone_gives_up_keys_that_are_not_taken(sipp: StartSipp, phone: Phone) -> None:
+    port = free_port()
+    peer = sipp("", "uas_keys", flags=("-p", str(port)), rtp_port=phone.port, code=415)
+    document, said = dial(port, "--dtmf", "123", "--dtmf-by", "info", "--duration", "2")
+    peer.wait()
+    assert len(peer.received("INFO")) == 2
+    assert (document["status"], "INFO with a key was answered 415" in said) == ("completed", True)

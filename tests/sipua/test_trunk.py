@@ -214,7 +214,6 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 ASKED_FOR = {
     "diversion": "diversion = 'send'",
     "refer": "refer = true",
-    "dtmf": "dtmf = 'info'",
 }
 
 
@@ -230,8 +229,9 @@ def test_an_enabled_trunk_may_not_ask_for_what_is_not_there(key: str, tmp_path: 
     assert not load_trunk(file).enabled
 
 
-def test_keys_may_travel_in_the_sound(tmp_path: Path) -> None:
-    assert load_trunk(write(tmp_path, "x.toml", MINIMAL + "dtmf = 'inband'")).dtmf == "inband"
+@pytest.mark.parametrize("way", ["rfc4733", "info", "inband"])
+def test_keys_may_travel_in_three_ways(way: str, tmp_path: Path) -> None:
+    assert load_trunk(write(tmp_path, "x.toml", MINIMAL + f"dtmf = '{way}'")).dtmf == way
 
 
 def test_every_key_of_the_table_exists_and_its_default_is_what_happens_today() -> None:
