@@ -22,6 +22,7 @@ from .events import (
     StreamEvent,
 )
 from .inband import InbandDigits
+from .liveness import Liveness
 from .packet import RtpPacket, parse_rtp
 from .source import SourceLock, Verdict
 from .statistics import ReceiveStatistics
@@ -43,7 +44,7 @@ class RtpReceiver:
         "_is_held",
         "_timeline",
         "dropped",
-        "last_received",
+        "liveness",
         "remote_ssrc",
         "source",
         "statistics",
@@ -64,7 +65,7 @@ class RtpReceiver:
         self.source = source
         self.statistics = ReceiveStatistics(codec.clock_rate)
         self.uplink = Uplink(codec, max_wait_ms, dropped)
-        self.last_received: float | None = None
+        self.liveness = Liveness()
         self.remote_ssrc: int | None = None  # of the sound
         self._codec = codec
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
@@ -117,11 +118,11 @@ class RtpReceiver:
 
     def _take(self, packet: RtpPacket, codec: Codec | None, now: float) -> list[StreamEvent]:
         """A packet from the right source; ``codec`` is None for telephone events and comfort noise."""
-        self.last_received = now
+        is_event = codec is None and packet.payload_type in self._accepted
+        self.liveness.rtp, self.liveness.is_quiet = now, codec is None and not is_event
         if self._is_held:
             return self._drop("on_hold")
         events: list[StreamEvent] = []
-        is_event = codec is None and packet.payload_type in self._accepted
         if is_event:
             self._receive_event(packet, now, events)
         if packet.ssrc != self.remote_ssrc:

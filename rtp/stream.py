@@ -15,7 +15,7 @@ import secrets
 from .codec import Codec
 from .dtmf import DtmfSender
 from .errors import PacketError, RtpError
-from .events import Address, Direction, StreamConfig, StreamEvent, StreamStatistics
+from .events import Address, Direction, RemoteBye, StreamConfig, StreamEvent, StreamStatistics
 from .packet import is_rtcp, parse_rtcp
 from .playout import Playout
 from .receiver import RtpReceiver
@@ -71,7 +71,6 @@ class RtpStream:
             sequence_number=sequence_number,
             timestamp=timestamp,
         )
-        self._quiet_since: float | None = None  # what the media time-out counts from, besides packets
         if app_codec is not None:
             self._adopt(app_codec)
 
@@ -102,7 +101,7 @@ class RtpStream:
         self._rtcp.clock_rate = config.codec.clock_rate
         self._sender.configure(config, self.playout)
         if before is None or before.direction != config.direction:
-            self._quiet_since = None
+            self._receiver.liveness.restart()
 
     @property
     def config(self) -> StreamConfig | None:
@@ -162,7 +161,7 @@ class RtpStream:
     @property
     def last_received(self) -> float | None:
         """When the last valid packet came."""
-        return None if self.app_codec is None else self._receiver.last_received
+        return None if self.app_codec is None else self._receiver.liveness.rtp
 
     # -- the way in ------------------------------------------------------------------------------------
 
@@ -193,7 +192,9 @@ class RtpStream:
         except PacketError as exc:
             return self._drop(exc.kind)
         source.heard_rtcp(addr)
-        return self._rtcp.receive(packets, now)
+        events = self._rtcp.receive(packets, now)
+        self._receiver.liveness.reported = None if RemoteBye() in events else now
+        return events
 
     def _drop(self, kind: str) -> list[StreamEvent]:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1
@@ -208,12 +209,8 @@ class RtpStream:
         return [] if self._config is None else self._receiver.on_timer(now)
 
     def is_timed_out(self, now: float, timeout_s: float) -> bool:
-        """No valid packet for ``timeout_s`` although one is due: never on hold (RFC 3264 §8.4)."""
-        if self.direction != "sendrecv":
-            return False
-        if self._quiet_since is None:
-            self._quiet_since = now
-        return now - max(self._quiet_since, self.last_received or 0.0) >= timeout_s
+        """No sign of life for so long as ``liveness`` says, although sound is due: never on hold."""
+        return self.direction == "sendrecv" and self._receiver.liveness.is_over(now, timeout_s)
 
     # -- the way out -----------------------------------------------------------------------------------
 
@@ -249,11 +246,11 @@ class RtpStream:
         return self._protected_rtcp(self._report(now))
 
     def bye(self, now: float) -> bytes | None:
-        """The compound to send last, a report and BYE; None if the stream never had a peer.
+        """The compound to send last, a report and BYE; None if nothing was ever sent (RFC 3550 §6.3.7).
 
         The report is what tells the far end of the last seconds: loss that its monitors would never hear of.
         """
-        if self._config is None:
+        if self._config is None or not (self._sender.packets or self._rtcp.sent):
             return None
         return self._protected_rtcp(self._report(now) + self._rtcp.goodbye())
 

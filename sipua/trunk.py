@@ -221,7 +221,7 @@ class Trunk(Part):
     early_media: bool = False
     """183 and a ring-back tone of ours before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)
-    """No RTP for so long, while not on hold, ends the call."""
+    """No RTP for so long ends the call: not on hold; ten times that while comfort noise or RTCP shows life."""
     max_call_s: float = Field(default=3600.0, ge=1.0, le=86_400.0)
     """Longest call."""
 
