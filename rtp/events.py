@@ -40,6 +40,7 @@ class StreamConfig:
     rx_payload_type: int | None = None
     rx_telephone_event_pt: int | None = None
     srtp: SrtpKeys | None = None  # None: plain RTP
+    also: tuple[tuple[int, Codec], ...] = ()  # what we said that we take besides (RFC 3264 §5.1)
 
 
 @dataclass(frozen=True, slots=True)

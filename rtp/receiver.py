@@ -206,6 +206,8 @@ def _accepted(config: StreamConfig) -> dict[int, Codec | None]:
     for payload_type in (config.rx_telephone_event_pt, config.telephone_event_pt):
         if payload_type is not None:
             accepted.setdefault(payload_type, None)
+    for payload_type, codec in config.also:
+        accepted.setdefault(payload_type, codec)
     return accepted
 
 

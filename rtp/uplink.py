@@ -133,7 +133,7 @@ class Uplink:
                     self._concealer.heard(each.payload)
                     self.silence.heard(each.samples, each.arrival)
                     sound.append(AudioFrame(each.payload, each.samples, False))
-            elif samples := self._whole(self.silence.rest(each.samples, each.packets)):
+            elif each.samples and (samples := self._whole(self.silence.rest(each.samples, each.packets))):
                 following = self._following(decoded[index + 1 :]) if each.packets else b""
                 sound.append(
                     AudioFrame(self._concealer.fill(samples, each.packets, following), samples, True)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from rtp.codec import Codec, codec_by_name
+from rtp.codec import CODECS, Codec, codec_by_name
 from rtp.errors import RtpError
 from rtp.events import (
     AudioFrame,
@@ -130,6 +130,7 @@ class MediaLeg:
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
                 srtp=media.srtp,
+                also=tuple((number, CODECS[name]) for number, name in media.formats if name in CODECS),
             )
         elif self._configured is not None:
             self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])

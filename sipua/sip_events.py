@@ -99,6 +99,9 @@ class MediaDescription:
     direction: str
     srtp: SrtpKeys | None = None  # None: plain RTP
     ptime_ms: int = 20  # of the packets that we send
+    formats: tuple[
+        tuple[int, str], ...
+    ] = ()  # payload types and names of our last SDP: what may come besides
 
 
 @dataclass(frozen=True, slots=True)

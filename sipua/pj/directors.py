@@ -145,6 +145,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
         self._told: MediaDescription | None = None
+        self._formats: tuple[tuple[int, str], ...] = ()  # of our last SDP
         self._ptime_ms: int | None = None  # of the packets to the peer, as its last SDP wants it
         self.info = InfoRequests(key, owner.post)
         self._post = owner.post
@@ -233,7 +234,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             if in_use is not None:
                 codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
             cryptos = self._sdes.offer(parse_audio(prm.sdp.wholeSdp))
-        prm.sdp.wholeSdp = shape_local(
+        shaped = shape_local(
             prm.sdp.wholeSdp,
             address=self.plan.address,
             port=self.plan.port,
@@ -243,6 +244,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             ptime_ms=self.plan.ptime_ms,
             has_telephone_events=self.plan.has_telephone_events,
         )
+        self._formats = tuple((f.payload_type, f.name) for f in parse_audio_at(shaped, place).formats)
+        prm.sdp.wholeSdp = shaped
 
     def _on_refer_answer(self, event: Any) -> None:
         code = event.tsx.statusCode
@@ -342,5 +345,6 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             remote_rtcp=split_address(stream.remoteRtcpAddress),
             direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
             srtp=None if self._sdes is None else self._sdes.keys,
+            formats=self._formats,
             ptime_ms=self._ptime_ms or (20 if self.plan is None else self.plan.ptime_ms),
         )
