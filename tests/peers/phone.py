@@ -34,6 +34,7 @@ class Heard:
     sequence: int
     timestamp: int
     payload: bytes
+    datagram: bytes
 
 
 class Phone:
@@ -96,7 +97,7 @@ class Phone:
                 continue
             _, second, sequence, timestamp, _ = struct.unpack_from("!BBHII", data)
             self.target = source[:2]
-            packet = Heard(time.monotonic(), source[:2], second & 0x7F, sequence, timestamp, data[12:])
+            packet = Heard(time.monotonic(), source[:2], second & 0x7F, sequence, timestamp, data[12:], data)
             self.heard.append(packet)
 
     def _speak(self) -> None:

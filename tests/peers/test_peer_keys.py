@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
+import struct
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +17,11 @@ import pytest
 from rtp.dtmf import TelephoneEvent
 from rtp.packet import build_rtp
 from rtp.tones import RATE, tones_of
+from sipua.line.capture import Capture
+from sipua.resources import shipped_speech
+from tests.peers import tshark
 from tests.peers.agent import Agent
-from tests.peers.conftest import StartSipp
+from tests.peers.conftest import StartSipp, need
 from tests.peers.phone import Phone
 from tests.peers.processes import run, until
 from tests.peers.wire import Wire
@@ -109,6 +116,23 @@ def test_what_an_info_is_answered(agent: Agent) -> None:
     assert row["outcome"] == "caller_hangup"
 
 
+def test_an_info_that_is_sent_again_is_one_key(agent: Agent) -> None:
+    """As UDP has it when an answer is lost."""
+    with Wire(agent, source="127.0.0.5") as wire:
+        wire.send(wire.request("INVITE"))
+        tag = wire.acknowledge(wire.receive("200"))
+        for digit in "4#":
+            answer = wire.info(digit, PLAIN, tag=tag)
+            wire.send_again()
+            assert wire.receive("200", "INFO") == answer
+        query = "SELECT content FROM transcripts t JOIN voice_calls c ON c.id = t.call_id"
+        query += " WHERE c.sip_session_id = %s AND t.role = 'system'"
+        until(lambda: agent.select(query, wire.call_id), "the ledger has the keys")
+        wire.end(tag)
+    agent.closed_call(wire.call_id)
+    assert [row["content"] for row in agent.select(query, wire.call_id)] == ["[keys pressed: 4#]"]
+
+
 def code_of(answer: bytes) -> int:
     return int(answer.split()[1])
 
@@ -120,6 +144,42 @@ def dial(port: int, *flags: str) -> tuple[dict[str, Any], str]:
     assert "Traceback" not in result.stderr
     document: dict[str, Any] = json.loads(result.stdout)
     return document, result.stderr
+
+
+def captured(phone: Phone, file: Path) -> Path:
+    """What the phone got, as packets that tshark reads; their times are not those of arrival."""
+    with Capture(file) as capture:
+        for packet in phone.heard:
+            length = 8 + len(packet.datagram)
+            udp = struct.pack("!HHHH", packet.source[1], phone.port, length, 0) + packet.datagram
+            addresses = (
+                ipaddress.ip_address(packet.source[0]).packed + ipaddress.ip_address(phone.host).packed
+            )
+            capture.add(struct.pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, 64, 17, 0) + addresses + udp)
+    return file
+
+
+def test_telephone_events_of_ours_as_tshark_reads_them(sipp: StartSipp, phone: Phone, tmp_path: Path) -> None:
+    """RFC 4733 §2.5.1: one timestamp a key, marked once, growing to 120 ms, its end three times."""
+    need("tshark")
+    port = free_port()
+    peer = sipp("", "uas", flags=("-p", str(port)), rtp_port=phone.port)
+    dial(port, "--dtmf", "1w#d", "--play", str(shipped_speech("moto_en.wav")), "--duration", "3")
+    peer.wait()
+    events = tshark.events(captured(phone, tmp_path / "keys.pcap"), phone.port)
+    presses = [list(group) for _, group in groupby(events, lambda each: each.timestamp)]
+    assert [{each.event for each in press} for press in presses] == [{1}, {11}, {15}]
+    for press in presses:
+        assert [each.is_marked for each in press] == [True] + [False] * 7
+        assert [each.duration for each in press] == [160, 320, 480, 640, 800, 960, 960, 960]
+        assert [each.is_end for each in press] == [False] * 5 + [True] * 3
+    sequences = [packet.sequence for packet in phone.heard]
+    assert all((b - a) % 2**16 == 1 for a, b in pairwise(sequences))
+    sound = [packet for packet in phone.heard if packet.payload_type == 0]
+    for before, after in pairwise(sound):  # its clock runs on beneath a key
+        steps = (after.sequence - before.sequence) % 2**16
+        assert (after.timestamp - before.timestamp) % 2**32 == 160 * steps
+    assert presses[1][0].timestamp - presses[0][0].timestamp >= 4000  # w
 
 
 def test_the_softphone_by_info(sipp: StartSipp, phone: Phone) -> None:

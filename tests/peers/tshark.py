@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +50,48 @@ def stream(capture: Path, source: str) -> Stream:
     return found
 
 
-def fields(capture: Path, condition: str, *names: str) -> list[list[str]]:
+def fields(capture: Path, condition: str, *names: str, flags: Sequence[str] = ()) -> list[list[str]]:
     """Those fields of every packet that a display filter lets through."""
     chosen = [word for name in names for word in ("-e", name)]
-    text = _tshark(capture, "-Y", condition, "-T", "fields", *chosen)
+    text = _tshark(capture, *flags, "-Y", condition, "-T", "fields", *chosen)
     return [line.split("\t") for line in text.splitlines()]
 
 
-def numbers(capture: Path, condition: str, *names: str) -> list[list[int]]:
+def numbers(capture: Path, condition: str, *names: str, flags: Sequence[str] = ()) -> list[list[int]]:
     """The same where all of them are numbers (of several in a packet the first)."""
-    rows = fields(capture, condition, *names)
+    rows = fields(capture, condition, *names, flags=flags)
     return [[int(value.split(",")[0], 0) for value in row] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One packet of a telephone event."""
+
+    sequence: int
+    timestamp: int
+    is_marked: bool
+    event: int
+    is_end: bool
+    duration: int
+
+
+def events(capture: Path, port: int, payload_type: int = 101) -> list[Event]:
+    """All telephone events that went to a port, of a capture without SDP."""
+    names = (
+        "rtp.seq",
+        "rtp.timestamp",
+        "rtp.marker",
+        "rtpevent.event_id",
+        "rtpevent.end_of_event",
+        "rtpevent.duration",
+    )
+    flags = ("-d", f"udp.port=={port},rtp", "-d", f"rtp.pt=={payload_type},rtpevent")
+    return [
+        Event(sequence, timestamp, bool(marker), event, bool(end), duration)
+        for sequence, timestamp, marker, event, end, duration in numbers(
+            capture, "rtpevent", *names, flags=flags
+        )
+    ]
 
 
 def _tshark(capture: Path, *flags: str) -> str:

@@ -49,6 +49,7 @@ class Wire:
         self._mark = mark
         self._branch = uuid4().hex
         self._sequence = 1
+        self._sent = b""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((source, 0))
         self._target = ("127.0.0.1", agent.port)
@@ -76,7 +77,12 @@ class Wire:
         )
 
     def send(self, data: bytes) -> None:
+        self._sent = data
         self.socket.sendto(data, self._target)
+
+    def send_again(self) -> None:
+        """The last one, to the letter."""
+        self.send(self._sent)
 
     def receive(self, status: str, method: str = "INVITE", timeout_s: float = 5.0) -> bytes:
         """The first answer of that status to that method; others are passed over."""
