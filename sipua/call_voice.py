@@ -87,8 +87,11 @@ async def converse(
     performer = _Performer(session, record, metrics, clock)
 
     async def take_keys() -> None:
-        async for news in keypad.news():
-            performer.perform(conversation.on_keys(news, clock.now()))
+        try:
+            async for news in keypad.news():
+                performer.perform(conversation.on_keys(news, clock.now()))
+        finally:
+            metrics.keys_dropped.inc(keypad.collector.dropped)
 
     performer.perform(conversation.begin())
     async with asyncio.TaskGroup() as group:
