@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -90,8 +91,10 @@ async def converse(
         try:
             async for news in keypad.news():
                 performer.perform(conversation.on_keys(news, clock.now()))
-        finally:
+        finally:  # keys that were followed by the hang-up: for the ledger alone
             metrics.keys_dropped.inc(keypad.collector.dropped)
+            for news in keypad.collector.expire(math.inf):
+                performer.write_down(conversation.on_keys(news, clock.now()))
 
     performer.perform(conversation.begin())
     async with asyncio.TaskGroup() as group:
@@ -107,6 +110,12 @@ class _Performer:
     record: CallRecord
     metrics: Metrics
     clock: Clock
+
+    def write_down(self, actions: list[act.Action]) -> None:
+        """What of them the ledger should know; there is no session to send to any more."""
+        for action in actions:
+            if isinstance(action, act.Spoken):
+                self.record.transcript(action.segment, action.lang)
 
     def perform(self, actions: list[act.Action]) -> None:
         session, record, now = self.session, self.record, self.clock.now()

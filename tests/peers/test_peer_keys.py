@@ -116,6 +116,21 @@ def test_what_an_info_is_answered(agent: Agent) -> None:
     assert row["outcome"] == "caller_hangup"
 
 
+KEYS_OF = """SELECT content FROM transcripts t JOIN voice_calls c ON c.id = t.call_id
+    WHERE c.sip_session_id = %s AND t.role = 'system'"""
+
+
+def test_keys_before_the_hang_up_are_in_the_ledger(agent: Agent) -> None:
+    """Nobody is told of them any more."""
+    with Wire(agent, source="127.0.0.5") as wire:
+        wire.send(wire.request("INVITE"))
+        tag = wire.acknowledge(wire.receive("200"))
+        assert code_of(wire.info("7", PLAIN, tag=tag)) == 200
+        wire.end(tag)
+    assert agent.closed_call(wire.call_id)["outcome"] == "caller_hangup"
+    assert [row["content"] for row in agent.select(KEYS_OF, wire.call_id)] == ["[keys pressed: 7]"]
+
+
 def test_an_info_that_is_sent_again_is_one_key(agent: Agent) -> None:
     """As UDP has it when an answer is lost."""
     with Wire(agent, source="127.0.0.5") as wire:
@@ -125,12 +140,10 @@ def test_an_info_that_is_sent_again_is_one_key(agent: Agent) -> None:
             answer = wire.info(digit, PLAIN, tag=tag)
             wire.send_again()
             assert wire.receive("200", "INFO") == answer
-        query = "SELECT content FROM transcripts t JOIN voice_calls c ON c.id = t.call_id"
-        query += " WHERE c.sip_session_id = %s AND t.role = 'system'"
-        until(lambda: agent.select(query, wire.call_id), "the ledger has the keys")
+        until(lambda: agent.select(KEYS_OF, wire.call_id), "the ledger has the keys")
         wire.end(tag)
     agent.closed_call(wire.call_id)
-    assert [row["content"] for row in agent.select(query, wire.call_id)] == ["[keys pressed: 4#]"]
+    assert [row["content"] for row in agent.select(KEYS_OF, wire.call_id)] == ["[keys pressed: 4#]"]
 
 
 def code_of(answer: bytes) -> int:
