@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 WORKERS ?= 3
 SPREAD = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark
+PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark
 
 # The environment of the tests on our own build of pjsua2, and the name in any environment of the build that is in it.
 VENV_OWN := .venv-pjsua2

@@ -56,6 +56,7 @@ class CallResult:
     recording: str | None
     first_audio_ms: float | None
     reply_ms: float | None  # of sound heard after what was played
+    device: Mapping[str, Any] | None  # how a person's sound device kept up
     attempts: Sequence[Mapping[str, Any]]  # of a routed number
     keys_heard: str
 

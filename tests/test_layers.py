@@ -50,6 +50,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
     "pesq": ("sipua.bench",),
+    "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
@@ -77,7 +78,8 @@ CORES = (
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest",
-    "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.audio", "sipua.realtime.protocol",
+    "sipua.reflexive", "sipua.ports", "sipua.media_figures",
+    "sipua.sound.ring", "sipua.sound.drift", "sipua.sound.talker", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
+from rtp.codec import codec_by_name
 from rtp.dtmf import DIGITS
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
@@ -16,10 +17,18 @@ from sipua.phone_keys import WAIT, Way
 from sipua.phone_script import CallOptions, CallResult
 from sipua.sip_message import parse_uri
 from sipua.softphone import place_call
+from sipua.sound.portaudio import PortAudio, list_devices
 from sipua.trunk import Trunk, load_trunks
 
 WavFile = Path | None
+HEADPHONES = "use headphones, or the far end hears itself through your microphone"
 NUMBER = re.compile(r"\+?[0-9][0-9 ().-]{3,}[0-9]")
+
+
+def _list_devices(wanted: bool) -> None:
+    if wanted:
+        typer.echo(list_devices())
+        raise typer.Exit
 
 
 def call(
@@ -53,6 +62,22 @@ def call(
         float | None,
         typer.Option(help="Give up an unanswered call after so many seconds (else the trunk's time, or 60)."),
     ] = None,
+    mic: Annotated[
+        bool,
+        typer.Option(
+            "--mic", help=f"Talk yourself, by microphone and speaker; Ctrl-C hangs up; {HEADPHONES}."
+        ),
+    ] = False,
+    device: Annotated[
+        str,
+        typer.Option(help="With --mic: number, two numbers (microphone,speaker) or part of a name."),
+    ] = "",
+    devices: Annotated[
+        bool,
+        typer.Option(
+            "--list-devices", callback=_list_devices, is_eager=True, help="Name the sound devices, and end."
+        ),
+    ] = False,
     conf: Conf = None,
     json: Json = False,
 ) -> None:
@@ -65,6 +90,10 @@ def call(
     ):
         if seconds is not None and seconds <= 0:
             raise ConfigError(f"--{name} {seconds:g}: expected more than 0 seconds")
+    if device and not mic:
+        raise ConfigError("--device: belongs to --mic")
+    if mic and play is not None:
+        raise ConfigError("--mic and --play: only one of them can speak")
     chosen = _trunk(conf, trunk)
     is_number = NUMBER.fullmatch(target) is not None
     options = CallOptions(
@@ -84,13 +113,22 @@ def call(
         certificate=sip.tls_certificate,
         key=sip.tls_key,
     )
-    result = run(lambda stop: place_call(options, stop, _show))
+    sound = _sound_device(options, device) if mic else None
+    result = run(lambda stop: place_call(options, stop, _show, sound))
     if json:
         print_json(result.as_dict())
     else:
         _print(result)
     if result.status != "completed":
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _sound_device(options: CallOptions, name: str) -> PortAudio:
+    """At the best rate that the call may come to have."""
+    codecs = {*options.codecs, *(codec for trunk in options.trunks for codec in trunk.codecs)}
+    device = PortAudio(name, max(codec_by_name(each).app_codec.sample_rate for each in codecs))
+    typer.echo(f"talk when the call is answered; Ctrl-C hangs up; {HEADPHONES}", err=True)
+    return device
 
 
 def _trunk(conf: Path | None, name: str | None) -> Trunk | None:
@@ -186,5 +224,11 @@ def _print(result: CallResult) -> None:
             typer.echo(line)
     if result.keys_heard:
         typer.echo(f"keys heard: {result.keys_heard}")
+    if result.device is not None:
+        shown = (
+            f"{name} {each['gaps']} gaps, {each['dropped_ms']} ms dropped"
+            for name, each in result.device.items()
+        )
+        typer.echo(f"sound device: {', '.join(shown)}")
     if result.recording is not None:
         typer.echo(f"recording: {result.recording}")
