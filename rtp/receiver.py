@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .codec import Codec
+from .comfort_noise import noise_of, rms_of
 from .dtmf import Digit, DtmfReceiver
 from .errors import CodecError, PacketError
 from .events import (
@@ -40,6 +41,7 @@ class RtpReceiver:
         "_accepted",
         "_codec",
         "_digits",
+        "_hears_noise",
         "_inband",
         "_is_held",
         "_timeline",
@@ -59,8 +61,12 @@ class RtpReceiver:
         *,
         max_wait_ms: float,
         hears_tones: bool,
+        hears_noise: bool,
     ) -> None:
-        """``dropped`` is counted in; ``hears_tones``: keys that come as sound are digits and silence."""
+        """``dropped`` is counted in; ``hears_tones``: keys that come as sound are digits and silence.
+
+        ``hears_noise``: a pause of the peer's sounds as its comfort noise says, else it is silence.
+        """
         self.dropped = dropped
         self.source = source
         self.statistics = ReceiveStatistics(codec.clock_rate)
@@ -72,6 +78,7 @@ class RtpReceiver:
         self._timeline: Timeline | None = None  # of a wire whose clock is not the application's
         self._digits = DtmfReceiver()
         self._inband = InbandDigits(codec) if hears_tones else None
+        self._hears_noise = hears_noise
         self._is_held = False
 
     def configure(self, config: StreamConfig, before: StreamConfig | None) -> None:
@@ -144,6 +151,9 @@ class RtpReceiver:
                 timestamp, samples = self._on_our_clock(codec, timestamp, samples)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
+            if codec is None and self._hears_noise:
+                rms = rms_of(packet.payload)
+                self.uplink.comfort_noise(noise_of(self._codec, rms) if rms else b"")
         sound = self.uplink.put(
             packet.sequence_number,
             timestamp,

@@ -42,6 +42,7 @@ class RtpStream:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
         hears_tones: bool = False,
+        hears_noise: bool = False,
         relatch_window_s: float = RELATCH_WINDOW_S,
         wallclock_offset_s: float = 0.0,
         sequence_number: int | None = None,
@@ -49,7 +50,8 @@ class RtpStream:
     ) -> None:
         """``comfort_noise``: what is sent as silence is faint noise.
 
-        ``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence.
+        ``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence. ``hears_noise``: comfort
+        noise (RFC 3389) is heard as noise of its level, else as silence.
 
         ``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1).
         """
@@ -59,6 +61,7 @@ class RtpStream:
         self._cname = cname or f"{self.ssrc:08x}"
         self._max_wait_ms = max_wait_ms
         self._hears_tones = hears_tones
+        self._hears_noise = hears_noise
         self._relatch_window_s = relatch_window_s
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
@@ -84,6 +87,7 @@ class RtpStream:
             self.dropped,
             max_wait_ms=self._max_wait_ms,
             hears_tones=self._hears_tones,
+            hears_noise=self._hears_noise,
         )
         self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
 

@@ -153,6 +153,7 @@ async def serve(
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
             comfort_noise=settings.rtp.comfort_noise,
+            hears_noise=settings.rtp.hear_comfort_noise,
             relatch_window_s=settings.rtp.relatch_window_s,
             keys=_key_rules(settings),
             metrics=metrics,

@@ -62,6 +62,7 @@ class CallServices:
     ports: MediaPorts
     max_wait_ms: float  # for a missing RTP packet
     comfort_noise: bool  # towards the phone, instead of silence
+    hears_noise: bool  # of the phone's comfort noise, instead of silence
     relatch_window_s: float  # in which the peer may change its RTP source
     keys: KeyRules
     metrics: Metrics

@@ -64,11 +64,13 @@ class MediaLeg:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
         comfort_noise: bool = False,
+        hears_noise: bool = False,
         relatch_window_s: float = RELATCH_WINDOW_S,
     ) -> None:
         """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
 
-        ``comfort_noise``: while nothing is said the phone hears faint noise. ``relatch_window_s``: see ``rtp.source``.
+        ``comfort_noise``: while nothing is said the phone hears faint noise; ``hears_noise``: we hear its own.
+        ``relatch_window_s``: see ``rtp.source``.
         """
         self._pacer = pacer
         self._codec = codec.app_codec
@@ -79,6 +81,7 @@ class MediaLeg:
             max_wait_ms=max_wait_ms,
             hears_tones=hears_tones,
             comfort_noise=comfort_noise,
+            hears_noise=hears_noise,
             relatch_window_s=relatch_window_s,
         )
         bound = bound_address(sockets)

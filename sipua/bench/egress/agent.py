@@ -180,6 +180,7 @@ class _Agent:
             ports=self._ports,
             max_wait_ms=DEFAULT_MAX_WAIT_MS,
             comfort_noise=False,
+            hears_noise=False,
             relatch_window_s=RELATCH_WINDOW_S,
             keys=KeyRules(),
             metrics=Metrics(node="bench", worker=0, instance="", version=""),
