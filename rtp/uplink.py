@@ -163,6 +163,8 @@ class Uplink:
 
     def _decoded(self, ordered: Sequence[Frame | Gap]) -> Sequence[Frame | Gap]:
         """The same in our codec; what cannot be decoded is a gap."""
+        if len(ordered) == 1 and isinstance(ordered[0], Frame) and ordered[0].codec is None:
+            return ordered  # the usual case
         decoded: list[Frame | Gap] = []
         for each in ordered:
             if isinstance(each, Frame) and each.codec is not None and each.payload:

@@ -207,7 +207,7 @@ def shared_internals(found: Sequence[Import]) -> list[str]:
     """An internal of aiortc that two modules of rtp import."""
     users: dict[str, set[str]] = {}
     for each in found:
-        if below(each.target, ["aiortc"]):
+        if below(each.target, ["aiortc"]) and below(each.module, ["rtp"]):
             users.setdefault(each.target, set()).add(each.module)
     return [f"{name} is imported by {', '.join(sorted(by))}" for name, by in users.items() if len(by) > 1]
 
