@@ -14,6 +14,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from rtp.codec import CODECS
+from rtp.g711 import Pcm
+from rtp.wav import read_wav
 from sipua.control import ask
 from sipua.pj.build import missing_codecs
 from tests.peers.processes import Process, until
@@ -47,6 +49,12 @@ class Emulator(Process):
     def __init__(self, log: Path, *flags: str, prefix: Sequence[str] = ()) -> None:
         super().__init__(["emulate", "realtime", *flags], {}, log, prefix=prefix)
         self.base_url = str(self.ready["base_url"])
+        self.recordings: Path | None = None  # a WAV of each session
+
+    def last_heard(self) -> Pcm:
+        """What the last session was told, at 8 kHz."""
+        assert self.recordings is not None
+        return read_wav(max(self.recordings.iterdir(), key=lambda each: int(each.stem.rpartition("-")[2])))
 
 
 class Agent(Process):

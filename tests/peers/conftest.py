@@ -63,8 +63,11 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator(session_folder: Path) -> Iterator[Emulator]:
-    """One without faults."""
-    process = Emulator(session_folder / "emulator.log")
+    """One without faults, which keeps what it hears."""
+    recordings = session_folder / "heard"
+    recordings.mkdir()
+    process = Emulator(session_folder / "emulator.log", "--record", str(recordings))
+    process.recordings = recordings
     yield process
     process.end()
 

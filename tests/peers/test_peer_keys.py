@@ -12,15 +12,16 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rtp.dtmf import TelephoneEvent
 from rtp.packet import build_rtp
-from rtp.tones import RATE, tones_of
+from rtp.tones import RATE, ToneDetector, tones_of
 from sipua.line.capture import Capture
 from sipua.resources import shipped_speech
 from tests.peers import tshark
-from tests.peers.agent import Agent
+from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp, need
 from tests.peers.phone import Phone
 from tests.peers.processes import run, until
@@ -28,6 +29,7 @@ from tests.peers.wire import Wire
 from tests.ports import free_port
 
 pytestmark = pytest.mark.peer
+FRAME, LOUD = 160, 500
 HEARD_MS = 3500  # greeting and answer: about a second each
 
 
@@ -53,14 +55,27 @@ def test_telephone_events(agent: Agent, sipp: StartSipp) -> None:
     told_once(agent, agent.closed_call(caller.call_id), "12#")
 
 
-def test_tones(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
-    """In the sound, on a trunk without telephone events."""
+def test_tones(agent: Agent, emulator: Emulator, sipp: StartSipp, phone: Phone) -> None:
+    """In the sound, on a trunk without telephone events; of the sound the voice service gets a packet each at most."""
     phone.say(tones_of("12#", RATE, duration_ms=100, pause_ms=100))
     caller = sipp(
         agent.sip, "call", source="127.0.0.6", rtp_port=phone.port, rtp_ip=phone.host, duration_ms=HEARD_MS
     ).wait()
     assert "RTP/AVP 0\n" in caller.received("200")[0].body
     told_once(agent, agent.closed_call(caller.call_id), "12#")
+    heard = emulator.last_heard()
+    assert np.count_nonzero(np.abs(heard) > LOUD) <= 3 * FRAME
+    assert ToneDetector().receive(heard) == []
+
+
+def test_tones_are_sound_where_keys_travel_otherwise(
+    agent: Agent, emulator: Emulator, sipp: StartSipp, phone: Phone
+) -> None:
+    """The same sound on a trunk with telephone events: the judge of the last test can say no."""
+    phone.say(tones_of("12#", RATE, duration_ms=100, pause_ms=100))
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=1000).wait()
+    agent.closed_call(caller.call_id)
+    assert [each.digit for each in ToneDetector().receive(emulator.last_heard())] == ["1", "2", "#"]
 
 
 def test_info(agent: Agent, sipp: StartSipp, phone: Phone) -> None:
