@@ -53,9 +53,7 @@ class Phone:
         self.heard: list[Heard] = []
         self.sent = 0
         self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((host, 0))
-        self._socket.settimeout(0.05)
+        self._socket = self._bound()
         self.port: int = self._socket.getsockname()[1]
         self._sound = b""
         self._stop = threading.Event()
@@ -76,6 +74,18 @@ class Phone:
         for thread in self._threads:
             thread.join()
         self._socket.close()
+
+    def _bound(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((self.host, 0))
+        sock.settimeout(0.05)
+        return sock
+
+    def move(self) -> None:
+        """To another port, as a NAT that has forgotten the first one makes it; the stream goes on."""
+        before, self._socket = self._socket, self._bound()
+        self.port = self._socket.getsockname()[1]
+        before.close()
 
     def say(self, sound: Pcm) -> None:
         self._sound = self.codec.encode(sound)

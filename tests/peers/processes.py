@@ -52,12 +52,16 @@ def similarity(heard: Pcm, said: Pcm) -> float:
 
 
 def run(
-    command: Sequence[str], timeout_s: float = 60.0, *, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    timeout_s: float = 60.0,
+    *,
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     return subprocess.run(
-        arguments_of(command), env=clean_environment(env or {}), capture_output=True, text=True, timeout=timeout_s,
-        check=False, stdin=subprocess.DEVNULL,
+        [*prefix, *arguments_of(command)], env=clean_environment(env or {}), capture_output=True, text=True,
+        timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 

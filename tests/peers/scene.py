@@ -4,6 +4,7 @@ captures of both ends, a recording of what the voice service heard.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Scene:
         (row,) = self.agent.select("SELECT sip_session_id FROM voice_calls")
         return self.agent.closed_call(row["sip_session_id"])
 
+    def keys(self) -> str:
+        """All that were pressed."""
+        rows = self.agent.select("SELECT content FROM transcripts WHERE role = 'system' ORDER BY t, sequence")
+        return "".join(re.findall(r"\[keys pressed: (.*?)\]", " ".join(row["content"] for row in rows)))
+
     def end(self) -> None:
         self.agent.end()
         self.emulator.end()
@@ -77,7 +83,7 @@ def scene(folder: Path, database: str, sounds: Path, **traces: Trace) -> Iterato
             near, far = line.addresses["near"], line.addresses["far"]
             agent = Agent(
                 folder / "agent", database, emulator.base_url, trunks={"plain": f'["{far}/32"]'}, prefix=line.near,
-                SIPUA_SIP__BIND=near,
+                SIPUA_SIP__BIND=near, SIPUA_KEYS__LEDGER="keys",
             )  # fmt: skip
             try:
                 yield Scene(line, agent, emulator, sounds, folder / "recordings")
