@@ -7,7 +7,7 @@ import pytest
 
 from rtp.codec import CODECS, PCM24, Codec
 from rtp.comfort_noise import rms_of
-from rtp.events import AudioFrame, StreamConfig
+from rtp.events import AudioFrame, StreamConfig, StreamEvent
 from rtp.packet import RtpPacket, build_rtp, parse_rtp
 from rtp.stream import RtpStream
 
@@ -113,3 +113,21 @@ def test_a_pause_is_silence_otherwise(level: int | None, hears_noise: bool) -> N
 
 def test_a_noise_that_is_too_loud_to_be_one_is_held_down() -> None:
     assert rms_of(b"\x00") == rms_of(b"\x80") == pytest.approx(32768 * 10**-1.5)
+
+
+def test_a_noise_is_over_with_the_next_word() -> None:
+    codec = CODECS["PCMU"]
+    stream = RtpStream(app_codec=codec, hears_noise=True)
+    stream.configure(StreamConfig(codec, 0, None, PHONE))
+    frames: list[StreamEvent] = []
+    for n, (payload_type, payload, now) in enumerate(
+        [(0, b"\x90" * 160, 0.0), (13, b"\x2d", 0.02), (0, b"\x90" * 160, 0.5), (0, b"\x90" * 160, 1.5)]
+    ):
+        while (deadline := stream.deadline()) is not None and deadline <= now:
+            frames += stream.on_timer(deadline)
+        frames += stream.receive_rtp(
+            build_rtp(payload_type, False, n, round(now * 8000), 7, payload), PHONE, now
+        )
+    sound = codec.decode(b"".join(each.payload for each in frames if isinstance(each, AudioFrame)))
+    assert np.abs(sound[200:3900].astype(int)).max() > 200
+    assert not sound[4200:11_900].any()
