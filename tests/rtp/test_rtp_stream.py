@@ -88,6 +88,16 @@ def test_media_goes_to_the_signalled_address_until_a_packet_shows_the_real_one()
     assert stream.rtcp_destination == (NAT[0], NAT[1] + 1)
 
 
+def test_who_spoke_once_before_the_phone_proved_itself_is_counted_and_not_heard() -> None:
+    stream = stream_of()
+    for number in range(3):
+        assert stream.receive_rtp(rtp(number, b"evil" * 40, ssrc=666), (STRANGER[0], number + 1), 0.0) == []
+    prove(stream, NAT)
+    assert stream.destination == NAT
+    assert stream.dropped == {"wrong_source": 3}
+    assert stream.snapshot().packets_received == 2
+
+
 def test_a_third_party_is_never_heard_and_never_answered() -> None:
     stream = stream_of()
     prove(stream, NAT)
