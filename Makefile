@@ -38,11 +38,16 @@ help:
 demo: $(VENV)/.runtime
 	$(BIN)/sipua demo --dir .sipua/demo
 
+# The tests start thousands of processes of ours: 0.2 s less each, even where Python may not write bytecode by itself.
+COMPILE = -m compileall -q sipua rtp storage
+
 test: $(VENV)/.dev peers
+	@$(BIN)/python $(COMPILE)
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-pjsua2: peers
 	@$(MAKE) --no-print-directory VENV=$(VENV_OWN) pjsua2 $(VENV_OWN)/.dev
+	@$(VENV_OWN)/bin/python $(COMPILE)
 	PJSUA2_BUILD=own $(VENV_OWN)/bin/python -m pytest $(SPREAD) tests/pjsua2 tests/peers tests/test_demo.py
 
 check: $(VENV)/.dev
