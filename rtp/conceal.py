@@ -40,13 +40,18 @@ class Concealer:
         """Remember the sound that a following gap continues."""
         self._history = (self._history + payload)[-self._history_bytes :]
 
-    def fill(self, samples: int, packets: int, following: bytes = b"") -> bytes:
-        """``samples`` of payload for a gap in which ``packets`` were lost (0: the sender was silent)."""
+    def fill(self, samples: int, packets: int, following: bytes = b"", noise: bytes = b"") -> bytes:
+        """``samples`` of payload for a gap in which ``packets`` were lost (0: the sender was silent).
+
+        Silence is of ``noise``, if there is any.
+        """
         if packets and samples:
             before, after = self._decoded(following[: self._history_bytes])
             filled = self._encoded(before, self._between(before, after, samples), after, samples)
         else:
-            filled = self._codec.silence * samples
+            filled = (
+                (noise * (samples // len(noise) + 1))[:samples] if noise else self._codec.silence * samples
+            )
         self.heard(filled)
         return filled
 

@@ -69,13 +69,13 @@ class DtmfReceiver:
     """Key presses from telephone-event packets; ``now`` in seconds."""
 
     __slots__ = (
+        "_clock_rate",
         "_done",
         "_duration",
         "_event",
         "_last",
         "_segments",
         "_start",
-        "clock_rate",
         "duplicates",
         "unknown",
     )
@@ -83,7 +83,7 @@ class DtmfReceiver:
     def __init__(self, clock_rate: int = 8000) -> None:
         self.duplicates = 0  # packets of a press that had been reported
         self.unknown = 0  # packets of events that are no digit (flash hook, tones)
-        self.clock_rate = clock_rate  # of the wire
+        self._clock_rate = clock_rate
         self._event: int | None = None
         self._start = 0
         self._segments: deque[int] = deque(maxlen=2)  # timestamps of the last ones
@@ -140,7 +140,7 @@ class DtmfReceiver:
         self._done += [(segment, event, now) for segment in self._segments]
         self._segments.clear()
         self._event = None
-        return [Digit(DIGITS[event], self._duration * 1000 // self.clock_rate)]
+        return [Digit(DIGITS[event], self._duration * 1000 // self._clock_rate)]
 
     def deadline(self) -> float | None:
         """When ``expire`` must be called next, if nothing comes before."""

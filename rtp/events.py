@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from .codec import Codec
 
@@ -40,10 +40,10 @@ class StreamConfig:
     rx_payload_type: int | None = None
     rx_telephone_event_pt: int | None = None
     srtp: SrtpKeys | None = None  # None: plain RTP
+    also: tuple[tuple[int, Codec], ...] = ()  # what we said that we take besides (RFC 3264 §5.1)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioFrame:
+class AudioFrame(NamedTuple):  # 50 a second and call: a third of the time that a frozen dataclass takes
     """Sound in the application's codec, in order; ``concealed`` if we made it up for a gap."""
 
     payload: bytes

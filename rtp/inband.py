@@ -8,7 +8,6 @@ on in it); made-up silence is, as it ends a press.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from .codec import Codec
 from .events import AudioFrame, DigitReceived
@@ -34,6 +33,6 @@ class InbandDigits:
                 for digit in self._detector.receive(self._decode(frame.payload)):
                     out.append(DigitReceived(digit.digit, digit.duration_ms))
             if self._detector.is_heard:
-                frame = replace(frame, payload=silence * len(frame.payload))
+                frame = frame._replace(payload=silence * len(frame.payload))
             out.append(frame)
         return out

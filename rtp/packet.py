@@ -1,25 +1,23 @@
-"""RTP and RTCP on the wire. The only importer of ``aiortc.rtp``.
+"""RTP and RTCP on the wire. The only importer of ``aiortc.rtp`` but for the benchmarks.
 
-aiortc 1.16 does not list ``aiortc.rtp`` in ``__all__``; used from it are ``RtpPacket``, ``RtcpPacket.parse``,
-the packet classes ``RtcpSrPacket``, ``RtcpRrPacket``, ``RtcpSdesPacket``, ``RtcpByePacket``,
-``RtcpSenderInfo``, ``RtcpReceiverInfo``, ``RtcpSourceInfo`` and ``HeaderExtensionsMap``. Its errors
-(ValueError, struct.error, IndexError) become ``PacketError`` here, so that no byte sequence raises anything
-else.
+RTP is read and written here, 50 times a second and call: 0.7 µs to read a packet where aiortc's takes 2, 0.3 µs to
+write one where it takes 2.5. RTCP is aiortc's, whose ``aiortc.rtp`` is not in its ``__all__`` (1.16); used from it are
+``RtcpPacket.parse``, the packet classes ``RtcpSrPacket``, ``RtcpRrPacket``, ``RtcpSdesPacket``, ``RtcpByePacket``,
+``RtcpSenderInfo``, ``RtcpReceiverInfo`` and ``RtcpSourceInfo``. Its errors (ValueError, struct.error, IndexError)
+become ``PacketError`` here, so that no byte sequence raises anything else.
 
-Two of its habits are mended here: it throws away a whole packet for a header extension it cannot read, while
-RFC 3550 §5.3.1 wants unknown extensions ignored; and it refuses SR/RR with the profile-specific extension
-that RFC 3550 §6.4.3 allows, so the compound packet is walked here and each part handed on trimmed.
+One of its habits is mended here: it refuses SR/RR with the profile-specific extension that RFC 3550 §6.4.3 allows, so
+the compound packet is walked here and each part handed on trimmed.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiortc.rtp import (
     AnyRtcpPacket,
-    HeaderExtensions,
-    HeaderExtensionsMap,
     RtcpByePacket,
     RtcpPacket,
     RtcpReceiverInfo,
@@ -28,7 +26,6 @@ from aiortc.rtp import (
     RtcpSenderInfo,
     RtcpSourceInfo,
     RtcpSrPacket,
-    RtpPacket,
 )
 
 from .errors import PacketError
@@ -50,10 +47,10 @@ __all__ = [
     "receiver_report",
     "sdes_cname",
     "sender_report",
-    "serialize",
 ]
 
 RTP_HEADER = struct.Struct("!BBHLL")  # RFC 3550 §5.1
+EXTENSION_HEADER = struct.Struct("!HH")  # RFC 3550 §5.3.1
 RTCP_HEADER = struct.Struct("!BBH")  # RFC 3550 §6.4
 VERSION_BITS = 0x80
 NTP_UNIX_OFFSET_S = 2_208_988_800  # 1900-01-01 to 1970-01-01 (RFC 5905)
@@ -64,18 +61,15 @@ FIXED_REPORT_PART = {RTCP_SR: 24, RTCP_RR: 4}  # bytes before the report blocks 
 _AIORTC_ERRORS = (ValueError, struct.error, IndexError)
 
 
-class _IgnoredExtensions(HeaderExtensionsMap):
-    """We negotiate no header extension: skip their content whatever it is (RFC 3550 §5.3.1)."""
+class RtpPacket(NamedTuple):
+    """What of an RTP packet matters to us (RFC 3550 §5.1)."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._nothing = HeaderExtensions()
-
-    def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
-        return self._nothing
-
-
-_IGNORED_EXTENSIONS = _IgnoredExtensions()
+    payload_type: int = 0
+    marker: int = 0
+    sequence_number: int = 0
+    timestamp: int = 0
+    ssrc: int = 0
+    payload: bytes = b""
 
 
 def is_rtcp(data: bytes) -> bool:
@@ -92,21 +86,35 @@ def parse_rtp(data: bytes) -> RtpPacket:
         raise PacketError("truncated", f"RTP packet of {len(data)} bytes, the header alone has 12")
     if data[0] & 0xC0 != VERSION_BITS:
         raise PacketError("bad_version", f"RTP version {data[0] >> 6}, only 2 exists")
-    try:
-        return RtpPacket.parse(data, _IGNORED_EXTENSIONS)
-    except _AIORTC_ERRORS as exc:
-        raise PacketError("malformed", str(exc)) from exc
+    first, second, sequence_number, timestamp, ssrc = RTP_HEADER.unpack_from(data)
+    begin, end = RTP_HEADER.size, len(data)
+    if first != VERSION_BITS:  # CSRC, header extension or padding
+        begin, end = _bounds(data, first)
+    return RtpPacket(second & 0x7F, second >> 7, sequence_number, timestamp, ssrc, data[begin:end])
 
 
-def serialize(packet: RtpPacket) -> bytes:
-    """The wire form of a packet with everything aiortc can put into one (padding, CSRC)."""
-    return packet.serialize(_IGNORED_EXTENSIONS)
+def _bounds(data: bytes, first: int) -> tuple[int, int]:
+    """Where the payload begins and ends. We negotiate no header extension: their content is skipped (§5.3.1)."""
+    begin, end = RTP_HEADER.size + 4 * (first & 0x0F), len(data)
+    if first & 0x10:
+        if end < begin + EXTENSION_HEADER.size:
+            raise PacketError("malformed", "truncated CSRC or header extension")
+        _, words = EXTENSION_HEADER.unpack_from(data, begin)
+        begin += EXTENSION_HEADER.size + 4 * words
+    if end < begin:
+        raise PacketError("malformed", "truncated CSRC or header extension")
+    if first & 0x20:
+        padding = data[-1]
+        if not 0 < padding <= end - begin:
+            raise PacketError("malformed", f"{padding} bytes of padding")
+        end -= padding
+    return begin, end
 
 
 def build_rtp(
     payload_type: int, marker: bool, sequence_number: int, timestamp: int, ssrc: int, payload: bytes
 ) -> bytes:
-    """The wire form of a plain packet: 0.3 µs on the send path, where aiortc's object and bytes take 2.5."""
+    """The wire form of a plain packet."""
     header = RTP_HEADER.pack(VERSION_BITS, marker << 7 | payload_type, sequence_number, timestamp, ssrc)
     return header + payload
 

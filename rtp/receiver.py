@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .codec import Codec
+from .comfort_noise import noise_of, rms_of
 from .dtmf import Digit, DtmfReceiver
 from .errors import CodecError, PacketError
 from .events import (
@@ -22,6 +23,7 @@ from .events import (
     StreamEvent,
 )
 from .inband import InbandDigits
+from .liveness import Liveness
 from .packet import RtpPacket, parse_rtp
 from .source import SourceLock, Verdict
 from .statistics import ReceiveStatistics
@@ -39,11 +41,12 @@ class RtpReceiver:
         "_accepted",
         "_codec",
         "_digits",
+        "_hears_noise",
         "_inband",
         "_is_held",
         "_timeline",
         "dropped",
-        "last_received",
+        "liveness",
         "remote_ssrc",
         "source",
         "statistics",
@@ -58,19 +61,24 @@ class RtpReceiver:
         *,
         max_wait_ms: float,
         hears_tones: bool,
+        hears_noise: bool,
     ) -> None:
-        """``dropped`` is counted in; ``hears_tones``: keys that come as sound are digits and silence."""
+        """``dropped`` is counted in; ``hears_tones``: keys that come as sound are digits and silence.
+
+        ``hears_noise``: a pause of the peer's sounds as its comfort noise says, else it is silence.
+        """
         self.dropped = dropped
         self.source = source
         self.statistics = ReceiveStatistics(codec.clock_rate)
         self.uplink = Uplink(codec, max_wait_ms, dropped)
-        self.last_received: float | None = None
+        self.liveness = Liveness()
         self.remote_ssrc: int | None = None  # of the sound
         self._codec = codec
         self._accepted: dict[int, Codec | None] = {}  # what may come, by payload type; None: telephone events
         self._timeline: Timeline | None = None  # of a wire whose clock is not the application's
-        self._digits = DtmfReceiver(codec.clock_rate)
+        self._digits = DtmfReceiver()
         self._inband = InbandDigits(codec) if hears_tones else None
+        self._hears_noise = hears_noise
         self._is_held = False
 
     def configure(self, config: StreamConfig, before: StreamConfig | None) -> None:
@@ -82,7 +90,6 @@ class RtpReceiver:
         clock_rate = config.codec.clock_rate
         if before is None or before.codec.clock_rate != clock_rate:
             self.statistics.change_clock(clock_rate)
-            self._digits.clock_rate = clock_rate
             self._timeline = None
         self.source.signal(config.remote, config.remote_rtcp)
 
@@ -118,11 +125,11 @@ class RtpReceiver:
 
     def _take(self, packet: RtpPacket, codec: Codec | None, now: float) -> list[StreamEvent]:
         """A packet from the right source; ``codec`` is None for telephone events and comfort noise."""
-        self.last_received = now
+        is_event = codec is None and packet.payload_type in self._accepted
+        self.liveness.rtp, self.liveness.is_quiet = now, codec is None and not is_event
         if self._is_held:
             return self._drop("on_hold")
         events: list[StreamEvent] = []
-        is_event = codec is None and packet.payload_type in self._accepted
         if is_event:
             self._receive_event(packet, now, events)
         if packet.ssrc != self.remote_ssrc:
@@ -144,6 +151,9 @@ class RtpReceiver:
                 timestamp, samples = self._on_our_clock(codec, timestamp, samples)
         elif not is_event:
             self._drop("comfort_noise" if codec is None else "empty")
+            if codec is None and self._hears_noise:
+                rms = rms_of(packet.payload)
+                self.uplink.comfort_noise(noise_of(self._codec, rms) if rms else b"")
         sound = self.uplink.put(
             packet.sequence_number,
             timestamp,
@@ -206,6 +216,8 @@ def _accepted(config: StreamConfig) -> dict[int, Codec | None]:
     for payload_type in (config.rx_telephone_event_pt, config.telephone_event_pt):
         if payload_type is not None:
             accepted.setdefault(payload_type, None)
+    for payload_type, codec in config.also:
+        accepted.setdefault(payload_type, codec)
     return accepted
 
 

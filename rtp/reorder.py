@@ -18,6 +18,7 @@ in seconds. A change of SSRC is the caller's to see: it calls ``restart``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from .arrival import ArrivalDelay, DelayHistogram
@@ -310,16 +311,21 @@ class ReorderBuffer:
     def _hand_on(self, frame: Frame, missing: int, out: list[Frame | Gap], now: float) -> None:
         """Append a frame, and before it the gap that its timestamp shows."""
         samples = frame.samples
-        if samples and self._anchor_arrival is not None:
-            self._credit_s += max(0.0, frame.arrival - self._anchor_arrival) * CREDIT_RATE
-        if samples or missing:
+        if samples and self._anchor_arrival is not None and frame.arrival > self._anchor_arrival:
+            self._credit_s += (frame.arrival - self._anchor_arrival) * CREDIT_RATE
+        if missing or (
+            samples and frame.timestamp != self._anchor_timestamp
+        ):  # else it follows without a seam
             gap = self._gap_samples(frame, missing)
             if gap or missing:
                 out.append(Gap(gap, missing))
                 self._credit_s -= gap / self._clock_rate
         if samples:
-            self._credit_s = max(-CREDIT_S, min(CREDIT_S, self._credit_s - samples / self._clock_rate))
-            self._anchor_timestamp = frame.timestamp + samples
+            credit_s = self._credit_s - samples / self._clock_rate
+            self._credit_s = (
+                credit_s if -CREDIT_S < credit_s < CREDIT_S else math.copysign(CREDIT_S, credit_s)
+            )
+            self._anchor_timestamp = (frame.timestamp + samples) & 0xFFFFFFFF
             self._anchor_arrival = frame.arrival
             self._frame_samples = samples
         out.append(frame)

@@ -55,6 +55,14 @@ class Candidate:
     arrival: float
 
 
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """Who could be heard: datagrams of these addresses (port 0: any), and RTP with this SSRC."""
+
+    addresses: tuple[Address, ...]
+    ssrc: int | None = None
+
+
 class SourceLock:
     """The remote end of one RTP stream."""
 
@@ -105,9 +113,12 @@ class SourceLock:
         return self._latched
 
     @property
-    def signalled(self) -> Address | None:
-        """The last address of an SDP that can be sent to."""
-        return self._signalled
+    def guests(self) -> Guests | None:
+        """Whose packets may count from now on, for a filter; None: anybody's."""
+        if self._latched is None:
+            return None
+        addresses = (self._latched,) if self._signalled is None else (self._latched, self._signalled)
+        return Guests(addresses, self.ssrc)
 
     @property
     def destination(self) -> Address | None:

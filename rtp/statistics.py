@@ -1,60 +1,70 @@
-"""What the network did to the stream we receive (RFC 3550 §6.4.1, A.3, A.8).
+"""What the network did to the stream we receive (RFC 3550 §6.4.1, A.1, A.3, A.8).
 
-The only importer of ``aiortc.rtcrtpreceiver``; used from it is ``StreamStatistics`` (not in ``__all__``): its
-sequence cycles, expected and lost counts and the fraction lost per interval. Three things are done here
-instead: jitter, because aiortc reads ``time.time()`` by itself and jumps by 2³² when the timestamp wraps; the
-sequence restart of RFC 3550 A.1, without which one stray packet makes thousands "lost"; and the fold of an
-old source's totals into the sums when the SSRC changes.
+A sequence number far away counts once the next packet continues it (A.1), without which one stray packet makes
+thousands "lost"; when the source changes its totals are folded into the sums. No clock: ``now`` is in seconds.
 """
 
 from __future__ import annotations
-
-from aiortc.rtcrtpreceiver import StreamStatistics
 
 from .packet import RtpPacket
 
 MAX_DROPOUT = 3000  # packets, RFC 3550 A.1
 MAX_MISORDER = 100  # packets, RFC 3550 A.1
+LEAST_LOST, MOST_LOST = -0x800000, 0x7FFFFF  # of a report block, RFC 3550 A.3
 
 
 class ReceiveStatistics:
     """Counts of one direction; ``add`` per valid packet, ``restart`` when the source changes."""
 
     __slots__ = (
+        "_base",
         "_clock_rate",
-        "_current",
         "_expected_before",
+        "_expected_prior",
+        "_highest",
         "_jitter",
+        "_received",
         "_received_before",
+        "_received_prior",
         "_suspect",
         "_transit",
     )
 
     def __init__(self, clock_rate: int) -> None:
         self._clock_rate = clock_rate
-        self._current = StreamStatistics(clock_rate)
-        self._expected_before = 0
+        self._expected_before = 0  # of former sources
         self._received_before = 0
         self._jitter = 0.0  # timestamp units
+        self._begin()
+
+    def _begin(self) -> None:
+        self._base = 0
+        self._highest: int | None = None  # sequence number, extended beyond 16 bits
+        self._received = 0
+        self._expected_prior = 0  # at the last report
+        self._received_prior = 0
         self._transit: float | None = None
         self._suspect: int | None = None  # the sequence number that would prove a restart
 
     def add(self, packet: RtpPacket, now: float) -> None:
         """Count one packet that arrived at ``now`` seconds."""
-        highest = self._current.max_seq
         sequence_number = packet.sequence_number
-        if highest is not None:
-            ahead = (sequence_number - highest) & 0xFFFF
+        if self._highest is not None:
+            ahead = (sequence_number - self._highest) & 0xFFFF
             if MAX_DROPOUT < ahead < 0x10000 - MAX_MISORDER:
                 if sequence_number != self._suspect:
                     self._suspect = (sequence_number + 1) & 0xFFFF
                     return
                 self.restart()
             elif ahead == 0 or ahead >= 0x10000 - MAX_MISORDER:
-                self._current.add(packet)
+                self._received += 1
                 return
+            else:
+                self._highest += ahead
+        if self._highest is None:
+            self._base = self._highest = sequence_number
         self._suspect = None
-        self._current.add(packet)
+        self._received += 1
         self._add_jitter(packet.timestamp, now)
 
     def _add_jitter(self, timestamp: int, now: float) -> None:
@@ -74,24 +84,23 @@ class ReceiveStatistics:
 
     def restart(self) -> None:
         """The source changed or began anew: keep the sums, start a new sequence."""
-        if self._current.max_seq is not None:
-            self._expected_before += self._current.packets_expected
-            self._received_before += self._current.packets_received
-        self._current = StreamStatistics(self._clock_rate)
-        self._transit = None
-        self._suspect = None
+        self._expected_before += self._expected
+        self._received_before += self._received
+        self._begin()
+
+    @property
+    def _expected(self) -> int:
+        return 0 if self._highest is None else self._highest - self._base + 1
 
     @property
     def received(self) -> int:
         """Packets received, duplicates included."""
-        return self._received_before + self._current.packets_received
+        return self._received_before + self._received
 
     @property
     def expected(self) -> int:
         """Packets the sender sent, judging by its sequence numbers."""
-        if self._current.max_seq is None:
-            return self._expected_before
-        return self._expected_before + self._current.packets_expected
+        return self._expected_before + self._expected
 
     @property
     def lost(self) -> int:
@@ -111,14 +120,15 @@ class ReceiveStatistics:
     @property
     def highest_sequence(self) -> int:
         """Extended highest sequence number of the current source (RFC 3550 §6.4.1); 0 before any."""
-        highest = self._current.max_seq
-        return 0 if highest is None else (self._current.cycles + highest) & 0xFFFFFFFF
+        return (self._highest or 0) & 0xFFFFFFFF
 
     @property
     def cumulative_lost(self) -> int:
         """Loss of the current source as the report block wants it: 24 bits, negative with duplicates."""
-        return 0 if self._current.max_seq is None else self._current.packets_lost
+        return max(LEAST_LOST, min(MOST_LOST, self._expected - self._received))
 
     def fraction_lost(self) -> int:
         """Loss since the last call in 1/256 (RFC 3550 A.3): a method, as each call starts a new interval."""
-        return 0 if self._current.max_seq is None else min(255, self._current.fraction_lost)
+        expected, received = self._expected - self._expected_prior, self._received - self._received_prior
+        self._expected_prior, self._received_prior = self._expected, self._received
+        return min(255, max(0, expected - received) * 256 // expected) if expected > 0 else 0

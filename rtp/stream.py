@@ -15,14 +15,14 @@ import secrets
 from .codec import Codec
 from .dtmf import DtmfSender
 from .errors import PacketError, RtpError
-from .events import Address, Direction, StreamConfig, StreamEvent, StreamStatistics
+from .events import Address, Direction, RemoteBye, StreamConfig, StreamEvent, StreamStatistics
 from .packet import is_rtcp, parse_rtcp
 from .playout import Playout
 from .receiver import RtpReceiver
 from .reorder import DEFAULT_MAX_WAIT_MS
 from .rtcp import RtcpSession
 from .sender import RtpSender
-from .source import RELATCH_WINDOW_S, SourceLock
+from .source import RELATCH_WINDOW_S, Guests, SourceLock
 from .srtp import SrtpContext, renewed
 from .statistics import ReceiveStatistics
 from .tones import tones_of
@@ -42,6 +42,7 @@ class RtpStream:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         app_codec: Codec | None = None,
         hears_tones: bool = False,
+        hears_noise: bool = False,
         relatch_window_s: float = RELATCH_WINDOW_S,
         wallclock_offset_s: float = 0.0,
         sequence_number: int | None = None,
@@ -49,7 +50,8 @@ class RtpStream:
     ) -> None:
         """``comfort_noise``: what is sent as silence is faint noise.
 
-        ``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence.
+        ``hears_tones``: keys that come as sound are digits (``DigitReceived``) and silence. ``hears_noise``: comfort
+        noise (RFC 3389) is heard as noise of its level, else as silence.
 
         ``ssrc``, ``sequence_number`` and ``timestamp`` are random unless given (RFC 3550 §5.1).
         """
@@ -59,6 +61,7 @@ class RtpStream:
         self._cname = cname or f"{self.ssrc:08x}"
         self._max_wait_ms = max_wait_ms
         self._hears_tones = hears_tones
+        self._hears_noise = hears_noise
         self._relatch_window_s = relatch_window_s
         self._wallclock_offset_s = wallclock_offset_s
         self._config: StreamConfig | None = None
@@ -71,7 +74,6 @@ class RtpStream:
             sequence_number=sequence_number,
             timestamp=timestamp,
         )
-        self._quiet_since: float | None = None  # what the media time-out counts from, besides packets
         if app_codec is not None:
             self._adopt(app_codec)
 
@@ -85,6 +87,7 @@ class RtpStream:
             self.dropped,
             max_wait_ms=self._max_wait_ms,
             hears_tones=self._hears_tones,
+            hears_noise=self._hears_noise,
         )
         self._rtcp = RtcpSession(self.ssrc, self._cname, codec.clock_rate, self._wallclock_offset_s)
 
@@ -102,7 +105,7 @@ class RtpStream:
         self._rtcp.clock_rate = config.codec.clock_rate
         self._sender.configure(config, self.playout)
         if before is None or before.direction != config.direction:
-            self._quiet_since = None
+            self._receiver.liveness.restart()
 
     @property
     def config(self) -> StreamConfig | None:
@@ -128,6 +131,11 @@ class RtpStream:
     def rtcp_destination(self) -> Address | None:
         """Where RTCP goes, if anywhere."""
         return None if self._config is None else self._receiver.source.rtcp_destination
+
+    @property
+    def guests(self) -> Guests | None:
+        """Whose datagrams could be heard now; None: anybody's."""
+        return None if self._config is None else self._receiver.source.guests
 
     @property
     def packets_sent(self) -> int:
@@ -157,7 +165,7 @@ class RtpStream:
     @property
     def last_received(self) -> float | None:
         """When the last valid packet came."""
-        return None if self.app_codec is None else self._receiver.last_received
+        return None if self.app_codec is None else self._receiver.liveness.rtp
 
     # -- the way in ------------------------------------------------------------------------------------
 
@@ -188,7 +196,9 @@ class RtpStream:
         except PacketError as exc:
             return self._drop(exc.kind)
         source.heard_rtcp(addr)
-        return self._rtcp.receive(packets, now)
+        events = self._rtcp.receive(packets, now)
+        self._receiver.liveness.reported = None if RemoteBye() in events else now
+        return events
 
     def _drop(self, kind: str) -> list[StreamEvent]:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1
@@ -203,12 +213,8 @@ class RtpStream:
         return [] if self._config is None else self._receiver.on_timer(now)
 
     def is_timed_out(self, now: float, timeout_s: float) -> bool:
-        """No valid packet for ``timeout_s`` although one is due: never on hold (RFC 3264 §8.4)."""
-        if self.direction != "sendrecv":
-            return False
-        if self._quiet_since is None:
-            self._quiet_since = now
-        return now - max(self._quiet_since, self.last_received or 0.0) >= timeout_s
+        """No sign of life for so long as ``liveness`` says, although sound is due: never on hold."""
+        return self.direction == "sendrecv" and self._receiver.liveness.is_over(now, timeout_s)
 
     # -- the way out -----------------------------------------------------------------------------------
 
@@ -224,15 +230,9 @@ class RtpStream:
             sound = tones_of(digits, codec.sample_rate, duration_ms=duration_ms, pause_ms=pause_ms)
             self._sender.queue_tones(codec.encode(sound))
             return
-        config = self._config
+        ptime_ms = self._config.ptime_ms
         self._sender.queue_digits(
-            DtmfSender(
-                digits,
-                duration_ms=duration_ms,
-                pause_ms=pause_ms,
-                ptime_ms=config.ptime_ms,
-                clock_rate=config.codec.clock_rate,
-            )
+            DtmfSender(digits, duration_ms=duration_ms, pause_ms=pause_ms, ptime_ms=ptime_ms)
         )
 
     def next_packet(self, now: float) -> bytes | None:
@@ -247,7 +247,19 @@ class RtpStream:
         """SR or RR with SDES when one is due (about every 5 s), else None."""
         if self._config is None or not self._rtcp.is_due(now):
             return None
-        report = self._rtcp.report(
+        return self._protected_rtcp(self._report(now))
+
+    def bye(self, now: float) -> bytes | None:
+        """The compound to send last, a report and BYE; None if nothing was ever sent (RFC 3550 §6.3.7).
+
+        The report is what tells the far end of the last seconds: loss that its monitors would never hear of.
+        """
+        if self._config is None or not (self._sender.packets or self._rtcp.sent):
+            return None
+        return self._protected_rtcp(self._report(now) + self._rtcp.goodbye())
+
+    def _report(self, now: float) -> bytes:
+        return self._rtcp.report(
             now,
             rtp_timestamp=self._sender.timestamp,
             packets=self._sender.packets,
@@ -255,14 +267,9 @@ class RtpStream:
             remote_ssrc=self._receiver.remote_ssrc,
             statistics=self.statistics,
         )
-        return self._srtp.protect_rtcp(report) if self._srtp and self._is_protected else report
 
-    def bye(self) -> bytes | None:
-        """The RTCP BYE compound to send last; None if the stream never had a peer."""
-        if self._config is None:
-            return None
-        farewell = self._rtcp.goodbye()
-        return self._srtp.protect_rtcp(farewell) if self._srtp and self._is_protected else farewell
+    def _protected_rtcp(self, compound: bytes) -> bytes:
+        return self._srtp.protect_rtcp(compound) if self._srtp and self._is_protected else compound
 
     def snapshot(self) -> StreamStatistics:
         """All figures at once, for reports."""

@@ -9,6 +9,9 @@ ICMP errors, a full socket buffer) is counted and never raised out of a callback
 and 48; reading until the socket is empty 18.5 and 26 (the empty read raises). It also lets every call have
 its turn while one port is flooded. Only before a deadline is said to be over is the RTP socket read further: what came
 while the process stood still is there, and uvloop runs timers before it reads.
+
+Who sends ``SHUT_OUT_AFTER`` datagrams that are not the peer's is shut out by the kernel (``gate``), until signalling
+moves the media.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ import socket
 import time
 from collections.abc import Callable
 
+from . import gate
 from .events import Address, StreamEvent
+from .source import Guests
 from .stream import RtpStream
 
 logger = logging.getLogger(__name__)
 
 DATAGRAM_BYTES = 4096  # more than any RTP packet with audio; longer ones are cut and fall out as oversized
+SHUT_OUT_AFTER = 200  # some 2.5 ms of reading; stray packets and an old stream's last ones are fewer
 DRAIN_DATAGRAMS = 64  # more than a second of one call; a flood does not hold up the timers of the others
 
 Receive = Callable[[bytes, Address, float], list[StreamEvent]]
@@ -36,12 +42,14 @@ class MediaTransport:
     __slots__ = (
         "_clock",
         "_closed",
+        "_guests",
         "_loop",
         "_on_events",
         "_port",
         "_release",
         "_rtcp",
         "_rtp",
+        "_strangers",
         "_timer",
         "_timer_at",
         "callback_errors",
@@ -68,6 +76,8 @@ class MediaTransport:
         self._clock = clock
         self._release = release
         self._closed = False
+        self._strangers = 0  # datagrams from elsewhere, since the gate was open
+        self._guests: Guests | None = None  # of the RTP socket's gate, if it is shut
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._loop = asyncio.get_running_loop()
@@ -98,7 +108,14 @@ class MediaTransport:
         events = receive(data, addr[:2], self._clock())
         if events:
             self._deliver(events)
+        elif self._is_stranger(sock, addr):
+            self._strangers += 1
         return True
+
+    def _is_stranger(self, sock: socket.socket, addr: Address) -> bool:
+        """Not where our packets go; of RTCP, which has other ports, not that host."""
+        ours = self.stream.destination
+        return ours is None or addr[0] != ours[0] or (sock is self._rtp and addr[1] != ours[1])
 
     def _deliver(self, events: list[StreamEvent]) -> None:
         try:
@@ -135,12 +152,36 @@ class MediaTransport:
         """Send what is due (the pacer calls this every 20 ms with the scheduled time)."""
         if self._closed:
             return
+        if self._strangers >= SHUT_OUT_AFTER:
+            self._guard()
         packet = self.stream.next_packet(now)
         if packet is not None:
             self.send(packet)
         report = self.stream.next_rtcp(self._clock())
         if report is not None:
             self._send_rtcp(report)
+            self.count_kernel_drops()
+
+    def _guard(self) -> None:
+        """Shut strangers out, and follow whom the stream trusts."""
+        guests = self.stream.guests
+        if guests == self._guests:
+            return
+        self._guests = guests
+        if guests is None:
+            self._strangers = 0
+            for sock in (self._rtp, self._rtcp):
+                gate.open_again(sock)
+            return
+        hosts = tuple((host, 0) for host, _ in guests.addresses)
+        gate.shut(self._rtp, guests)
+        gate.shut(self._rtcp, Guests(hosts))
+
+    def count_kernel_drops(self) -> None:
+        """Note in the stream's ``dropped`` what never came up to us: shut out, or no room in the socket."""
+        drops = 0 if self._closed else gate.kernel_drops(self._rtp) + gate.kernel_drops(self._rtcp)
+        if drops:
+            self.stream.dropped["kernel"] = drops
 
     def send(self, data: bytes) -> None:
         """One datagram to the stream's destination; errors are counted."""
@@ -162,9 +203,10 @@ class MediaTransport:
         """Say BYE, close the sockets, give the ports back. May be called twice."""
         if self._closed:
             return
-        farewell = self.stream.bye()
+        farewell = self.stream.bye(self._clock())
         if farewell is not None:
             self._send_rtcp(farewell)
+        self.count_kernel_drops()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -26,6 +26,8 @@ class Uplink:
         "_concealer",
         "_dropped",
         "_following_bytes",
+        "_noise",
+        "_noise_at",
         "_sample_ticks",
         "_transcoders",
         "concealed_frames",
@@ -40,6 +42,8 @@ class Uplink:
         self.silence = Silence(codec.clock_rate)
         self.concealed_frames = 0  # packets whose sound was made up
         self.concealed_samples = 0
+        self._noise = b""  # that silence consists of
+        self._noise_at = 0
         self._dropped = {} if dropped is None else dropped
         self._codec = codec
         self._transcoders: dict[str, Transcode] = {}  # by the name of what comes
@@ -72,6 +76,18 @@ class Uplink:
             self.silence.announced(now)
         return self._sound(ordered) if ordered else []
 
+    def comfort_noise(self, noise: bytes) -> None:
+        """What the sender's silence sounds like until it goes on (RFC 3389)."""
+        self._noise = noise
+
+    def _quiet(self, samples: int) -> bytes:
+        """That much of it, going on where the last piece ended."""
+        if not self._noise:
+            return b""
+        at = self._noise_at % len(self._noise)
+        self._noise_at = at + samples
+        return self._noise[at:] + self._noise[:at]
+
     def restart(self) -> list[AudioFrame]:
         """The source changes: all that is held."""
         return self._sound(self.reorder.restart())
@@ -86,7 +102,8 @@ class Uplink:
         sound = self._sound(self.reorder.expire(now))
         samples = self._whole(self.silence.expire(now)) if self.reorder.deadline() is None else 0
         if samples:
-            sound.append(AudioFrame(self._concealer.fill(samples, 0), samples, True))
+            quiet = self._concealer.fill(samples, 0, noise=self._quiet(samples))
+            sound.append(AudioFrame(quiet, samples, True))
         return sound
 
     def quality(self, network_ms: float) -> Quality | None:
@@ -132,12 +149,13 @@ class Uplink:
                 if each.samples:
                     self._concealer.heard(each.payload)
                     self.silence.heard(each.samples, each.arrival)
+                    self._noise = b""
                     sound.append(AudioFrame(each.payload, each.samples, False))
-            elif samples := self._whole(self.silence.rest(each.samples, each.packets)):
+            elif each.samples and (samples := self._whole(self.silence.rest(each.samples, each.packets))):
                 following = self._following(decoded[index + 1 :]) if each.packets else b""
-                sound.append(
-                    AudioFrame(self._concealer.fill(samples, each.packets, following), samples, True)
-                )
+                noise = b"" if each.packets else self._quiet(samples)
+                filled = self._concealer.fill(samples, each.packets, following, noise)
+                sound.append(AudioFrame(filled, samples, True))
                 if each.packets:
                     self.concealed_frames += each.packets
                     self.concealed_samples += samples
@@ -145,6 +163,8 @@ class Uplink:
 
     def _decoded(self, ordered: Sequence[Frame | Gap]) -> Sequence[Frame | Gap]:
         """The same in our codec; what cannot be decoded is a gap."""
+        if len(ordered) == 1 and isinstance(ordered[0], Frame) and ordered[0].codec is None:
+            return ordered  # the usual case
         decoded: list[Frame | Gap] = []
         for each in ordered:
             if isinstance(each, Frame) and each.codec is not None and each.payload:

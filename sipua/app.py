@@ -43,7 +43,7 @@ from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.own_address import OwnAddress
 from sipua.pj.accounts import check_room
-from sipua.pj.build import max_accounts, max_calls, slots_taken
+from sipua.pj.build import max_accounts, max_calls, missing_codecs, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
 from sipua.realtime.backend import OpenAIBackend
@@ -59,7 +59,7 @@ from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
 from sipua.trunk import Trunk
-from sipua.trunk_files import TrunkFiles, check_fit
+from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import (
@@ -167,6 +167,7 @@ async def serve(
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
             comfort_noise=settings.rtp.comfort_noise,
+            hears_noise=settings.rtp.hear_comfort_noise,
             relatch_window_s=settings.rtp.relatch_window_s,
             keys=_key_rules(settings),
             metrics=metrics,
@@ -202,6 +203,7 @@ async def serve(
         changing = asyncio.Lock()  # the trunks, or our address as they know it
 
         async def apply(trunks: Sequence[Trunk]) -> None:
+            check_codecs(trunks, missing_codecs())
             callers_of(trunks)  # before any trunk has noticed
             async with changing:
                 own_address.replace(trunks)
@@ -283,6 +285,7 @@ async def _database_ready(dsn: str) -> str:
 def _checked(settings: Settings, trunks: Sequence[Trunk], place: Place) -> Listener:
     """Our own listener. Raises SipuaError for what would fail later, when other things have been touched already."""
     check_fit(trunks)
+    check_codecs(trunks, missing_codecs())
     accounts = accounts_of(trunks, place, secrets_of(trunks))
     own = own_listener(accounts, place)
     check_room(accounts, own, max_accounts())

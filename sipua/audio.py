@@ -1,8 +1,8 @@
 """Between the phone's codec and the voice session's format: nothing to do, or 8 or 16 ↔ 24 kHz.
 
 "match" passes the call's own bytes where the service speaks G.711 too; "pcm24" (and G.722) decodes, resamples (a
-constant 2 ms) and encodes. The playout holds the phone's codec in all cases, so that milliseconds sent are counted in
-one unit.
+constant 2 ms) and encodes. The playout holds the phone's codec in all cases (of Opus PCM24, so nothing is to be done),
+so that milliseconds sent are counted in one unit.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Pcm24:
 
 def bridge_for(codec: Codec, audio: str) -> tuple[AudioFormat, Bridge]:
     """The session format for a call's codec and how to get there; ``audio`` is "match" or "pcm24"."""
-    if audio == "pcm24" or codec.name not in AudioFormat.__members__:
+    codec = codec.app_codec
+    if audio == "pcm24" or codec.name not in ("PCMU", "PCMA"):
         return AudioFormat.PCM24, Pcm24(codec)
     return AudioFormat[codec.name], PassThrough()

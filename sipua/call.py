@@ -62,6 +62,7 @@ class CallServices:
     ports: MediaPorts
     max_wait_ms: float  # for a missing RTP packet
     comfort_noise: bool  # towards the phone, instead of silence
+    hears_noise: bool  # of the phone's comfort noise, instead of silence
     relatch_window_s: float  # in which the peer may change its RTP source
     keys: KeyRules
     metrics: Metrics
@@ -177,11 +178,12 @@ class Call:
             assert answered is not None
             self._move(Phase.TALKING)
             self._is_settled.set()
+            keypad = Keypad(services.keys, services.clock)
             leg.on_change = self._follow_hold
+            leg.on_key = keypad.press
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
             conversation = Conversation(leg.media.playout, greeting=language.greeting, keys=services.keys)
-            keypad = Keypad(services.keys, services.clock)
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),

@@ -15,7 +15,7 @@ from sipua.errors import LocalError, MediaTimeout, SipuaError
 from sipua.media import MediaLeg
 from sipua.outcome import Ending, ending_of_disconnect
 from sipua.ports import Clock, Moment, SipLegs
-from sipua.sip_events import LegChanged, LegState, MediaChanged, SipEvent
+from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, SipEvent
 from sipua.trunk import Trunk
 
 WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
@@ -50,8 +50,9 @@ class CallLeg:
         self.is_answered = False
         self.answered_at: Moment | None = None  # when we took it to be: 200 sent, or received
         self.is_held = False  # by its direction, as last negotiated
-        self.codec = media.codec.name  # on the wire
+        self.codec = media.wire_codec
         self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
+        self.on_key: Callable[[str], None] = lambda digit: None  # was pressed, by INFO
         self._legs = legs
         self._by_far_end = hung_up
         # a leg has a handful of events in its life
@@ -115,5 +116,7 @@ class CallLeg:
                 self.is_held = media.direction != "sendrecv"
                 self.codec = media.codec or self.codec
                 self.on_change()
+            case KeyPressed(digit=digit) if self.trunk.dtmf == "info":  # else it comes by RTP as well
+                self.on_key(digit)
             case _:
                 pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -93,8 +94,13 @@ async def converse(
     performer = _Performer(session, service.backend.capabilities, language, record, metrics, clock)
 
     async def take_keys() -> None:
-        async for news in keypad.news():
-            performer.perform(conversation.on_keys(news, clock.now()))
+        try:
+            async for news in keypad.news():
+                performer.perform(conversation.on_keys(news, clock.now()))
+        finally:  # keys that were followed by the hang-up: for the ledger alone
+            metrics.keys_dropped.inc(keypad.collector.dropped)
+            for news in keypad.collector.expire(math.inf):
+                performer.write_down(conversation.on_keys(news, clock.now()))
 
     performer.perform(conversation.begin())
     async with asyncio.TaskGroup() as group:
@@ -120,6 +126,12 @@ class _Performer:
             if change.switch is not None:
                 self.record.language(self.clock.now(), change.switch.locale, change.switch.why)
             self.language.sent(change, self.session.session_update(change.session, required=False))
+
+    def write_down(self, actions: list[act.Action]) -> None:
+        """What of them the ledger should know; there is no session to send to any more."""
+        for action in actions:
+            if isinstance(action, act.Spoken):
+                self.record.transcript(action.segment, action.lang)
 
     def perform(self, actions: list[act.Action]) -> None:
         session, record, now = self.session, self.record, self.clock.now()

@@ -17,6 +17,8 @@ from sipua.outbound import EarlyMedia, OutboundCall, Tell
 from sipua.ports import Clock, OutboundSip
 from sipua.sip_events import (
     EndpointFailed,
+    KeyAnswered,
+    KeyPressed,
     LegChanged,
     LegProgress,
     LegState,
@@ -113,7 +115,7 @@ class Dialler:
         if isinstance(event, EndpointFailed):
             for call in dict.fromkeys(self._legs.values()):
                 call.deliver(event)
-        elif isinstance(event, LegChanged | LegProgress | MediaChanged):
+        elif isinstance(event, LegChanged | LegProgress | MediaChanged | KeyPressed | KeyAnswered):
             owner = self._legs.get(event.key)
             if owner is not None:
                 owner.deliver(event)

@@ -27,6 +27,7 @@ class Inbound:
             codec_by_name(grant.codec),
             max_wait_ms=services.max_wait_ms,
             comfort_noise=services.comfort_noise,
+            hears_noise=services.hears_noise,
             relatch_window_s=services.relatch_window_s,
             hears_tones=grant.trunk.dtmf == "inband",
         )

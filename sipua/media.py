@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from rtp.codec import Codec, codec_by_name
+from rtp.codec import CODECS, Codec, codec_by_name
 from rtp.errors import RtpError
 from rtp.events import (
     AudioFrame,
@@ -64,20 +64,24 @@ class MediaLeg:
         max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
         comfort_noise: bool = False,
+        hears_noise: bool = False,
         relatch_window_s: float = RELATCH_WINDOW_S,
     ) -> None:
         """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
 
-        ``comfort_noise``: while nothing is said the phone hears faint noise. ``relatch_window_s``: see ``rtp.source``.
+        ``comfort_noise``: while nothing is said the phone hears faint noise; ``hears_noise``: we hear its own.
+        ``relatch_window_s``: see ``rtp.source``.
         """
         self._pacer = pacer
-        self._codec = codec
+        self._codec = codec.app_codec
+        self._wire_codec = codec.name
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(
-            app_codec=codec,
+            app_codec=self._codec,
             max_wait_ms=max_wait_ms,
             hears_tones=hears_tones,
             comfort_noise=comfort_noise,
+            hears_noise=hears_noise,
             relatch_window_s=relatch_window_s,
         )
         bound = bound_address(sockets)
@@ -104,6 +108,11 @@ class MediaLeg:
         return self._codec
 
     @property
+    def wire_codec(self) -> str:
+        """The name of what is sent now, or will be."""
+        return self._wire_codec if self._configured is None else self._configured.codec.name
+
+    @property
     def srtp_suite(self) -> str:
         """What protects the media now; "" is plain RTP."""
         keys = self._configured.srtp if self._configured is not None else None
@@ -112,17 +121,19 @@ class MediaLeg:
     def configure(self, media: MediaDescription) -> None:
         """Follows an offer/answer round. A held stream keeps codec and addresses and stops."""
         if media.codec:
+            codec = codec_by_name(media.codec)
             self._configured = StreamConfig(
-                codec=codec_by_name(media.codec),
+                codec=codec,
                 payload_type=media.tx_payload_type,
                 telephone_event_pt=_negotiated(media.telephone_event_tx),
                 remote=media.remote_rtp,
                 remote_rtcp=media.remote_rtcp if media.remote_rtcp[1] else None,
-                ptime_ms=media.ptime_ms,
+                ptime_ms=codec.packet_ms(media.ptime_ms),
                 direction=DIRECTIONS[media.direction],
                 rx_payload_type=_negotiated(media.rx_payload_type),
                 rx_telephone_event_pt=_negotiated(media.telephone_event_rx),
                 srtp=media.srtp,
+                also=tuple((number, CODECS[name]) for number, name in media.formats if name in CODECS),
             )
         elif self._configured is not None:
             self._configured = replace(self._configured, direction=DIRECTIONS[media.direction])
@@ -172,6 +183,7 @@ class MediaLeg:
 
     def figures(self) -> MediaFigures:
         """What went over the wire so far; half the round trip, where the peer reports it, counts as delay."""
+        self._transport.count_kernel_drops()
         stream, uplink, far_end = self._stream.snapshot(), self._stream.uplink, self._far_end
         rtt_ms = far_end.rtt_ms if far_end is not None else None
         return MediaFigures(

@@ -79,6 +79,9 @@ class Metrics:
         self.realtime_errors = Counter(
             "sipua_realtime_errors", "Errors of the voice service", ["reason"], registry=registry
         )
+        self.keys_dropped = Counter(
+            "sipua_keys_dropped", "Keys that came faster than anybody presses", registry=registry
+        )
         self.rtp_packets = Counter("sipua_rtp_packets", "RTP packets", ["direction"], registry=registry)
         self.rtp_lost = Counter("sipua_rtp_packets_lost", "RTP packets that never came", registry=registry)
         self.rtp_dropped = Counter(

@@ -27,6 +27,8 @@ from sipua.redirect import RefusedRedirect, redirected_to
 from sipua.resolve import UnresolvedName
 from sipua.sip_events import (
     EndpointFailed,
+    KeyAnswered,
+    KeyPressed,
     LegChanged,
     LegProgress,
     LegState,
@@ -217,6 +219,9 @@ class OutboundCall:
             self._inbox.put_nowait(LocalError(f"the SIP thread died: {event.message}"))
             self.events.put_nowait(event)
             return
+        if isinstance(event, KeyPressed | KeyAnswered):
+            self._deliver_key(event)
+            return
         if not isinstance(event, LegChanged | LegProgress | MediaChanged):
             return
         number, leg = next((n, each) for n, each in enumerate(self._legs) if each.key == event.key)
@@ -240,6 +245,11 @@ class OutboundCall:
             if not leg.is_over:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
+
+    def _deliver_key(self, event: KeyPressed | KeyAnswered) -> None:
+        """Those of legs that ring are nobody's."""
+        if self._winner is not None and self._winner.key == event.key:
+            self.events.put_nowait(event)
 
     def _listen(self, leg: _Leg, media: MediaDescription | None) -> None:
         """To early media. Once the leg is answered its story tells of its media."""

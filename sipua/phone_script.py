@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sipua.trunk import Trunk
 
@@ -32,7 +32,8 @@ class CallOptions:
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
     play: Path | None = None
     record: Path | None = None
-    dtmf: str = ""
+    dtmf: str = ""  # keys, and W to wait
+    dtmf_by: Literal["", "rfc4733", "info", "inband"] = ""  # "": as the trunk has it
     duration_s: float | None = None
     after_greeting: bool = False
     until_quiet_s: float | None = None
@@ -55,7 +56,9 @@ class CallResult:
     recording: str | None
     first_audio_ms: float | None
     reply_ms: float | None  # of sound heard after what was played
+    device: Mapping[str, Any] | None  # how a person's sound device kept up
     attempts: Sequence[Mapping[str, Any]]  # of a routed number
+    keys_heard: str
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -70,6 +73,7 @@ class Script:
         self._answered_at = answered_at
         self._spoke_at: float | None = None
         self._dialled = not options.dtmf
+        self._is_dialling = False
         self._loud_at: float | None = None
         self._loud_after_speech_at: float | None = None
         self.first_loud_at: float | None = None
@@ -86,6 +90,10 @@ class Script:
             self._loud_after_speech_at = now
             self.reply_ms += length_ms
 
+    def dialled(self) -> None:
+        """The keys are out."""
+        self._is_dialling = False
+
     def step(self, now: float) -> str | None:
         """What is due."""
         options = self._options
@@ -94,8 +102,10 @@ class Script:
         if not self._may_speak(now):
             return None
         if not self._dialled:
-            self._dialled = True
+            self._dialled = self._is_dialling = True
             return "dial"
+        if self._is_dialling:
+            return None
         if self._spoke_at is None:
             self._spoke_at = now
             return "speak"

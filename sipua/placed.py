@@ -122,6 +122,7 @@ class Placed:
             self._codec,
             max_wait_ms=services.max_wait_ms,
             comfort_noise=services.comfort_noise,
+            hears_noise=services.hears_noise,
             relatch_window_s=services.relatch_window_s,
             hears_tones=trunk.dtmf == "inband",
         )

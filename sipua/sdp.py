@@ -1,4 +1,4 @@
-"""SDP (RFC 8866) as offer/answer (RFC 3264) needs it for one G.711 audio stream. No I/O.
+"""SDP (RFC 8866) as offer/answer (RFC 3264) needs it for one audio stream. No I/O.
 
 pjsua2 negotiates; we shape what it offers or answers (``shape_local``) and choose the codec from the offer
 before anything else is set up (``choose_codec``), because the voice session's format follows it.
@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from rtp.codec import CODECS
 from sipua.errors import RemoteError
 
 # RFC 3551 section 6, the static assignments a trunk may offer without rtpmap.
 _STATIC = {0: "PCMU", 3: "GSM", 4: "G723", 8: "PCMA", 9: "G722", 13: "CN", 18: "G729"}
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598
 TELEPHONE_EVENT_PT = 101  # dynamic by RFC 4733, but gateways exist that know it by this number only
+_TELEPHONE_EVENT = ("TELEPHONE-EVENT", 8000)
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 PTIME_STEP_MS, MAX_PTIME_MS = 10, 60
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,32}")  # RFC 8866 section 9
@@ -213,11 +215,17 @@ def choose_codec(
 ) -> PayloadFormat | None:
     """The codec for the call: ``prefer`` (the one in use) if still offered, else the offer's first that we allow."""
     names = [name.upper() for name in allowed]
-    candidates = [f for f in media.formats if f.name in names and f.clock_rate == 8000]
+    candidates = [f for f in media.formats if f.name in names and f.clock_rate == _clock_rate(f.name)]
     for candidate in candidates:
         if candidate.name == prefer:
             return candidate
     return candidates[0] if candidates else None
+
+
+def _clock_rate(name: str) -> int:
+    """By which a codec of ours is known; another is none of ours."""
+    codec = CODECS.get(name)
+    return 8000 if codec is None else codec.clock_rate
 
 
 def accept(media: AudioMedia, allowed: Sequence[str], *, prefer: str | None = None) -> PayloadFormat:
@@ -245,8 +253,9 @@ def shape_local(
     """pjsua's local SDP with our RTP address and port, only ``codecs`` (in this order), telephone-event, ``cryptos``.
 
     ``place`` is that of the stream that is ours, else the first. Other streams stay as pjsua wrote them: of a pair with
-    and without SRTP it refuses the latter itself, after this.
-    Lines that describe pjsua's own (absent) socket are dropped, and its telephone-event type becomes the usual one.
+    and without SRTP it refuses the latter itself, after this. Telephone events are at 8 kHz whatever the codec, as
+    gateways know no others. Lines that describe pjsua's own (absent) socket are dropped, and its telephone-event type
+    becomes the usual one.
     Raises SdpError if none of ``codecs`` is there.
     """
     lines = [line for line in text.replace("\r", "").split("\n") if line]
@@ -254,10 +263,18 @@ def shape_local(
     keep = [f for name in codecs if (f := ours.named(name)) is not None]
     if not keep:
         raise SdpError(f"none of {', '.join(codecs)} is in the local SDP")
-    event = ours.named("TELEPHONE-EVENT")
-    pts = [f.payload_type for f in keep] + ([TELEPHONE_EVENT_PT] if event and has_telephone_events else [])
+    event = next((f for f in ours.formats if (f.name, f.clock_rate) == _TELEPHONE_EVENT), None)
+    pts = [f.payload_type for f in keep]
+    if event is not None and has_telephone_events:
+        pts.append(TELEPHONE_EVENT_PT)
+    fmtps = {f.payload_type: CODECS[f.name].fmtp for f in keep if f.name in CODECS and CODECS[f.name].fmtp}
     family = "IP6" if ":" in address else "IP4"
-    last = [*(f"a=crypto:{each}" for each in cryptos), f"a=ptime:{ptime_ms}"]
+    last = [
+        *(f"a=fmtp:{pt} {fmtp}" for pt, fmtp in fmtps.items()),
+        *(f"a=crypto:{each}" for each in cryptos),
+        f"a=ptime:{ptime_ms}",
+    ]
+    dropped = (*_PJSUA_ONLY, "a=ptime:", "a=maxptime:", *(f"a=fmtp:{pt} " for pt in fmtps))
     shaped: list[str] = []
     section = "session"  # then "audio" below the stream that is ours, "other" below those that pjsua refuses
     count = -1
@@ -281,7 +298,7 @@ def shape_local(
             shaped.append(" ".join([*owner[:4], family, address]))
         elif line.startswith("s="):
             shaped.append("s=-")
-        elif line.startswith((*_PJSUA_ONLY, "a=ptime:", "a=maxptime:")) or _drops_format(line, pts):
+        elif line.startswith(dropped) or _drops_format(line, pts):
             continue
         else:
             shaped.append(line)

@@ -82,6 +82,8 @@ class RtpSettings(Section):
     """Longest wait for a missing packet; how long is really waited is learnt from each call's line."""
     comfort_noise: bool = False
     """Faint noise (-60 dBm0) towards the phone while the agent says nothing, instead of digital silence."""
+    hear_comfort_noise: bool = False
+    """A phone's comfort noise (RFC 3389) reaches the voice service as noise of that level, instead of silence."""
     relatch_window_s: float = Field(default=RELATCH_WINDOW_S, ge=0, le=60)
     """So long after it was taken the peer may move its RTP source without a word of SIP; then only after silence."""
     port_quiet_s: float = Field(default=QUIET_S, ge=0, le=300)

@@ -99,6 +99,9 @@ class MediaDescription:
     direction: str
     srtp: SrtpKeys | None = None  # None: plain RTP
     ptime_ms: int = 20  # of the packets that we send
+    formats: tuple[
+        tuple[int, str], ...
+    ] = ()  # payload types and names of our last SDP: what may come besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,22 @@ class MediaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The far end pressed a key, by INFO."""
+
+    key: UUID
+    digit: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAnswered:
+    """The final response to an INFO of ours with a key; 408 if there was none."""
+
+    key: UUID
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationAnswered:
     """The final response to a REGISTER of the account; ``headers`` None and ``phrase`` why if there was none."""
 
@@ -229,6 +248,8 @@ SipEvent = (
     | LegChanged
     | LegProgress
     | MediaChanged
+    | KeyPressed
+    | KeyAnswered
     | RegistrationAnswered
     | OptionsAnswered
     | TransferProgress

@@ -10,18 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
-from rtp.codec import Decode, codec_by_name
-from rtp.errors import RtpError, WavError
-from rtp.g711 import Pcm
+from rtp.codec import codec_by_name
+from rtp.errors import RtpError
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
-from rtp.wav import WavWriter, read_wav
 from sipua.accounts import Place, accounts_of, secrets_of
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
@@ -31,7 +28,9 @@ from sipua.media_ports import MediaPorts, Sockets
 from sipua.names import Names
 from sipua.outbound import OutboundProgress, Rings, Trying
 from sipua.outcome import Ending, Status, ending_of_code, ending_of_disconnect
+from sipua.phone_keys import PhoneKeys
 from sipua.phone_script import CallOptions, CallResult, Script
+from sipua.phone_sound import RATE, PhoneSound
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
@@ -39,6 +38,8 @@ from sipua.ports import AttemptMade
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,
+    KeyAnswered,
+    KeyPressed,
     LegChanged,
     LegState,
     MediaChanged,
@@ -47,6 +48,7 @@ from sipua.sip_events import (
     SdpPlan,
     SipEvent,
 )
+from sipua.sound.talker import SoundDevice
 from sipua.source_address import bind_address, source_address
 from sipua.trunks.attempt import CallRules
 from sipua.trunks.routing import Address
@@ -54,7 +56,6 @@ from sipua.trunks.routing import Address
 log = logging.getLogger(__name__)
 
 STEP_S = 0.02
-RATE = 8000  # of what is played and recorded
 FAR_END_HUNG_UP = Ending(Status.COMPLETED, "far_end_hangup", sip_code=200)
 BYE_WAIT_S = 3.0
 RING_TIMEOUT_S = 60.0
@@ -62,30 +63,30 @@ RING_TIMEOUT_S = 60.0
 Progress = Callable[[Mapping[str, Any]], None]
 
 
-async def place_call(options: CallOptions, stop: asyncio.Event, progress: Progress) -> CallResult:
-    """Places the call and stays until it is over. LocalError for what this machine refuses, never for the peer."""
-    sound = _read(options.play) if options.play is not None else np.zeros(0, np.int16)
-    recorder = _recorder(options.record) if options.record is not None else None
-    phone = _Softphone(options, sound, recorder, stop, progress)
+async def place_call(
+    options: CallOptions, stop: asyncio.Event, progress: Progress, device: SoundDevice | None = None
+) -> CallResult:
+    """Places the call and stays until it is over. LocalError for what this machine refuses, never for the peer.
+
+    ``device``: a person talks there; it is closed at the end.
+    """
+    sound = PhoneSound(options, device)
     try:
-        return await phone.run()
+        return await _Softphone(options, sound, stop, progress).run()
     finally:
-        if recorder is not None:
-            recorder.close()
+        sound.close()
 
 
 class _Softphone:
     def __init__(
         self,
         options: CallOptions,
-        sound: Pcm,
-        recorder: WavWriter | None,
+        sound: PhoneSound,
         stop: asyncio.Event,
         progress: Progress,
     ) -> None:
         self._options = options
         self._sound = sound
-        self._recorder = recorder
         self._stop = stop
         self._progress = progress
         self._key = uuid4()
@@ -94,7 +95,6 @@ class _Softphone:
         self._ports = MediaPorts(self._range)
         self._pacer = Pacer()
         self._media: MediaLeg | None = None
-        self._decode: Decode | None = None  # what is heard
         self._script: Script | None = None
         self._sockets: Sockets | None = None
         self._figures = MediaFigures()
@@ -104,6 +104,12 @@ class _Softphone:
         self._hung_up = False
         self._dialler: Dialler | None = None
         self._attempts: list[AttemptMade] = []
+        self._keys = PhoneKeys(
+            options.dtmf,
+            options.dtmf_by or "rfc4733",
+            lambda digit: progress({"event": "key", "key": digit}),
+        )
+        self._pressing: asyncio.Task[None] | None = None
 
     async def run(self) -> CallResult:
         options = self._options
@@ -142,6 +148,8 @@ class _Softphone:
     def _dialling(self, progress: OutboundProgress) -> None:
         match progress:
             case Trying(trunk, target):
+                way = next(each.dtmf for each in self._options.trunks if each.name == trunk)
+                self._keys.way = self._options.dtmf_by or way
                 self._progress({"event": "attempt", "trunk": trunk, "target": target})
             case Rings():
                 self._progress({"event": "state", "state": "early", "code": 180})
@@ -174,7 +182,9 @@ class _Softphone:
 
     async def _call(self, endpoint: SipEndpoint, address: str) -> CallResult:
         self._sockets = _open_sockets(self._range, address)
-        plan = SdpPlan(address, self._sockets[0].getsockname()[1], self._options.codecs)
+        has_events = self._keys.way == "rfc4733"
+        port = self._sockets[0].getsockname()[1]
+        plan = SdpPlan(address, port, self._options.codecs, has_telephone_events=has_events)
         invited_at = time.monotonic()
         await endpoint.invite(self._options.uri, plan, self._key)
         return await self._converse(endpoint, invited_at)
@@ -213,11 +223,15 @@ class _Softphone:
             await asyncio.wait({following, talking}, return_when=asyncio.FIRST_COMPLETED)
             if talking.done():
                 talking.result()  # raises what went wrong in it
-            return self._result(await following)
+            result = self._result(await following)
+            if self._sound.fault:
+                raise LocalError(self._sound.fault)
+            return result
         finally:
-            following.cancel()
-            talking.cancel()
-            await asyncio.gather(following, talking, return_exceptions=True)
+            tasks = [each for each in (following, talking, self._pressing) if each is not None]
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow_to_the_end(self, endpoint: SipEndpoint, invited_at: float) -> Ending:
         while True:
@@ -254,6 +268,10 @@ class _Softphone:
                 raise LocalError(f"the SIP thread died: {message}")
             case MediaChanged(media=media) if media is not None:
                 self._follow_media(media)
+            case KeyPressed(digit=digit):
+                self._keys.hear_info(digit)
+            case KeyAnswered(code=code):
+                self._keys.answered(code)
             case LegChanged(state=LegState.DISCONNECTED, code=code, phrase=phrase):
                 if self._connected_at is None:
                     return ending_of_code(code, phrase)
@@ -267,8 +285,7 @@ class _Softphone:
                     self._connected_at = at
                     self._is_answered = True
                     self._answered_ms = (at - invited_at) * 1000
-                    play_s = self._sound.size / RATE
-                    self._script = Script(self._options, play_s=play_s, answered_at=at)
+                    self._script = Script(self._options, play_s=self._sound.said_s, answered_at=at)
                 self._progress({"event": "state", "state": state.value, "code": code})
             case _:
                 pass
@@ -278,8 +295,9 @@ class _Softphone:
         if self._media is None and media.codec:
             assert self._sockets is not None
             codec = codec_by_name(media.codec)
-            self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec)
-            self._media.start(on_audio=self._on_audio)
+            hears_tones = self._keys.way == "inband"
+            self._media = MediaLeg(self._sockets, self._ports, self._pacer, codec, hears_tones=hears_tones)
+            self._media.start(on_audio=self._on_audio, on_digit=self._keys.hear)
         if self._media is not None:
             self._media.configure(media)
 
@@ -291,17 +309,22 @@ class _Softphone:
             if self._script is None:
                 continue
             now = time.monotonic()
-            action = "hang_up" if self._stop.is_set() else self._script.step(now)
+            ends = self._stop.is_set() or self._sound.fault
+            action = "hang_up" if ends else self._script.step(now)
             if action == "hang_up":
                 await self._hang_up(endpoint)
                 return
             if self._media is None:
                 continue
-            if action == "speak" and self._sound.size:
-                self._media.playout.append("play", self._media.codec.encoder(RATE)(self._sound))
-                self._media.playout.end_item("play")
+            self._sound.step(self._media)
+            if action == "speak":
+                self._sound.speak(self._media)
             elif action == "dial":
-                self._media.send_digits(self._options.dtmf)
+                pressing = self._keys.press(endpoint, self._key, self._media)
+                self._pressing = asyncio.create_task(pressing, name="keys")
+            if self._pressing is not None and self._pressing.done():
+                self._pressing.result()  # raises what went wrong in it
+                self._script.dialled()
             if now - reported >= 1.0:
                 reported = now
                 self._progress({"event": "rtp", **self._media.figures().as_dict()})
@@ -317,14 +340,10 @@ class _Softphone:
 
     def _on_audio(self, payload: bytes) -> None:
         assert self._media is not None
-        if self._decode is None:
-            self._decode = self._media.codec.decoder(RATE)
-        pcm = self._decode(payload)
+        pcm = self._sound.hear(self._media, payload)
         if self._script is not None:
             rms = float(np.sqrt(np.mean(pcm.astype(np.float32) ** 2))) if pcm.size else 0.0
             self._script.heard(rms, time.monotonic(), pcm.size * 1000 / RATE)
-        if self._recorder is not None:
-            self._recorder.write(pcm)
 
     def _result(self, ending: Ending) -> CallResult:
         figures = self._figures if self._hung_up or self._media is None else self._media.figures()
@@ -335,30 +354,18 @@ class _Softphone:
             sip_code=200 if connected is not None else ending.sip_code,
             reason=ending.reason,
             setup_ms=round(self._answered_ms, 1) if self._answered_ms is not None else None,
-            codec=self._media.codec.name if self._media is not None else None,
+            codec=self._media.wire_codec if self._media is not None else None,
             duration_seconds=round(time.monotonic() - connected, 3) if connected is not None else 0.0,
             rtp=figures.as_dict(),
-            recording=str(self._recorder.path.absolute()) if self._recorder is not None else None,
+            recording=self._sound.recording,
             first_audio_ms=round((first - connected) * 1000, 1)
             if first is not None and connected is not None
             else None,
             reply_ms=round(self._script.reply_ms) if self._script is not None else None,
+            device=self._sound.figures,
             attempts=[each.as_dict() for each in self._attempts],
+            keys_heard=self._keys.heard,
         )
-
-
-def _read(path: Path) -> Pcm:
-    try:
-        return read_wav(path, RATE)
-    except WavError as error:
-        raise LocalError(f"--play {error}") from None
-
-
-def _recorder(path: Path) -> WavWriter:
-    try:
-        return WavWriter(path, RATE)
-    except WavError as error:
-        raise LocalError(f"--record {error}") from None
 
 
 def _open_sockets(ports: PortAllocator, address: str) -> Sockets:

@@ -28,6 +28,7 @@ from sipua.seldom import Seldom
 from sipua.sip_events import (
     EndpointFailed,
     IncomingCall,
+    KeyPressed,
     LegChanged,
     LegState,
     MediaChanged,
@@ -90,7 +91,7 @@ class Switchboard:
         match event:
             case IncomingCall():
                 self._begin(event)
-            case LegChanged() | MediaChanged():
+            case LegChanged() | MediaChanged() | KeyPressed():
                 if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
                     self._vacate(event.key)
                 leg = self._legs.get(event.key)

@@ -213,15 +213,15 @@ class Trunk(Part):
     """User-Agent that the carrier dictates; empty = none."""
 
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
-    """Of PCMU, PCMA, G722: what may be negotiated, in our offer's order; of several offered the caller's first wins."""
+    """Of PCMU, PCMA, G722, opus: what may be negotiated, in our offer's order; the caller's first of them wins."""
     ptime: Literal[10, 20, 30, 40, 60] = 20
     """Milliseconds per RTP packet that we ask for, and that we send where the peer asks for nothing."""
     dtmf: Literal["rfc4733", "info", "inband"] = "rfc4733"
-    """How keys travel: as telephone events, or ("inband") as tones in the sound, and no events are negotiated."""
+    """How keys travel: as telephone events; without any in the SDP by INFO, or as tones. Other ways are not heard."""
     early_media: bool = False
     """183 and a ring-back tone of ours before the answer, on calls that come in."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)
-    """No RTP for so long, while not on hold, ends the call."""
+    """No RTP for so long ends the call: not on hold; ten times that while comfort noise or RTCP shows life."""
     max_call_s: float = Field(default=3600.0, ge=1.0, le=86_400.0)
     """Longest call."""
 
@@ -292,6 +292,7 @@ class Trunk(Part):
     def _known_codecs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError(f"a call needs a codec; allowed: one or more of {', '.join(CODECS)}")
+        value = tuple(name.upper() for name in value)
         unknown = [name for name in value if name not in CODECS]
         if unknown:
             raise ValueError(f"unknown codec {', '.join(unknown)}; allowed: {', '.join(CODECS)}")

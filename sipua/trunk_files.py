@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,3 +58,14 @@ def check_fit(trunks: Sequence[Trunk]) -> None:
         raise ConfigError(
             "no trunk file in trunks/ of the configuration folder is enabled: nobody could call"
         )
+
+
+def check_codecs(trunks: Sequence[Trunk], missing: Collection[str]) -> None:
+    """ConfigError for a codec that this build of pjsua2 cannot negotiate."""
+    for trunk in trunks:
+        lacking = [name for name in trunk.codecs if name in missing]
+        if trunk.enabled and lacking:
+            raise ConfigError(
+                f"{trunk.name}.toml: codecs: this build of pjsua2 has no {', '.join(lacking)}; leave it out, or "
+                f"`make pjsua2` builds one that has it"
+            )

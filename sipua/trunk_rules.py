@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
     "diversion": "Diversion",
-    "dtmf": "DTMF by INFO",
     "refer": "incoming REFER",
 }
-OBEYED = {"dtmf": ("inband",)}  # values besides the default of keys in ``NOT_YET``
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})
 
 Fault = tuple[tuple[str, ...], str]  # the keys concerned, and the text
@@ -39,12 +37,8 @@ def not_yet(trunk: Trunk) -> list[str]:
     for key, what in NOT_YET.items():
         value = getattr(trunk, key)
         default = type(trunk).model_fields[key].get_default(call_default_factory=True)
-        obeyed = OBEYED.get(key, ())
-        if value != default and value not in obeyed:
-            others = (default, *obeyed)
-            allowed = (
-                "leave it out" if default in ("", (), {}) else f"allowed: {', '.join(map(_text, others))}"
-            )
+        if value != default:
+            allowed = "leave it out" if default in ("", (), {}) else f"allowed: {_text(default)}"
             lines.append(f"{_shown(trunk, key)}: {what}: not in this version; {allowed}, or enabled = false")
     return lines
 

@@ -22,7 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FAST_SHUTDOWN_S = 20.0  # SIGINT; then SIGQUIT, which leaves recovery to the next start
-QUICK_DEATH_S = 5.0  # a server that lived shorter did not start
+QUICK_DEATH_S = 5.0
+COULD_NOT_START = (
+    1  # PostgreSQL's exit status then; told to end by any signal it has 0, and killed a negative one
+)
 RESTART_MIN_S, RESTART_MAX_S = 0.25, 10.0
 POLL_S = 0.02
 
@@ -125,12 +128,13 @@ class Keeper:
                 extra_groups=[] if plan.uid is not None else None,
             )
 
-    def _wait(self) -> None:
+    def _wait(self) -> int | None:
+        """Until the server has ended; its exit status, None for an adopted one."""
         if self._process is not None:
-            self._process.wait()
-            return
+            return self._process.wait()
         while running_pid(self._data, self._plan.mark) is not None:
             time.sleep(0.5)
+        return None
 
     def _keep_up(self) -> None:
         """Restart a server that died (out of memory, disk full, kill -9); give up on one that never came up."""
@@ -138,12 +142,11 @@ class Keeper:
         quick_deaths = 0
         while True:
             began = time.monotonic()
-            self._wait()
+            status = self._wait()
             if self._stopping:
                 return
             quick = time.monotonic() - began < QUICK_DEATH_S
-            # An orderly failed start removes its pid file; a killed server leaves it.
-            was_up = was_up or not quick or (self._data / "postmaster.pid").exists()
+            was_up = was_up or not quick or status != COULD_NOT_START
             if not was_up:
                 os._exit(1)
             quick_deaths = quick_deaths + 1 if quick else 0

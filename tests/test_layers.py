@@ -34,7 +34,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "structlog": ("sipua.log",),
     "typer": ("sipua.cli",),
     "rich": ("sipua.cli",),
-    "uvloop": ("sipua.cli",),
+    "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
         "storage", "sipua.app", "sipua.database", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
         "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
@@ -50,6 +50,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
     "pesq": ("sipua.bench",),
+    "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
@@ -60,7 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "storage": ("storage", "psycopg"),
     "sipua.pj": (
         "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sdes", "sipua.sip_events", "sipua.sip_account",
-        "sipua.sip_message", "sipua.admission", "pjsua2",
+        "sipua.sip_message", "sipua.admission", "sipua.info", "pjsua2",
     ),
     "sipua.realtime.emulator": (
         "sipua.realtime.emulator", "sipua.errors", "rtp", "numpy", "orjson", "pybase64", "pydantic", "starlette",
@@ -73,16 +74,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
-    "sipua.actions", "sipua.keys",
+    "sipua.actions", "sipua.keys", "sipua.info",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
     "sipua.realtime.names", "sipua.call_language", "sipua.instructions",
-    "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.audio", "sipua.realtime.protocol",
+    "sipua.reflexive", "sipua.ports", "sipua.media_figures",
+    "sipua.sound.ring", "sipua.sound.drift", "sipua.sound.talker", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",
     "sipua.realtime.emulator.core", "rtp.playout", "rtp.reorder", "rtp.packet", "rtp.dtmf", "rtp.stream", "rtp.sender",
-    "rtp.receiver", "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
+    "rtp.liveness", "rtp.receiver",
+    "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
     "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722", "rtp.opus",
     "rtp.linear", "rtp.timeline",
@@ -205,7 +208,7 @@ def shared_internals(found: Sequence[Import]) -> list[str]:
     """An internal of aiortc that two modules of rtp import."""
     users: dict[str, set[str]] = {}
     for each in found:
-        if below(each.target, ["aiortc"]):
+        if below(each.target, ["aiortc"]) and below(each.module, ["rtp"]):
             users.setdefault(each.target, set()).add(each.module)
     return [f"{name} is imported by {', '.join(sorted(by))}" for name, by in users.items() if len(by) > 1]
 

@@ -19,7 +19,7 @@ async def running_agent(base_url: str, settings: Mapping[str, str] | None = None
 
     Ports are any free ones (``ready["sip"]``), the database is an embedded one that goes with the directory.
     """
-    with _passing_directory() as directory:
+    with passing_directory() as directory:
         env = agent_environment(shipped_conf(), directory / "state", "bench") | {
             "OPENAI_BASE_URL": base_url,
             "OPENAI_API_KEY": API_KEY,
@@ -34,7 +34,8 @@ async def running_agent(base_url: str, settings: Mapping[str, str] | None = None
 
 
 @contextlib.contextmanager
-def _passing_directory() -> Iterator[Path]:
+def passing_directory() -> Iterator[Path]:
+    """That the database's user can reach; it goes with what is in it."""
     with tempfile.TemporaryDirectory(prefix="sipua-bench-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)  # as root the database runs as nobody, who has to get there

@@ -14,7 +14,12 @@ from rich.table import Table
 from rtp.errors import TraceError
 from rtp.traces import DEFAULT_SECONDS as TRACE_SECONDS
 from rtp.traces import read, standard
+from sipua.bench.egress.gaps import LONG_MS
+from sipua.bench.egress.run import DEFAULT_SECONDS as EGRESS_SECONDS
+from sipua.bench.egress.run import MAX_SECONDS as MAX_EGRESS_SECONDS
+from sipua.bench.egress.run import run_egress
 from sipua.bench.figures import machine, machine_line
+from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_flood
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
@@ -36,6 +41,7 @@ FLOORS = {
 }
 
 PASSED_THROUGH = ("PCMU", "PCMA")  # what is said in codes must come out as it went in
+MIN_EGRESS_SECONDS = 2.0
 JITTER_COLUMNS = 160  # the table's width, also into a pipe
 
 app = typer.Typer(
@@ -71,6 +77,24 @@ def path(
         show(document)
 
 
+@app.command("egress")
+def egress(
+    seconds: Annotated[float, typer.Option(help="Measure the calls for so long.")] = EGRESS_SECONDS,
+    json: Json = False,
+) -> None:
+    """What 50 telephones get from a busy agent on one core: gaps, barge-in, and what a call's media cost."""
+    if not MIN_EGRESS_SECONDS <= seconds <= MAX_EGRESS_SECONDS:
+        raise ConfigError(
+            f"--seconds {seconds:g}: allowed are {MIN_EGRESS_SECONDS:g} to {MAX_EGRESS_SECONDS:g}"
+        )
+    configure_logging("warning", "console")
+    document = run(lambda stop: run_egress(seconds, stop, lambda text: typer.echo(f"· {text}", err=True)))
+    if json:
+        print_json(document)
+    else:
+        show_egress(document)
+
+
 @app.command("srtp")
 def srtp(
     rounds: Annotated[int, typer.Option(min=1, max=1000, help="Rounds of 400 packets for each suite.")] = 20,
@@ -89,6 +113,28 @@ def srtp(
         table.add_row(*row)
     out = Console(highlight=False)
     out.print(table)
+    out.print(machine_line(document["machine"]))
+
+
+@app.command("flood")
+def flood(
+    rate: Annotated[int, typer.Option(min=1, max=200_000, help="Random datagrams a second.")] = DEFAULT_RATE,
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="For so long.")] = DEFAULT_FLOOD_S,
+    json: Json = False,
+) -> None:
+    """A call whose RTP port is flooded with random datagrams from another address: what it loses."""
+    configure_logging("warning", "console")
+    document = run(lambda stop: run_flood(FloodOptions(rate, seconds), stop))
+    if json:
+        print_json(document)
+        return
+    out = Console(highlight=False)
+    out.print(
+        f"{document['flooded']} datagrams: of {document['talked']} packets of the phone {document['lost']} lost "
+        f"({document['lost_percent']} %), {document['foreign']} of others heard"
+    )
+    for kind, count in sorted(document["dropped"].items(), key=lambda each: -each[1]):
+        out.print(f"  {count:>7} {kind}")
     out.print(machine_line(document["machine"]))
 
 
@@ -169,9 +215,7 @@ def quality(
         table.add_row(f"{row['loss']:.0%}", row["mode"], *cells)
     out = Console(highlight=False)
     out.print(table)
-    for each in document["promises"]:
-        colour, words = ("green", "kept") if each["is_kept"] else ("red", "not kept")
-        out.print(f"[{colour}]{words}[/{colour}]: {each['promise']}")
+    show_promises(out, document["promises"])
     out.print(machine_line(document["machine"]))
 
 
@@ -198,6 +242,42 @@ def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
     out.print(f"{len(verdicts) - len(broken)} of {len(verdicts)} promises kept")
     for each in broken:
         out.print(f"[red]{each.trace}: not {each.promise}[/red]")
+
+
+def show_egress(document: Mapping[str, Any]) -> None:
+    """Gaps beside the control's, what a media leg costs, and the promises."""
+    out = Console(highlight=False)
+    table = Table(title="gaps between packets, milliseconds", title_justify="left", box=None)
+    for column in ("", "p50", "p99", "longest", f"> {LONG_MS:g}"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, name in (("egress", f"{document['calls']} calls"), ("control", "bare ticker on the same core")):
+        figures, long = document["gap_ms"][key], document["long_gaps"][key]
+        count = sum(each["count"] for each in long)
+        table.add_row(name, *(f"{figures[each]:.2f}" for each in ("p50", "p99", "max")), str(count))
+    out.print(table)
+    for key in ("control", "unexplained"):
+        for each in document["long_gaps"][key]:
+            out.print(
+                f"{key}: {each['count']} gaps, longest {each['longest_ms']:.1f} ms, in second {each['second']}"
+            )
+    cut, busy = document["barge_in_ms"], document["busy"]
+    out.print(
+        f"flush → last packet: p50 {cut['p50']:.2f} ms, longest {cut['max']:.2f} ms ({cut['count']} flushes)\n"
+        f"busy: {busy['percent_of_the_core']:.0f} % of the core, {busy['facts_written']} facts written"
+    )
+    for cost in document["cost"]:
+        out.print(
+            f"media alone, {cost['legs']} legs: {cost['percent_of_a_core_per_call']:.3f} % of a core per call"
+        )
+    show_promises(out, document["promises"])
+    out.print(machine_line(document["machine"]))
+
+
+def show_promises(out: Console, promises: list[dict[str, Any]]) -> None:
+    """One line each."""
+    for each in promises:
+        colour, words = ("green", "kept") if each["is_kept"] else ("red", "not kept")
+        out.print(f"[{colour}]{words}[/{colour}]: {each['promise']}")
 
 
 def _options(seconds: float | None, samples: int | None, codec: str) -> PathOptions:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
+from rtp.codec import codec_by_name
+from rtp.dtmf import DIGITS
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.errors import ConfigError
+from sipua.phone_keys import WAIT, Way
 from sipua.phone_script import CallOptions, CallResult
 from sipua.sip_message import parse_uri
 from sipua.softphone import place_call
+from sipua.sound.portaudio import PortAudio, list_devices
 from sipua.trunk import Trunk, load_trunks
 
 WavFile = Path | None
+HEADPHONES = "use headphones, or the far end hears itself through your microphone"
 NUMBER = re.compile(r"\+?[0-9][0-9 ().-]{3,}[0-9]")
+
+
+def _list_devices(wanted: bool) -> None:
+    if wanted:
+        typer.echo(list_devices())
+        raise typer.Exit
 
 
 def call(
@@ -36,7 +47,10 @@ def call(
     ] = "",
     play: Annotated[WavFile, typer.Option(help="WAV to speak once the call is up.")] = None,
     record: Annotated[WavFile, typer.Option(help="Where to write what is heard (8 kHz WAV).")] = None,
-    dtmf: Annotated[str, typer.Option(help="Keys to press (RFC 4733), before --play.")] = "",
+    dtmf: Annotated[str, typer.Option(help="Keys to press before --play; w waits 0.5 s: wwww12#.")] = "",
+    dtmf_by: Annotated[
+        str, typer.Option(help="How: rfc4733, info or inband (else the trunk's way, or rfc4733).")
+    ] = "",
     duration: Annotated[float | None, typer.Option(help="Hang up after so many seconds.")] = None,
     after_greeting: Annotated[
         bool, typer.Option(help="Speak when the far end has finished its first words.")
@@ -48,6 +62,22 @@ def call(
         float | None,
         typer.Option(help="Give up an unanswered call after so many seconds (else the trunk's time, or 60)."),
     ] = None,
+    mic: Annotated[
+        bool,
+        typer.Option(
+            "--mic", help=f"Talk yourself, by microphone and speaker; Ctrl-C hangs up; {HEADPHONES}."
+        ),
+    ] = False,
+    device: Annotated[
+        str,
+        typer.Option(help="With --mic: number, two numbers (microphone,speaker) or part of a name."),
+    ] = "",
+    devices: Annotated[
+        bool,
+        typer.Option(
+            "--list-devices", callback=_list_devices, is_eager=True, help="Name the sound devices, and end."
+        ),
+    ] = False,
     conf: Conf = None,
     json: Json = False,
 ) -> None:
@@ -60,6 +90,10 @@ def call(
     ):
         if seconds is not None and seconds <= 0:
             raise ConfigError(f"--{name} {seconds:g}: expected more than 0 seconds")
+    if device and not mic:
+        raise ConfigError("--device: belongs to --mic")
+    if mic and play is not None:
+        raise ConfigError("--mic and --play: only one of them can speak")
     chosen = _trunk(conf, trunk)
     is_number = NUMBER.fullmatch(target) is not None
     options = CallOptions(
@@ -71,6 +105,7 @@ def call(
         play=play,
         record=record,
         dtmf=_digits(dtmf),
+        dtmf_by=_way(dtmf_by) or (chosen.dtmf if chosen is not None and not is_number else ""),
         duration_s=duration,
         after_greeting=after_greeting,
         until_quiet_s=until_quiet,
@@ -78,13 +113,22 @@ def call(
         certificate=sip.tls_certificate,
         key=sip.tls_key,
     )
-    result = run(lambda stop: place_call(options, stop, _show))
+    sound = _sound_device(options, device) if mic else None
+    result = run(lambda stop: place_call(options, stop, _show, sound))
     if json:
         print_json(result.as_dict())
     else:
         _print(result)
     if result.status != "completed":
         raise typer.Exit(FAILURE_EXIT)
+
+
+def _sound_device(options: CallOptions, name: str) -> PortAudio:
+    """At the best rate that the call may come to have."""
+    codecs = {*options.codecs, *(codec for trunk in options.trunks for codec in trunk.codecs)}
+    device = PortAudio(name, max(codec_by_name(each).app_codec.sample_rate for each in codecs))
+    typer.echo(f"talk when the call is answered; Ctrl-C hangs up; {HEADPHONES}", err=True)
+    return device
 
 
 def _trunk(conf: Path | None, name: str | None) -> Trunk | None:
@@ -116,16 +160,27 @@ def _uri(target: str, trunk: Trunk | None) -> str:
 
 
 def _digits(text: str) -> str:
-    bad = sorted(set(text.upper()) - set("0123456789*#ABCD"))
+    bad = sorted(set(text.upper()) - set(DIGITS + WAIT))
     if bad:
-        raise ConfigError(f"--dtmf {text!r}: {''.join(bad)!r} is no key; allowed: 0-9 * # A-D")
+        raise ConfigError(
+            f"--dtmf {text!r}: {''.join(bad)!r} is no key; allowed: 0-9 * # A-D, and w to wait 0.5 s"
+        )
     return text.upper()
+
+
+def _way(text: str) -> Way | Literal[""]:
+    for way in ("", *get_args(Way)):
+        if text == way:
+            return cast(Way, way)
+    raise ConfigError(f"--dtmf-by {text!r}: allowed are {', '.join(get_args(Way))}")
 
 
 def _show(entry: Mapping[str, Any]) -> None:
     match entry["event"]:
         case "state":
             typer.echo(f"{entry['state']} {entry['code'] or ''}".rstrip(), err=True)
+        case "key":
+            typer.echo(f"key {entry['key']}", err=True)
         case "attempt":
             typer.echo(f"trying {entry['trunk']} at {entry['target']}", err=True)
         case "attempt_over":
@@ -167,5 +222,13 @@ def _print(result: CallResult) -> None:
         )
         for line in quality_lines(rtp):
             typer.echo(line)
+    if result.keys_heard:
+        typer.echo(f"keys heard: {result.keys_heard}")
+    if result.device is not None:
+        shown = (
+            f"{name} {each['gaps']} gaps, {each['dropped_ms']} ms dropped"
+            for name, each in result.device.items()
+        )
+        typer.echo(f"sound device: {', '.join(shown)}")
     if result.recording is not None:
         typer.echo(f"recording: {result.recording}")

@@ -212,8 +212,9 @@ def _live(
 
 def _show(result: Result) -> None:
     word = "held" if result.held else "DID NOT HOLD"
+    mos = "" if result.worst_mos is None else f"; MOS {result.worst_mos:.2f} or better"
     typer.echo(
-        hanging(f"{result.name:{NAME_WIDTH}}  {word}: ", result.what_happened, NAME_WIDTH + 2), err=True
+        hanging(f"{result.name:{NAME_WIDTH}}  {word}: ", result.what_happened + mos, NAME_WIDTH + 2), err=True
     )
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from rtp.codec import codec_by_name
 from rtp.pacer import Pacer
+from rtp.quality import Quality
 from sipua.dialler import Dialler, router_of
+from sipua.drills.findings import CanaryCall
 from sipua.drills.mutations import Mutation
 from sipua.errors import LocalError
 from sipua.media import MediaLeg
@@ -65,6 +67,7 @@ class Canary:
         self.media: MediaLeg | None = None
         self.codec = ""
         self.ended = asyncio.Event()
+        self._quality: Quality | None = None
         self._line = line
         self._rules = CallRules(ring_timeout_s=ring_timeout_s)
         self._trying_at = 0.0
@@ -97,6 +100,15 @@ class Canary:
     def reason(self) -> str:
         """Why it was not answered, or how it ended."""
         return self.ending.reason if self.ending is not None else "up"
+
+    @property
+    def figures(self) -> CanaryCall:
+        """How good it was; also of a call that is over."""
+        quality = self.media.figures().quality if self.media is not None else self._quality
+        if quality is None:
+            return CanaryCall(self.lane, self.trunk, None, None, None)
+        loss = round(quality.loss_percent, 2)
+        return CanaryCall(self.lane, self.trunk, round(quality.r, 2), round(quality.mos, 2), loss)
 
     @property
     def story(self) -> str:
@@ -216,6 +228,7 @@ class Canary:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
         if self.media is not None:
+            self._quality = self.media.figures().quality
             self.media.close()
             self.media = None
         elif self._winner is not None:

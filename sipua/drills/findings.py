@@ -30,6 +30,17 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryCall:
+    """How good a canary call was for the caller, by the E-model; None: it heard nothing."""
+
+    lane: str
+    trunk: str  # that answered, or ""
+    r: float | None
+    mos: float | None
+    loss_percent: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One drill."""
 
@@ -50,6 +61,12 @@ class Result:
     mutation: str = ""
     checks: Sequence[Check] = ()
     timeline: Sequence[Entry] = ()
+    calls: Sequence[CanaryCall] = ()
+
+    @property
+    def worst_mos(self) -> float | None:
+        """Of the canary calls that heard something."""
+        return min((each.mos for each in self.calls if each.mos is not None), default=None)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,6 +77,7 @@ def result_of(document: Mapping[str, Any]) -> Result:
     known = dict(document)
     known["checks"] = tuple(Check(**each) for each in document["checks"])
     known["timeline"] = tuple(Entry(**each) for each in document["timeline"])
+    known["calls"] = tuple(CanaryCall(**each) for each in document["calls"])
     return Result(**known)
 
 

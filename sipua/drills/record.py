@@ -26,6 +26,7 @@ def rows_of(results: Sequence[Result], node: str, *, live: bool) -> tuple[DrillR
             "what_happened": each.what_happened,
             "checks": [asdict(check) for check in each.checks],
             "timeline": [asdict(entry) for entry in each.timeline],
+            "calls": [asdict(call) for call in each.calls],
         }
         rows.append(
             DrillRun(

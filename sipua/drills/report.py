@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from sipua.drills.findings import Check, Result
+from sipua.drills.findings import CanaryCall, Check, Result
 from sipua.drills.mutations import MEANINGS, Mutation
 from sipua.drills.timeline import svg_of
 
@@ -32,6 +32,11 @@ DEFINITIONS = (
     (
         "recovered in",
         "from mending until what had been broken carried a call again, was registered again or had its row",
+    ),
+    (
+        "MOS, worst",
+        "what the caller heard, from 1 to 4.5, as the E-model (ITU-T G.107) rates loss, burstiness and delay; the "
+        "lowest of the canary calls that heard anything",
     ),
 )
 
@@ -95,11 +100,13 @@ def _table(results: Sequence[Result]) -> str:
         "lost",
         "attempts<br>per call",
         "recovered in",
+        "MOS,<br>worst",
     )
     rows = "".join(
         f"<tr><td><a href='#{each.name}'>{escape(each.name)}</a></td><td>{_chip(each)}</td>"
         f"<td>{_time(each.detect_ms)}</td><td>{_time(each.extra_pdd_ms, sign=True)}</td><td>{each.attempted}</td>"
-        f"<td>{each.lost}</td><td>{_number(each.attempts_per_call)}</td><td>{_time(each.recover_ms)}</td></tr>"
+        f"<td>{each.lost}</td><td>{_number(each.attempts_per_call)}</td><td>{_time(each.recover_ms)}</td>"
+        f"<td>{_mos(each.worst_mos)}</td></tr>"
         for each in results
     )  # fmt: skip
     return f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table>"
@@ -113,6 +120,7 @@ def _section(result: Result) -> str:
         ("calls, lost", f"{result.attempted}, {result.lost}"),
         ("attempts per call", _number(result.attempts_per_call)),
         ("recovered in", _time(result.recover_ms)),
+        ("MOS, worst", _mos(result.worst_mos)),
     )
     shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in figures)
     checks = "".join(_check(each) for each in result.checks)
@@ -120,8 +128,25 @@ def _section(result: Result) -> str:
     return (
         f"<section id='{result.name}'{kind}><div class=head><h2>{escape(result.name)}</h2>{_chip(result)}</div>"
         f"<p class=what><b>{_sentence(result.breaks)}</b> {_sentence(result.expected)}</p>"
-        f"<dl>{shown}</dl>{svg_of(result.name, result.timeline)}{said}<ul>{checks}</ul></section>"
+        f"<dl>{shown}</dl>{svg_of(result.name, result.timeline)}{_calls(result.calls)}{said}<ul>{checks}</ul></section>"
     )
+
+
+def _calls(calls: Sequence[CanaryCall]) -> str:
+    """MOS and R of each canary call that heard something."""
+    heard = [each for each in calls if each.mos is not None and each.r is not None]
+    if not heard:
+        return ""
+    shown = " · ".join(
+        f"<span>{escape(each.lane)} <b>{each.mos:.2f}</b>{_lost(each.loss_percent)} "
+        f"<small>R {each.r:.0f}</small></span>"
+        for each in heard
+    )
+    return f"<p class=calls>MOS of what the caller heard: {shown}</p>"
+
+
+def _lost(percent: float | None) -> str:
+    return f" ({percent:g} % lost)" if percent else ""
 
 
 def _check(check: Check) -> str:
@@ -153,6 +178,10 @@ def _time(ms: int | None, *, sign: bool = False) -> str:
 
 def _number(value: float | None) -> str:
     return "<span class=none>–</span>" if value is None else f"{value:g}"
+
+
+def _mos(value: float | None) -> str:
+    return "<span class=none>–</span>" if value is None else f"{value:.2f}"
 
 
 def _sentence(text: str) -> str:

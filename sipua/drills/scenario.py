@@ -56,5 +56,6 @@ def result_of_ground(scenario: Scenario, ground: Ground, fault: str = "") -> Res
         duration_ms=ground.elapsed_ms,
         mutation=ground.mutation.value,
         checks=tuple(ground.checks),
+        calls=tuple(each.figures for each in ground.canaries),
         timeline=tuple(sorted(ground.timeline, key=lambda each: each.at_ms)),
     )

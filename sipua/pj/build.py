@@ -124,6 +124,11 @@ def _distribution(name: str) -> str:
         return ""
 
 
+def missing_codecs() -> frozenset[str]:
+    """Of our codecs those that this build cannot negotiate; told by its symbols, so before libInit too."""
+    return frozenset() if hasattr(c_library(), "pjmedia_codec_opus_init") else frozenset({"OPUS"})
+
+
 def library_facts() -> LibraryFacts:
     """Reads the facts from the loaded extension; ``max_calls`` is 0 before libInit."""
     # the wheel is a package, ours a module; what is installed does not tell which of two was imported
@@ -150,7 +155,7 @@ def probe_library() -> LibraryFacts:
     config.uaConfig.maxCalls = WANTED_CALLS
     config.logConfig.level = config.logConfig.consoleLevel = 0
     endpoint.libInit(config)
-    names = {info.codecId.partition("/")[0] for info in endpoint.codecEnum2()}
+    names = {info.codecId.partition("/")[0].upper() for info in endpoint.codecEnum2()}
     facts = replace(library_facts(), codecs=tuple(sorted(names)))
     endpoint.libDestroy()
     return facts

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pjsua2 as pj
 
+from sipua.pj.info import InfoRequests
 from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose, pick
 from sipua.sdp import SdpError, accept, packet_ms, parse_audio, parse_audio_at, parse_audios, shape_local
@@ -144,7 +145,9 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._sdes: Sdes | None = None  # from the first SDP of ours on
         self._media_due = False  # the first MediaChanged, once the answer to our offer has been seen
         self._told: MediaDescription | None = None
+        self._formats: tuple[tuple[int, str], ...] = ()  # of our last SDP
         self._ptime_ms: int | None = None  # of the packets to the peer, as its last SDP wants it
+        self.info = InfoRequests(key, owner.post)
         self._post = owner.post
         self._gone = owner.gone
         self._broken = owner.broken
@@ -190,6 +193,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._see_answer(prm.e)
         self._see_silence(prm.e)
         event = prm.e.body.tsxState
+        self.info.see(event, lambda text: parse_message(wire_text(text)))
         is_ours = event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "INVITE"
         if event.tsx.role == pj.PJSIP_ROLE_UAC and event.tsx.method == "REFER":
             self._on_refer_answer(event)
@@ -230,7 +234,7 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             if in_use is not None:
                 codecs = (in_use,)  # a late offer, or our own re-INVITE: one codec
             cryptos = self._sdes.offer(parse_audio(prm.sdp.wholeSdp))
-        prm.sdp.wholeSdp = shape_local(
+        shaped = shape_local(
             prm.sdp.wholeSdp,
             address=self.plan.address,
             port=self.plan.port,
@@ -240,6 +244,8 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             ptime_ms=self.plan.ptime_ms,
             has_telephone_events=self.plan.has_telephone_events,
         )
+        self._formats = tuple((f.payload_type, f.name) for f in parse_audio_at(shaped, place).formats)
+        prm.sdp.wholeSdp = shaped
 
     def _on_refer_answer(self, event: Any) -> None:
         code = event.tsx.statusCode
@@ -327,15 +333,18 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
             # inactive: pjsua has no stream to describe; codec and addresses stay as they were
             return MediaDescription("", 0, 0, -1, -1, ("", 0), ("", 0), "inactive")
         stream = self.getStreamInfo(audio.index)
+        # pjsua names its own number for events even where our SDP has none
+        has_events = self.plan is not None and self.plan.has_telephone_events
         return MediaDescription(
             codec=stream.codecName.upper(),
             tx_payload_type=stream.txPt,
             rx_payload_type=stream.rxPt,
-            telephone_event_tx=stream.audTxEventPt,
-            telephone_event_rx=stream.audRxEventPt,
+            telephone_event_tx=stream.audTxEventPt if has_events else -1,
+            telephone_event_rx=stream.audRxEventPt if has_events else -1,
             remote_rtp=split_address(stream.remoteRtpAddress),
             remote_rtcp=split_address(stream.remoteRtcpAddress),
             direction=_DIRECTIONS.get(stream.dir, "sendrecv"),
             srtp=None if self._sdes is None else self._sdes.keys,
+            formats=self._formats,
             ptime_ms=self._ptime_ms or (20 if self.plan is None else self.plan.ptime_ms),
         )

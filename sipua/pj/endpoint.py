@@ -145,6 +145,15 @@ class SipEndpoint:
         """Asks the far end to call ``target_uri`` instead (blind transfer); how it goes comes as TransferProgress."""
         await self._thread.submit(lambda: self._call(key).xfer(target_uri, operation()))
 
+    async def press(self, key: UUID, digit: str, duration_ms: int) -> None:
+        """Sends a key by INFO; the answer comes as KeyAnswered. One at a time."""
+
+        def command() -> None:
+            call = self._call(key)
+            call.info.send(call, digit, duration_ms)
+
+        await self._thread.submit(command)
+
     async def reinvite(self, key: UUID, address: str = "") -> None:
         """Offers anew, with our Contact of now; ``address`` is where our RTP is from now on, "" as before."""
 

@@ -2,7 +2,8 @@
 
 This module of pjsip's looks at requests before the transactions and pjsua do. What is no part of a dialog and comes
 from nobody that we know is refused with 403, without a transaction. INVITE has a way of its own (``admit``); OPTIONS
-and NOTIFY are answered to everybody (monitors, message waiting), REGISTER to nobody.
+and NOTIFY are answered to everybody (monitors, message waiting), REGISTER to nobody. An INFO outside a dialog, which
+pjsua would not answer at all, gets 481 from us if its sender is known.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sipua.sip_message import SipMessage, parse_message
 log = logging.getLogger(__name__)
 
 CODE = 403
+NO_DIALOG = 481  # RFC 2976 section 2.2
 _REQUEST = b"Request msg "
 _LEFT_ALONE = frozenset({b"INVITE", b"ACK", b"CANCEL", b"BYE", b"PRACK", b"OPTIONS", b"NOTIFY", b"REGISTER"})
 
@@ -51,15 +53,22 @@ class StrangerGuard:
             return 0
         received = _received(request)
         message = parse_message(wire_text(received.wholeMsg))
-        if ";tag=" in (message.header("to") or "").replace(" ", "").lower() or self._is_known(
-            received, message
-        ):
+        if ";tag=" in (message.header("to") or "").replace(" ", "").lower():
             return 0
-        respond = c_library().pjsip_endpt_respond_stateless
-        respond.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 3)
-        respond(sip_endpoint(), request, CODE, None, None, None)
-        self._tell(received, message)
-        return 1
+        if not self._is_known(received, message):
+            _respond(request, CODE)
+            self._tell(received, message)
+            return 1
+        if method == b"INFO":
+            _respond(request, NO_DIALOG)
+            return 1
+        return 0
+
+
+def _respond(request: int, code: int) -> None:
+    respond = c_library().pjsip_endpt_respond_stateless
+    respond.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 3)
+    respond(sip_endpoint(), request, code, None, None, None)
 
 
 def _received(request: int) -> Any:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sipua.drills.findings import Check, Entry, Result, result_of, said
+from sipua.drills.findings import CanaryCall, Check, Entry, Result, result_of, said
 from sipua.drills.mutations import Mutation
 from sipua.drills.report import About, html_of
 from sipua.drills.timeline import MANY_CALLS, svg_of
@@ -27,6 +27,11 @@ HELD = Result(
     attempts_per_call=1.5,
     recover_ms=1051,
     checks=(Check("the call is up", True, "call 2 & 3"),),
+    calls=(
+        CanaryCall("call 1", "primary", 93.0, 4.41, 0.0),
+        CanaryCall("call 2", "", None, None, None),
+        CanaryCall("call 3", "secondary", 62.5, 3.22, 10.0),
+    ),
     timeline=(
         Entry("drill", 150, None, "the primary goes <silent>", "bad"),
         Entry("call 1", 20, 100, "primary: 200 answered", "good"),
@@ -48,6 +53,15 @@ def test_the_report_stands_alone() -> None:
     assert "the primary &lt;says&gt; nothing" in text.lower()
     assert "+399" in text
     assert "1.05" in text
+
+
+def test_the_report_tells_how_good_the_calls_were() -> None:
+    text = html_of([HELD, FAILED], ABOUT)
+    assert HELD.worst_mos == 3.22
+    assert "call 1 <b>4.41</b> <small>R 93</small></span> · <span>call 3 <b>3.22</b> (10 % lost)" in text
+    assert "call 2 <b>" not in text
+    assert FAILED.worst_mos is None
+    assert text.count("What the caller heard".lower()) == 2  # one drill, and what it means
 
 
 def test_the_report_says_what_was_made_wrong() -> None:

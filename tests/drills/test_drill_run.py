@@ -45,6 +45,8 @@ def test_every_drill_holds() -> None:
         assert each["held"], (name, each["what_happened"])
         assert each["lost"] == 0, name
         assert each["timeline"]
+        assert len(each["calls"]) == each["attempted"]
+    assert all(call["mos"] > 4 for call in found["black-hole"]["calls"])
     hole = found["black-hole"]
     assert 400 <= hole["detect_ms"] <= 700
     assert (hole["attempts_per_call"], hole["attempted"] >= 4) == (1.5, True)
@@ -97,6 +99,7 @@ def test_results_are_rows_and_a_report(tmp_path: Path, database: str) -> None:
             "SELECT details FROM sipua.drill_runs WHERE drill = 'busy' AND held"
         ).fetchone() or ({},)
     assert details["timeline"]
+    assert {"lane", "trunk", "r", "mos", "loss_percent"} <= details["calls"][0].keys()
 
 
 def test_without_a_database_the_results_are_told_all_the_same() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -20,6 +20,8 @@ from sipua.outcome import Ending
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import (
     EndpointFailed,
+    KeyAnswered,
+    KeyPressed,
     LegChanged,
     LegProgress,
     LegState,
@@ -151,6 +153,25 @@ async def test_each_trunk_says_how_keys_travel(tmp_path: Path) -> None:
     close(outcome)
     call.close()
     assert [plan.has_telephone_events for plan in place.sip.plans] == [False, True]
+
+
+async def test_keys_by_info_are_heard_of_the_leg_that_talks(tmp_path: Path) -> None:
+    place = await office(tmp_path, {5100: [(180, {})]}, primary='dtmf = "info"')
+    call = place.dialler.call(place.sip, place.dialler.route(NUMBER), CallRules())
+    dialling = asyncio.create_task(call.dial())
+    await place.sip.was_invited.wait()
+    (key,) = place.sip.keys
+    place.dialler.deliver(KeyPressed(key, "1"))  # while it rings
+    place.sip.say(key, 200, {})
+    outcome = await dialling
+    for event in (KeyPressed(key, "2"), KeyAnswered(key, 200), KeyPressed(uuid4(), "3")):
+        place.dialler.deliver(event)
+    close(outcome)
+    call.close()
+    heard = [call.events.get_nowait() for _ in range(call.events.qsize())]
+    assert [each for each in heard if not isinstance(each, LegChanged)] == [
+        KeyPressed(key, "2"), KeyAnswered(key, 200),
+    ]  # fmt: skip
 
 
 class Listener:

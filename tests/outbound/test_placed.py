@@ -64,6 +64,7 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         ports=place.dialler.ports,
         max_wait_ms=200,
         comfort_noise=False,
+        hears_noise=False,
         relatch_window_s=3,
         keys=KeyRules(),
         metrics=Metrics(node="", worker=0, instance="", version=""),

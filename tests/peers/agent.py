@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -12,14 +13,20 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from rtp.codec import CODECS
+from rtp.g711 import Pcm
+from rtp.wav import read_wav
 from sipua.control import ask
+from sipua.pj.build import missing_codecs
 from tests.peers.processes import Process, until
 
+HAVE = [name for name in CODECS if name not in missing_codecs()]
 # Peers choose their trunk by the loopback address they call from.
 TRUNKS = {
-    "plain": '["127.0.0.1/32"]\nrtp_timeout_s = 20\ncodecs = ["PCMU", "PCMA", "G722"]',
+    "plain": f'["127.0.0.1/32"]\nrtp_timeout_s = 20\ncodecs = {json.dumps(HAVE)}',
     "brief": '["127.0.0.2/32"]\nmax_call_s = 2',
     "impatient": '["127.0.0.3/32"]\nrtp_timeout_s = 1.5',
+    "info": '["127.0.0.5/32"]\ndtmf = "info"',
     "inband": '["127.0.0.6/32"]\ndtmf = "inband"',
     "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',
 }
@@ -42,6 +49,12 @@ class Emulator(Process):
     def __init__(self, log: Path, *flags: str, prefix: Sequence[str] = ()) -> None:
         super().__init__(["emulate", "realtime", *flags], {}, log, prefix=prefix)
         self.base_url = str(self.ready["base_url"])
+        self.recordings: Path | None = None  # a WAV of each session
+
+    def last_heard(self) -> Pcm:
+        """What the last session was told, at 8 kHz."""
+        assert self.recordings is not None
+        return read_wav(max(self.recordings.iterdir(), key=lambda each: int(each.stem.rpartition("-")[2])))
 
 
 class Agent(Process):

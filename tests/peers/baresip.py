@@ -20,7 +20,7 @@ from rtp.resample import Resampler
 from rtp.wav import WavWriter, read_wav
 
 RATE = 8000
-SAMPLE_RATES = {"PCMU": 8000, "PCMA": 8000, "G722": 16_000}  # as baresip lists its codecs
+NAMES = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1", "G722": "G722/16000/1", "OPUS": "opus/48000/2"}
 CONFIG = """\
 sip_listen {host}:{port}
 net_interface {host}
@@ -28,10 +28,14 @@ audio_source aufile,{sound}
 audio_player aubridge,nobody
 audio_alert aubridge,nobody
 audio_srate {rate}
-audio_channels 1
+audio_channels 1-2
+ausrc_srate {rate}
+ausrc_channels 1
+auplay_channels 1
 module_path /usr/lib/baresip/modules
 module g711.so
 module g722.so
+module opus.so
 module aufile.so
 module aubridge.so
 module sndfile.so
@@ -151,7 +155,7 @@ def _running(
     place: Place = HERE,
 ) -> Iterator[None]:
     folder.mkdir()
-    rate = SAMPLE_RATES[codec]
+    rate = int(NAMES[codec].split("/")[1])
     with WavWriter(folder / "microphone.wav", rate) as writer:
         writer.write(Resampler(RATE, rate).push(sound))
     config = CONFIG.format(
@@ -162,7 +166,7 @@ def _running(
         account += secure.account()
     (folder / "config").write_text(config)
     uri = f"sip:+250788999888@{place.host}"
-    (folder / "accounts").write_text(f"<{uri}>;regint=0;audio_codecs={codec}/{rate}/1{account}\n")
+    (folder / "accounts").write_text(f"<{uri}>;regint=0;audio_codecs={NAMES[codec]}{account}\n")
     (folder / "contacts").touch()
     with (folder / "baresip.log").open("wb") as output:
         process = subprocess.Popen(

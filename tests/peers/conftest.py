@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from tests.peers.agent import Agent, Emulator
 from tests.peers.kamailio import Kamailio
 from tests.peers.line import Line
 from tests.peers.phone import Phone
+from tests.peers.scene import Scene, scene
 from tests.peers.secure_line import SecureLine, running_line
 from tests.peers.sipp import Sipp, start_sipp
 from tests.postgres import create_database, drop_database
@@ -61,8 +63,11 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def emulator(session_folder: Path) -> Iterator[Emulator]:
-    """One without faults."""
-    process = Emulator(session_folder / "emulator.log")
+    """One without faults, which keeps what it hears."""
+    recordings = session_folder / "heard"
+    recordings.mkdir()
+    process = Emulator(session_folder / "emulator.log", "--record", str(recordings))
+    process.recordings = recordings
     yield process
     process.end()
 
@@ -188,12 +193,17 @@ def start_agent(tmp_path: Path, database: str) -> Iterator[Callable[..., Agent]]
         process.end()
 
 
-@pytest.fixture
-def start_line(tmp_path: Path) -> Iterator[Callable[..., Line]]:
-    """Bad lines between two namespaces of the test's own; options are traces (``to_near``, ``to_far``)."""
+def need_namespaces() -> None:
+    """A line is between network namespaces, which root may make; with CI=true root is expected."""
     need("ip")
     if os.geteuid() != 0 and os.environ.get("CI") != "true":
         pytest.skip("a line between network namespaces: run as root")
+
+
+@pytest.fixture
+def start_line(tmp_path: Path) -> Iterator[Callable[..., Line]]:
+    """Lines of the test's own; options are traces (``to_near``, ``to_far``)."""
+    need_namespaces()
     running: list[Line] = []
 
     def start(**traces: Trace) -> Line:
@@ -205,3 +215,12 @@ def start_line(tmp_path: Path) -> Iterator[Callable[..., Line]]:
     yield start
     for process in running:
         process.end()
+
+
+@pytest.fixture
+def start_scene(tmp_path: Path, database: str, human_speech: Path) -> Iterator[Callable[..., Scene]]:
+    """An agent at the near end of a line; options are those of ``start_line``."""
+    need_namespaces()
+    need("tshark")
+    with ExitStack() as stack:
+        yield lambda **traces: stack.enter_context(scene(tmp_path, database, human_speech, **traces))

@@ -34,6 +34,7 @@ class Heard:
     sequence: int
     timestamp: int
     payload: bytes
+    datagram: bytes
 
 
 class Phone:
@@ -50,10 +51,9 @@ class Phone:
         self.mute = mute
         self.lose_every = lose_every
         self.heard: list[Heard] = []
+        self.sent = 0
         self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((host, 0))
-        self._socket.settimeout(0.05)
+        self._socket = self._bound()
         self.port: int = self._socket.getsockname()[1]
         self._sound = b""
         self._stop = threading.Event()
@@ -75,6 +75,18 @@ class Phone:
             thread.join()
         self._socket.close()
 
+    def _bound(self) -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((self.host, 0))
+        sock.settimeout(0.05)
+        return sock
+
+    def move(self) -> None:
+        """To another port, as a NAT that has forgotten the first one makes it; the stream goes on."""
+        before, self._socket = self._socket, self._bound()
+        self.port = self._socket.getsockname()[1]
+        before.close()
+
     def say(self, sound: Pcm) -> None:
         self._sound = self.codec.encode(sound)
 
@@ -95,7 +107,7 @@ class Phone:
                 continue
             _, second, sequence, timestamp, _ = struct.unpack_from("!BBHII", data)
             self.target = source[:2]
-            packet = Heard(time.monotonic(), source[:2], second & 0x7F, sequence, timestamp, data[12:])
+            packet = Heard(time.monotonic(), source[:2], second & 0x7F, sequence, timestamp, data[12:], data)
             self.heard.append(packet)
 
     def _speak(self) -> None:
@@ -111,6 +123,7 @@ class Phone:
             if not self.lose_every or sequence % self.lose_every:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(head + frame, self.target)
+                    self.sent += 1
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
 
     # ---- judging ---------------------------------------------------------------------------------------------

@@ -33,25 +33,35 @@ def arguments_of(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "sipua", *command]
 
 
-def similarity(heard: Pcm, said: Pcm) -> float:
-    """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``."""
+def found(heard: Pcm, said: Pcm) -> tuple[float, int]:
+    """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``, and the sample where it begins."""
     a, b = heard.astype(np.float64), said.astype(np.float64)
     if a.size < b.size:
-        return 0.0
+        return 0.0, 0
     size = 1 << (a.size + b.size).bit_length()
     product = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
     sums = np.concatenate([[0.0], np.cumsum(a**2)])
     energy = sums[b.size :] - sums[: -b.size]  # of ``heard`` under ``said`` at every place
-    return float(np.max(np.abs(product[: energy.size]) / np.sqrt(np.maximum(energy, 1.0) * np.sum(b**2))))
+    likeness = np.abs(product[: energy.size]) / np.sqrt(np.maximum(energy, 1.0) * np.sum(b**2))
+    return float(np.max(likeness)), int(np.argmax(likeness))
+
+
+def similarity(heard: Pcm, said: Pcm) -> float:
+    """How well ``said`` is heard at the place where it is heard best, 0..1."""
+    return found(heard, said)[0]
 
 
 def run(
-    command: Sequence[str], timeout_s: float = 60.0, *, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    timeout_s: float = 60.0,
+    *,
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     return subprocess.run(
-        arguments_of(command), env=clean_environment(env or {}), capture_output=True, text=True, timeout=timeout_s,
-        check=False, stdin=subprocess.DEVNULL,
+        [*prefix, *arguments_of(command)], env=clean_environment(env or {}), capture_output=True, text=True,
+        timeout=timeout_s, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def start_sipp(
     words: dict[str, Any] = {"caller": "+250788123456", "rtp_port": 9, "formats": "0 8 101", "rtp_ip": source}
     words |= {"direction": "sendrecv", **keys}
     for number in ("2", "3"):
-        for name in ("formats", "rtp_ip", "direction"):
+        for name in ("formats", "rtp_ip", "rtp_port", "direction"):
             words.setdefault(name + number, words[name])
     text = (SCENARIOS / f"{scenario}.xml").read_text().replace("CODE", str(code))  # no keyword works there
     if "101" not in words["formats"].split():

@@ -13,7 +13,7 @@ import pytest
 
 from rtp.wav import read_wav
 from sipua.resources import shipped_speech
-from tests.peers.agent import Agent
+from tests.peers.agent import HAVE, Agent
 from tests.peers.baresip import silence, talk
 from tests.peers.conftest import need
 from tests.peers.processes import similarity
@@ -26,7 +26,7 @@ SAID = ("greeting_en.wav", "taxi_en.wav")
 NOT_SAID = ("booked_en.wav", "moto_en.wav", "help_fr.wav", "fallback_en.wav")
 
 
-@pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722"])
+@pytest.mark.parametrize("codec", HAVE)
 def test_a_human_voice_is_answered(agent: Agent, human_speech: Path, tmp_path: Path, codec: str) -> None:
     need("baresip")
     speech = read_wav(human_speech / "agent-newlocation.wav")
@@ -42,7 +42,7 @@ def test_a_human_voice_is_answered(agent: Agent, human_speech: Path, tmp_path: P
     assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
     assert call["metadata"]["codec"] == codec
     assert call["metadata"]["rtp"]["lost"] == 0
-    format = "audio/pcm" if codec == "G722" else f"audio/{codec.lower()}"
+    format = "audio/pcm" if codec in ("G722", "OPUS") else f"audio/{codec.lower()}"
     assert agent.sessions(call)[0]["input_audio_format"] == format
     assert agent.events(call).count("openai_input_audio_buffer_speech_started") == 1
     spoken = agent.select("SELECT role FROM transcripts WHERE call_id = %s ORDER BY t, sequence", call["id"])

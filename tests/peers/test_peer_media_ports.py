@@ -57,3 +57,25 @@ def test_range_address_and_dscp_of_a_trunk(
     assert re.findall(r"^c=.*$", answer.body, re.M) == ["c=IN IP4 127.0.0.5"]
     assert re.findall(r"^o=.*$", answer.body, re.M)[0].endswith("IN IP4 127.0.0.5")
     assert f"m=audio {low} " in answer.body
+
+
+def test_a_pair_that_is_held_is_passed_over_and_one_that_was_used_rests(
+    emulator: Emulator, sipp: StartSipp, start_agent: Callable[..., Agent]
+) -> None:
+    """Two pairs: another program has the one, the call gets the other, and nobody does right after it."""
+    low = free_port()
+    range_ = {
+        "SIPUA_RTP__PORT_MIN": str(low),
+        "SIPUA_RTP__PORT_MAX": str(low + 3),
+        "SIPUA_RTP__PORT_QUIET_S": "60",
+    }
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another_program:
+        another_program.bind(("127.0.0.1", low))
+        agent = start_agent(emulator.base_url, **range_)
+        first = sipp(agent.sip, "call", duration_ms=500).wait()
+        assert f"m=audio {low + 2} " in first.received("200")[0].body
+        agent.closed_call(first.call_id)
+        second = sipp(agent.sip, "refused").wait()
+    assert second.received("503")[0].header("retry-after") == "5"
+    detail = agent.closed_call(second.call_id)["metadata"]["end_detail"]
+    assert "0 in use, 1 resting after a call, 1 held by other programs" in detail

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.agent import KEY, TRUNKS, write_conf
+from tests.peers.agent import HAVE, KEY, TRUNKS, write_conf
 from tests.peers.processes import arguments_of, clean_environment, run
 
 pytestmark = pytest.mark.peer
@@ -60,10 +60,10 @@ def test_the_http_port_is_in_use(tmp_path: Path, database: str) -> None:
 
 
 def test_a_codec_that_does_not_exist(tmp_path: Path, database: str) -> None:
-    result = serve(tmp_path, {"DATABASE_URL": database}, odd='["127.0.0.1/32"]\ncodecs = ["OPUS"]')
+    result = serve(tmp_path, {"DATABASE_URL": database}, odd='["127.0.0.1/32"]\ncodecs = ["SPEEX"]')
     assert result.returncode == 78
     assert "odd.toml" in result.stderr
-    assert "OPUS" in result.stderr
+    assert "SPEEX" in result.stderr
     assert "PCMU" in result.stderr
 
 
@@ -86,3 +86,13 @@ def test_more_than_the_build_has_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     assert said in result.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_a_codec_that_this_build_lacks(tmp_path: Path) -> None:
+    if "OPUS" in HAVE:
+        pytest.skip("this build of pjsua2 has every codec of ours")
+    wide = '["127.0.0.1/32"]\ncodecs = ["opus", "PCMU"]'
+    result = serve(tmp_path, {"DATABASE_URL": "postgresql://sipua@127.0.0.1:9/calls"}, wide=wide)
+    assert result.returncode == 78
+    assert "wide.toml: codecs: this build of pjsua2 has no OPUS; leave it out" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -48,6 +48,8 @@ class Wire:
         self._caller = caller
         self._mark = mark
         self._branch = uuid4().hex
+        self._sequence = 1
+        self._sent = b""
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((source, 0))
         self._target = ("127.0.0.1", agent.port)
@@ -75,7 +77,12 @@ class Wire:
         )
 
     def send(self, data: bytes) -> None:
+        self._sent = data
         self.socket.sendto(data, self._target)
+
+    def send_again(self) -> None:
+        """The last one, to the letter."""
+        self.send(self._sent)
 
     def receive(self, status: str, method: str = "INVITE", timeout_s: float = 5.0) -> bytes:
         """The first answer of that status to that method; others are passed over."""
@@ -86,6 +93,19 @@ class Wire:
                 rb"SIP/2.0 %s .*^CSeq: \d+ %s" % (status.encode(), method.encode()), data, re.S | re.M
             ):
                 return data
+
+    def info(self, body: str, kind: str, *, tag: str, more: str = "") -> bytes:
+        """An INFO with this body; its answer."""
+        self._sequence += 1
+        self._branch = uuid4().hex
+        head = self.request("INFO", tag=tag).replace(b"CSeq: 1 ", f"CSeq: {self._sequence} ".encode())
+        fields = f"{more}Content-Type: {kind}\r\n" if kind else more
+        head = head.replace(b"Content-Length: 0", f"{fields}Content-Length: {len(body)}".encode())
+        self.send(head + body.encode())
+        while True:
+            answer = self.receive(r"\d+", "INFO")
+            if f"\r\nCSeq: {self._sequence} INFO".encode() in answer:
+                return answer
 
     def acknowledge(self, answer: bytes) -> str:
         """ACK; returns the far end's tag as a parameter."""
@@ -104,7 +124,9 @@ class Wire:
     def end(self, tag: str) -> None:
         """BYE, and its 200."""
         for _ in range(20):  # Timer E of RFC 3261: the first may be lost in a storm of the test's own
-            self.send(self.request("BYE", tag=tag).replace(b"CSeq: 1", b"CSeq: 9"))
+            self.send(
+                self.request("BYE", tag=tag).replace(b"CSeq: 1 ", f"CSeq: {self._sequence + 8} ".encode())
+            )
             try:
                 self.receive("200", "BYE", timeout_s=0.5)
             except TimeoutError:

@@ -27,6 +27,7 @@ from sipua.sip_events import (
     Credential,
     LegChanged,
     LegState,
+    MediaChanged,
     OptionsAnswered,
     Refusal,
     RegistrationAnswered,
@@ -344,7 +345,6 @@ async def changed() -> dict[str, Any]:
 
 async def leaving() -> dict[str, Any]:
     """An account that nobody wants any more stays until its call is over and, if that was abandoned, Timer B."""
-    account_directors.TIMER_B_S = 0.5
     silent = await started(lambda: Registrar(is_silent=True))
     counts = []
     async with scene() as it:
@@ -364,7 +364,7 @@ async def leaving() -> dict[str, Any]:
         while (await it.until(LegChanged)).state is not LegState.DISCONNECTED:
             pass
         await count()
-        await asyncio.sleep(account_directors.TIMER_B_S)
+        account_directors.TIMER_B_S = 0.0  # it is over
         await count()
     return {"counts": counts}
 
@@ -459,7 +459,7 @@ async def reinvite(port: str) -> dict[str, Any]:
     async with scene() as it:
         key = await _answered(it, port)
         await it.endpoint.reinvite(key, "127.0.0.7")
-        await asyncio.sleep(0.3)
+        await it.until(MediaChanged)  # answered
         await it.endpoint.hang_up(key)
         await it.until(LegChanged)
     return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import av
 import numpy as np
 import pytest
 
@@ -81,3 +82,38 @@ def test_resampling_delay_is_constant() -> None:
     sizes = [resampler.push(np.ones(160, np.int16)).size for _ in range(50)]
     assert sizes[0] == 432  # 2 ms inside the filter
     assert set(sizes[1:]) == {480}
+
+
+def test_another_implementation_rounds_otherwise_and_no_further_than_a_code() -> None:
+    """FFmpeg's encoder takes the nearest value, the ITU's truncates below: they differ in few codes, by one step.
+
+    Its decoder is the same table.
+    """
+    for name, ffmpeg in (("PCMU", "pcm_mulaw"), ("PCMA", "pcm_alaw")):
+        codec = CODECS[name]
+        ours, theirs = codec.encode(EVERY_SAMPLE), ffmpeg_encoded(ffmpeg, EVERY_SAMPLE)
+        one, other = (codec.decode(each).astype(int) for each in (ours, theirs))
+        differing = one != other
+        assert 0.005 < differing.mean() < 0.05
+        steps = np.unique(codec.decode(EVERY_CODE).astype(int))
+        apart = np.abs(np.searchsorted(steps, one) - np.searchsorted(steps, other))
+        assert apart.max() == 1
+        assert ffmpeg_decoded(ffmpeg, EVERY_CODE) == codec.decode(EVERY_CODE).tolist()
+
+
+def ffmpeg_encoded(name: str, sound: g711.Pcm) -> bytes:
+    codec = av.CodecContext.create(name, "w")
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout, codec.format = 8000, "mono", "s16"
+    frame = av.AudioFrame.from_ndarray(sound.reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = 8000
+    return b"".join(bytes(packet) for packet in codec.encode(frame))
+
+
+def ffmpeg_decoded(name: str, payload: bytes) -> list[int]:
+    codec = av.CodecContext.create(name, "r")
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout = 8000, "mono"
+    return [
+        int(each) for frame in codec.decode(av.Packet(payload)) for each in frame.to_ndarray().reshape(-1)
+    ]

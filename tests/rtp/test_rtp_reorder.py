@@ -180,10 +180,16 @@ def test_no_duplicate_no_disorder_and_the_right_length(
     arrivals.sort(key=lambda arrival: arrival.at_ms)
     buffer = ReorderBuffer()
     out: list[Frame | Gap] = []
+    accepted: set[int] = set()
+    duplicates = 0
     for arrival in arrivals:
         now = arrival.at_ms / 1000
         assert arrival.ts is not None
+        duplicates += arrival.seq in accepted
+        put = buffer.counters.put
         out += buffer.put(arrival.seq, arrival.ts & 0xFFFFFFFF, bytes(PTIME), now)
+        if buffer.counters.put > put:
+            accepted.add(arrival.seq)
         assert len(buffer) <= buffer.capacity
     while (deadline := buffer.deadline()) is not None:
         out += buffer.expire(deadline)
@@ -192,6 +198,7 @@ def test_no_duplicate_no_disorder_and_the_right_length(
     assert sum(each.samples for each in out) == count * PTIME
     counters = buffer.counters
     assert counters.put + counters.dup + counters.late == len(arrivals)
+    assert counters.dup == duplicates
     assert counters.get == counters.put == len(sequences)
     assert counters.lost == sum(each.packets for each in out if isinstance(each, Gap))
 

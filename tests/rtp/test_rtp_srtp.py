@@ -14,7 +14,7 @@ from rtp.codec import CODECS
 from rtp.errors import PacketError, RtpError
 from rtp.events import AudioFrame, RemoteReport, SourceLatched, StreamConfig, StreamEvent
 from rtp.packet import RtcpReceiverInfo, build_rtp, parse_rtcp, parse_rtp, receiver_report
-from rtp.srtp import MAX_SOURCES, SUITES, SrtpContext
+from rtp.srtp import MAX_KEYS, MAX_SOURCES, SUITES, SrtpContext
 from rtp.stream import RtpStream
 from tests.rfc3711 import TAG_BYTES, Direction, derived, keystream
 
@@ -239,6 +239,66 @@ def test_a_new_key_begins_anew_and_the_former_counts_until_the_new_one_is_heard(
     assert after.inbound.unprotect(context.protect_rtp(rtp(9)), 0) == rtp(9)
 
 
+def test_a_key_that_comes_back_goes_on_where_it_was_and_repeats_no_key_stream() -> None:
+    """A, B, A, with a wrap of the sequence under B: at 0 again, A would encrypt twice with one key stream."""
+    context, far_end, between = SrtpContext(KEYS), FarEnd(), FarEnd(sends=bytes(30), hears=bytes(30))
+    for index in (2**16 - 2, 2**16 - 1):
+        assert far_end.inbound.unprotect(context.protect_rtp(rtp(index)), 0) == rtp(index)
+    assert context.unprotect_rtp(far_end.says(9)) == rtp(9)
+    context.renew(Keys(SUITE_80, bytes(30), bytes(30)))
+    assert between.inbound.unprotect(context.protect_rtp(rtp(2**16)), 0) == rtp(2**16)
+    assert context.unprotect_rtp(between.says(10)) == rtp(10)
+    context.renew(KEYS)
+    assert far_end.inbound.unprotect(context.protect_rtp(rtp(2**16 + 1)), 1) == rtp(2**16 + 1)
+    assert kind_of(context, far_end.says(9)) == "srtp_replayed"  # recorded before
+    assert context.unprotect_rtp(far_end.says(11)) == rtp(11)
+
+
+def test_a_former_key_of_ours_follows_a_long_time_under_another() -> None:
+    context, far_end = SrtpContext(KEYS), FarEnd()
+    context.protect_rtp(rtp(0))
+    context.renew(replace(KEYS, local=bytes(30)))
+    for index in range(1, 2**16 + 2**15, 100):  # longer than a receiver could guess the counter
+        context.protect_rtp(rtp(index))
+    context.renew(KEYS)
+    index = 2**16 + 2**15
+    assert far_end.inbound.unprotect(context.protect_rtp(rtp(index)), 1) == rtp(index)
+
+
+def test_only_so_many_keys_are_remembered() -> None:
+    context, far_end = SrtpContext(KEYS), FarEnd()
+    assert context.unprotect_rtp(far_end.says(1)) == rtp(1)
+    for number in range(MAX_KEYS - 1):
+        context.renew(replace(KEYS, remote=bytes([number] * 30)))
+    context.renew(KEYS)
+    assert kind_of(context, far_end.says(1)) == "srtp_replayed"
+    for number in range(MAX_KEYS):
+        context.renew(replace(KEYS, remote=bytes([number] * 30)))
+    context.renew(KEYS)
+    assert context.unprotect_rtp(far_end.says(1)) == rtp(1)
+
+
+def test_what_is_under_way_while_both_sides_change_their_keys() -> None:
+    """A re-INVITE with new keys: the peer's last packets under the old one come among its first under the new one."""
+    stream, before, after = stream_of(), FarEnd(), FarEnd(sends=bytes(30), hears=bytes(30))
+    assert audio(stream.receive_rtp(before.says(1), PHONE, 0.0)) == b"s" * 160
+    stream.configure(replace(CONFIG, srtp=Keys(SUITE_80, bytes(30), bytes(30))))
+    assert audio(stream.receive_rtp(before.says(2), PHONE, 0.02)) == b"s" * 160
+    assert audio(stream.receive_rtp(after.says(3), PHONE, 0.04)) == b"s" * 160
+    assert stream.receive_rtp(before.says(4), PHONE, 0.06) == []
+    assert audio(stream.receive_rtp(after.says(4), PHONE, 0.08)) == b"s" * 160
+    assert stream.dropped == {"srtp_forged": 1}
+
+
+def test_a_new_ssrc_of_the_peer_within_a_call_is_heard() -> None:
+    stream, far_end = stream_of(), FarEnd()
+    for index in (2**16 - 1, 2**16):
+        assert audio(stream.receive_rtp(far_end.says(index), PHONE, 0.0))
+    assert audio(stream.receive_rtp(far_end.says(1, ssrc=SSRC + 1), PHONE, 0.1)) == b"s" * 160
+    assert audio(stream.receive_rtp(far_end.says(2**16 + 1), PHONE, 0.2)) == b"s" * 160  # and its first again
+    assert stream.dropped == {}
+
+
 def test_only_the_direction_whose_key_is_new_begins_anew() -> None:
     context, far_end = SrtpContext(KEYS), FarEnd()
     for index in (2**16 - 1, 2**16):
@@ -304,7 +364,7 @@ def test_reports_and_the_farewell_are_protected(is_muxed: bool) -> None:
     stream.next_packet(0.0)
     assert stream.next_rtcp(0.0) is None
     report = stream.next_rtcp(10.0)
-    farewell = stream.bye()
+    farewell = stream.bye(10.0)
     assert report is not None
     assert farewell is not None
     for index, wire in enumerate((report, farewell), 1):

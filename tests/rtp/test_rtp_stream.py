@@ -25,7 +25,16 @@ from rtp.events import (
     StreamEvent,
 )
 from rtp.g711 import PCMA_TO_PCMU, PCMU_TO_PCMA
-from rtp.packet import RtcpSrPacket, RtpPacket, build_rtp, bye, parse_rtcp, parse_rtp, receiver_report
+from rtp.packet import (
+    RtcpByePacket,
+    RtcpSrPacket,
+    RtpPacket,
+    build_rtp,
+    bye,
+    parse_rtcp,
+    parse_rtp,
+    receiver_report,
+)
 from rtp.stream import RtpStream
 
 PCMU, PCMA = CODECS["PCMU"], CODECS["PCMA"]
@@ -77,6 +86,16 @@ def test_media_goes_to_the_signalled_address_until_a_packet_shows_the_real_one()
     assert stream.dropped == {}
     assert stream.destination == NAT
     assert stream.rtcp_destination == (NAT[0], NAT[1] + 1)
+
+
+def test_who_spoke_once_before_the_phone_proved_itself_is_counted_and_not_heard() -> None:
+    stream = stream_of()
+    for number in range(3):
+        assert stream.receive_rtp(rtp(number, b"evil" * 40, ssrc=666), (STRANGER[0], number + 1), 0.0) == []
+    prove(stream, NAT)
+    assert stream.destination == NAT
+    assert stream.dropped == {"wrong_source": 3}
+    assert stream.snapshot().packets_received == 2
 
 
 def test_a_third_party_is_never_heard_and_never_answered() -> None:
@@ -249,7 +268,7 @@ def test_before_the_first_configuration_nothing_goes_in_or_out() -> None:
     stream = RtpStream()
     assert stream.receive_rtp(rtp(1), PHONE, 0.0) == []
     assert stream.receive_rtcp(receiver_report(1), PHONE, 0.0) == []
-    assert [stream.next_packet(0.0), stream.next_rtcp(0.0), stream.bye(), stream.destination] == [None] * 4
+    assert [stream.next_packet(0.0), stream.next_rtcp(0.0), stream.bye(0.0), stream.destination] == [None] * 4
     assert stream.on_timer(0.0) == []
     assert not stream.is_timed_out(100.0, 1.0)
     assert stream.dropped == {"unconfigured": 2}
@@ -659,6 +678,19 @@ def test_an_sr_carries_what_was_sent() -> None:
             assert report.sender_info.octet_count == (tick + 1) * 160
             return
     pytest.fail("no report within ten seconds")
+
+
+def test_the_farewell_reports_what_was_lost_up_to_the_end() -> None:
+    stream = stream_of()
+    stream.next_packet(0.0)
+    for number in (1, 2, 5):
+        stream.receive_rtp(rtp(number), PHONE, number * 0.02)
+    farewell = stream.bye(0.2)
+    assert farewell is not None
+    report, _, last = parse_rtcp(farewell)
+    assert isinstance(report, RtcpSrPacket)
+    assert [(block.packets_lost, block.highest_sequence) for block in report.reports] == [(2, 5)]
+    assert isinstance(last, RtcpByePacket)
 
 
 def test_rtcp_is_believed_only_from_the_medias_host() -> None:

@@ -260,6 +260,7 @@ def test_the_bye_goes_to_the_peers_rtcp_port(run: Run) -> None:
             phone.settimeout(5)
             host, port = phone.getsockname()
             leg.stream.configure(StreamConfig(PCMU, 0, 101, (host, port - 1), remote_rtcp=(host, port)))
+            leg.transport.tick(0.0)  # who never sent anything says no BYE
             leg.transport.close()
             assert isinstance(parse_rtcp(phone.recv(1500))[-1], RtcpByePacket)
 

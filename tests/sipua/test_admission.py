@@ -71,7 +71,7 @@ def test_an_offer_gets_the_callers_first_codec_and_bound_ports() -> None:
         assert (grant.plan.port, rtcp) == (rtp, rtp + 1)
 
 
-@pytest.mark.parametrize("dtmf", ["rfc4733", "inband"])
+@pytest.mark.parametrize("dtmf", ["rfc4733", "info", "inband"])
 def test_telephone_events_are_in_our_sdp_where_keys_travel_so(dtmf: str) -> None:
     with admitted(admission(dtmf=dtmf), BOTH) as grant:
         assert grant.plan.has_telephone_events == (dtmf == "rfc4733")

@@ -533,6 +533,13 @@ def test_an_answer_that_collides_is_asked_for_again_when_the_other_is_over() -> 
     assert talk.on(done()) == [CreateResponse()]
 
 
+def test_keys_are_answered_though_the_question_about_others_was_refused() -> None:
+    talk = Talk()
+    assert only(talk.keyed("1"), CreateResponse) == [CreateResponse()]
+    talk.on(system_item(1), error("server_error", Severity.RETRY_ONCE))
+    assert only(talk.keyed("2"), CreateResponse) == [CreateResponse()]
+
+
 def test_an_answer_to_keys_that_failed_is_asked_for_again_without_the_greeting() -> None:
     talk = Talk()
     talk.keyed("1")

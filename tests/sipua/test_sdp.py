@@ -269,6 +269,38 @@ def test_our_sdp_keeps_only_what_was_chosen(codecs: list[str], formats: str) -> 
     assert (media.address, media.port, media.ptime_ms) == ("192.0.2.9", 16000, 20)
 
 
+# what pjsua makes for its own socket where it has Opus
+LOCAL_WIDE = sdp(
+    "v=0", "o=- 3971234567 3971234567 IN IP4 10.0.0.5", "s=pjmedia", "b=AS:84", "t=0 0", "a=X-nat:0",
+    "m=audio 4000 RTP/AVP 0 96 9 120 121", "c=IN IP4 10.0.0.5", "a=sendrecv", "a=rtpmap:0 PCMU/8000",
+    "a=rtpmap:96 opus/48000/2", "a=fmtp:96 useinbandfec=1", "a=rtpmap:9 G722/8000",
+    "a=rtpmap:120 telephone-event/8000", "a=fmtp:120 0-16", "a=rtpmap:121 telephone-event/48000", "a=fmtp:121 0-16",
+)  # fmt: skip
+
+
+def test_our_opus_is_mono_of_24_khz_and_keys_are_at_8_khz() -> None:
+    shaped = shape_local(LOCAL_WIDE, address="192.0.2.9", port=16000, codecs=["OPUS", "PCMU"])
+    lines = shaped.split("\r\n")
+    assert "m=audio 16000 RTP/AVP 96 0 101" in lines
+    assert {line for line in lines if line.startswith(("a=rtpmap", "a=fmtp"))} == {
+        "a=rtpmap:96 opus/48000/2", "a=rtpmap:0 PCMU/8000", "a=rtpmap:101 telephone-event/8000", "a=fmtp:101 0-16",
+        "a=fmtp:96 maxplaybackrate=24000;sprop-maxcapturerate=24000;stereo=0;useinbandfec=0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed", "chosen"),
+    [
+        (BARESIP, ["PCMU", "OPUS"], PayloadFormat(96, "OPUS", 48000)),
+        (BARESIP, ["opus"], PayloadFormat(96, "OPUS", 48000)),
+        (BARESIP, ["G722"], PayloadFormat(9, "G722", 8000)),
+        (BARESIP.replace("opus/48000/2", "opus/16000"), ["OPUS", "PCMU"], PayloadFormat(0, "PCMU", 8000)),
+    ],
+)
+def test_a_codec_is_known_by_name_and_clock(text: str, allowed: list[str], chosen: PayloadFormat) -> None:
+    assert choose_codec(parse_audio(text), allowed) == chosen
+
+
 def test_our_sdp_for_keys_that_travel_in_the_sound() -> None:
     shaped = shape_local(
         LOCAL, address="192.0.2.9", port=16000, codecs=["PCMU", "PCMA"], has_telephone_events=False

@@ -76,6 +76,7 @@ SAMPLES = {
     "RTP__PORT_MAX": "17000",
     "RTP__MAX_WAIT_MS": "150",
     "RTP__COMFORT_NOISE": "True",
+    "RTP__HEAR_COMFORT_NOISE": "True",
     "RTP__RELATCH_WINDOW_S": "1.5",
     "RTP__PORT_QUIET_S": "4.0",
     "HTTP__BIND": "0.0.0.0",

@@ -44,7 +44,10 @@ def test_it_speaks_at_once_and_stays() -> None:
 
 
 def test_it_dials_before_it_speaks() -> None:
-    assert Phone(dtmf="12#").goes_on(1).actions == ["dial", "speak"]
+    phone = Phone(dtmf="12#").goes_on(1)
+    assert phone.actions == ["dial"]  # until the keys are out
+    phone.script.dialled()
+    assert phone.goes_on(1).actions == ["dial", "speak"]
 
 
 def test_it_lets_a_greeting_end_first() -> None:

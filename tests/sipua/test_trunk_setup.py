@@ -164,7 +164,7 @@ def test_doctor_fails_where_nobody_can_connect_by_tls(direction: str, status: st
         ("somebody", ("PCMA",), "ok", "PCMA"),
         ("twilio", ("G722", "PCMA"), "warn", "PCMA, as twilio takes them; never G722"),
         ("twilio", ("G722",), "fail", "G722: nothing in common with twilio, which takes PCMU, PCMA"),
-        ("somebody", ("opus",), "fail", "opus: this pjsua2 has only G722, PCMA, PCMU"),
+        ("somebody", ("OPUS",), "fail", "OPUS: this pjsua2 has only G722, PCMA, PCMU"),
     ],
 )
 def test_doctor_compares_codecs_with_carrier_and_build(

@@ -214,11 +214,15 @@ def test_a_stale_pid_file_naming_somebody_else(folder: Path) -> None:
         bystander.wait()
 
 
-def test_a_killed_server_is_started_again(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM], ids=lambda each: each.name
+)
+def test_a_killed_server_is_started_again(folder: Path, number: signal.Signals) -> None:
+    """At once after its first start too, whether it leaves its pid file (SIGKILL) or not."""
     with embedded(folder) as server:
         pid = server_pid(folder)
         assert pid
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         eventually(lambda: server_pid(folder) not in (None, pid), "another server")
         eventually(lambda: answers(server.dsn), "it answers")
     assert server_pid(folder) is None

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtp import RtpPacket
 
-from rtp.packet import RtpPacket
 from rtp.traces import Trace, TracePacket
 from sipua.bench.jitter.outcome import Outcome, Times, first_arrivals
 

@@ -1,0 +1,125 @@
+"""The telephones: real sockets that speak and note when each packet came, by the kernel's time of its arrival.
+
+So it does not matter when this process gets to read. What is noted is bounded by the length of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from rtp.codec import CODECS
+from rtp.packet import build_rtp
+from rtp.wav import read_wav
+from sipua.bench.code import find_cells
+from sipua.resources import shipped_speech
+
+ADDRESS = "127.0.0.1"
+SPEECH = "question_en.wav"
+PAUSE_S = 2.0  # between two utterances: time for an answer
+PTIME_S = 0.020
+FRAME_BYTES = 160
+HEADER_BYTES = 12  # of RTP, as the agent sends it
+DATAGRAM_BYTES = 2048
+SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)  # Linux; Python names it from 3.14 on
+TIMESPEC = struct.Struct("@qq")
+
+Arrival = tuple[float, int]  # seconds of the wall clock; the coded item, 0 for other sound
+
+
+def main(pipe: Connection) -> None:
+    FarEnd(pipe).run()
+
+
+class FarEnd:
+    """Asked ``open`` (a number), ``talk`` (the agent's ports) or ``arrivals``."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(pipe, selectors.EVENT_READ)
+        self._phones: list[socket.socket] = []
+        self._heard: dict[socket.socket, list[tuple[float, bytes]]] = {}
+        self._ports: Sequence[int] = ()
+        self._sound = _sound()
+        self._sent = 0
+        self._due = 0.0
+
+    def run(self) -> None:
+        """Until the pipe is closed."""
+        while True:
+            wait_s = max(0.0, self._due - time.monotonic()) if self._ports else None
+            for key, _ in self._selector.select(wait_s):
+                if key.fileobj is self._pipe:
+                    self._answer(*self._pipe.recv())
+                elif isinstance(key.fileobj, socket.socket):
+                    self._hear(key.fileobj)
+            if self._ports and time.monotonic() >= self._due:
+                self._due += PTIME_S
+                self._speak()
+
+    def _answer(self, question: str, argument: object = None) -> None:
+        if question == "open" and isinstance(argument, int):
+            self._close()
+            self._phones = [_phone() for _ in range(argument)]
+            for phone in self._phones:
+                self._selector.register(phone, selectors.EVENT_READ)
+            self._pipe.send([phone.getsockname() for phone in self._phones])
+        elif question == "talk" and isinstance(argument, list):
+            self._ports, self._due = argument, time.monotonic()
+            self._pipe.send(None)
+        else:
+            self._pipe.send([[(at, _item(payload)) for at, payload in self._heard[p]] for p in self._phones])
+            for noted in self._heard.values():
+                noted.clear()
+
+    def _close(self) -> None:
+        self._ports = ()
+        for phone in self._phones:
+            self._selector.unregister(phone)
+            phone.close()
+        self._heard.clear()
+
+    def _hear(self, phone: socket.socket) -> None:
+        try:
+            data, ancillary, _, _ = phone.recvmsg(DATAGRAM_BYTES, socket.CMSG_SPACE(TIMESPEC.size))
+        except OSError:  # an ICMP error of an earlier packet
+            return
+        if len(data) > HEADER_BYTES and ancillary and not 192 <= data[1] <= 223:
+            seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+            noted = self._heard.setdefault(phone, [])
+            noted.append((seconds + nanoseconds / 1e9, data[HEADER_BYTES:]))
+
+    def _speak(self) -> None:
+        self._sent += 1
+        for number, (phone, port) in enumerate(zip(self._phones, self._ports, strict=True)):
+            frame = self._sent + number * len(self._sound) // len(self._phones)  # they do not speak in chorus
+            payload = self._sound[frame % len(self._sound)]
+            packet = build_rtp(0, False, self._sent & 0xFFFF, self._sent * FRAME_BYTES, number + 1, payload)
+            with contextlib.suppress(OSError):
+                phone.sendto(packet, (ADDRESS, port))
+
+
+def _phone() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind((ADDRESS, 0))
+    return sock
+
+
+def _sound() -> list[bytes]:
+    """An utterance and a pause, in frames."""
+    codec = CODECS["PCMU"]
+    speech = codec.encode(read_wav(shipped_speech(SPEECH), codec.sample_rate))
+    speech += codec.silence * codec.frame_bytes(round(PAUSE_S * 1000))
+    return [speech[at : at + FRAME_BYTES] for at in range(0, len(speech) - FRAME_BYTES, FRAME_BYTES)]
+
+
+def _item(payload: bytes) -> int:
+    return next((cell.item for cell in find_cells(payload)), 0)

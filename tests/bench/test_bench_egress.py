@@ -1,0 +1,131 @@
+"""``sipua bench egress``: its arithmetic by table, and as a user runs it. No times asserted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from sipua.bench.egress.agent import Measured
+from sipua.bench.egress.gaps import Gap, figures, gaps_of, unexplained
+from sipua.bench.egress.run import document
+from sipua.errors import LocalError
+from tests.bench.test_bench_path import processes_below
+
+
+@pytest.mark.parametrize(
+    ("ours", "control", "left"),
+    [
+        ([], [], 0),
+        ([Gap(10.5, 40.0)], [], 0),  # not above
+        ([Gap(10.5, 41.0)], [], 1),
+        ([Gap(10.5, 41.0)], [Gap(10.9, 39.0)], 1),  # none of the control's own
+        ([Gap(10.5, 41.0)], [Gap(10.9, 45.0)], 0),
+        ([Gap(10.5, 41.0)], [Gap(11.1, 45.0)], 1),  # of the next second
+        ([Gap(10.5, 41.0)], [Gap(11.03, 45.0)], 0),  # began in the same
+        ([Gap(11.01, 41.0), Gap(13.5, 90.0)], [Gap(10.2, 60.0)], 1),
+    ],
+)
+def test_a_gap_is_explained_by_one_of_the_control_in_its_second(
+    ours: list[Gap], control: list[Gap], left: int
+) -> None:
+    assert len(unexplained(ours, control)) == left
+
+
+def test_gaps_are_from_packet_to_packet() -> None:
+    gaps = gaps_of([1.0, 1.02, 1.08, 1.1])
+    assert [round(gap.ms) for gap in gaps] == [20, 60, 20]
+    assert figures(gaps) == {"p50": 20.0, "p99": 59.2, "max": 60.0}
+
+
+def heard(lost: float = 0.0, last: float = 0.0) -> list[list[tuple[float, int]]]:
+    """Two telephones; the first hears the coded item 7 until ``last`` after its flush at 100.5."""
+    one = [(100 + 0.02 * n + lost * (n // 30), 7 if n <= 25 + round(last / 0.02) else 0) for n in range(100)]
+    return [one, [(at + 0.001, 0) for at, _ in one]]
+
+
+@pytest.mark.parametrize(
+    ("lost", "last", "cost", "broken"),
+    [
+        (0.0, 0.0, 0.1, []),
+        (0.05, 0.0, 0.1, ["gap p99", "gap > 40"]),
+        (0.0, 0.04, 0.1, ["flush"]),
+        (0.0, 0.0, 0.2, ["media layer"]),
+    ],
+)
+def test_what_is_not_kept_is_told(lost: float, last: float, cost: float, broken: list[str]) -> None:
+    costs = [{"legs": legs, "percent_of_a_core_per_call": cost} for legs in (10, 50)]
+    control = [100 + 0.02 * n for n in range(100)]
+    found = document(costs, Measured(0.2, 2.0, {7: 100.5}, 5), heard(lost, last), control)
+    kept = {each["promise"]: each["is_kept"] for each in found["promises"]}
+    assert [not any(words in text for words in broken) for text in kept] == list(kept.values())
+    assert found["barge_in_ms"]["max"] == pytest.approx(last * 1000, abs=0.1)
+
+
+def test_a_run_in_which_nothing_came_is_no_measurement() -> None:
+    with pytest.raises(LocalError, match="heard nothing"):
+        document([], Measured(0.2, 2.0, {}, 0), [[]], [])
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A TMPDIR that the database's user can reach."""
+    with tempfile.TemporaryDirectory(prefix="bench-test-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def command(scratch: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sipua", "bench", "egress", "--json", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
+
+
+def test_the_figures_of_a_short_run(scratch: Path) -> None:
+    with command(scratch, "--seconds", "2") as process:
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+    found = orjson.loads(output)
+    assert found["calls"] == 50
+    assert found["packets"] > 50 * 50
+    assert found["busy"]["facts_written"] > 0
+    assert found["barge_in_ms"]["count"] >= 5
+    assert [each["legs"] for each in found["cost"]] == [10, 50, 100]
+    assert all(each["percent_of_a_core_per_call"] > 0 for each in found["cost"])
+    assert len(found["promises"]) == 4
+    assert list(scratch.iterdir()) == []
+    assert processes_below(scratch) == []
+
+
+def test_ctrl_c_ends_it_in_order(scratch: Path) -> None:
+    with command(scratch, "--seconds", "60") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if b"starting database" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert orjson.loads(output)["error"]["message"] == "stopped"
+    assert b"Traceback" not in errors
+    assert list(scratch.iterdir()) == []
+    assert processes_below(scratch) == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "100000"])
+def test_bad_options_are_refused(scratch: Path, seconds: str) -> None:
+    with command(scratch, "--seconds", seconds) as process:
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 78
+    assert "allowed" in orjson.loads(output)["error"]["message"]
