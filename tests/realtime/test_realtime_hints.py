@@ -103,6 +103,20 @@ def test_the_core_asks_again_without_the_language() -> None:
     assert (core.state, core.config.transcription) == (State.READY, DETECTED)
 
 
+def test_a_refusal_that_names_no_event_is_of_the_update_on_its_way() -> None:
+    core = RealtimeProtocol(CONFIG)
+    core.receive(created())
+    core.session_update()
+    core.receive(error("invalid_value", param=f"{PATH}.language"))
+    again, _ = core.session_update()
+    core.receive(updated(CONFIG))
+    (late,) = core.receive(
+        error("invalid_value", event_id=again)
+    )  # answered before: no update of ours any more
+    assert isinstance(late, ev.ServiceError)
+    assert core.state is State.READY
+
+
 def test_a_language_that_is_refused_twice_costs_the_session() -> None:
     core = RealtimeProtocol(CONFIG)
     core.receive(created())
