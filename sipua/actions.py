@@ -48,11 +48,32 @@ class Truncate:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolOutput:
-    """conversation.item.create of a function_call_output."""
+class CallTool:
+    """A tool to be run; its result comes back by ``Conversation.tool_done``. ``arguments_json`` is unchecked."""
 
     call_id: str
-    output: str
+    name: str
+    arguments_json: str = field(repr=False)
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """conversation.item.create of a function_call_output; ``item_id`` is ours."""
+
+    item_id: str
+    call_id: str
+    output: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EndAfterPlayback:
+    """The call is over when what is queued has been heard; ``CallGoesOn`` takes that back."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallGoesOn:
+    """The caller spoke before the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +122,10 @@ Action = (
     | SystemText
     | IgnoreResponse
     | Truncate
+    | CallTool
     | ToolOutput
+    | EndAfterPlayback
+    | CallGoesOn
     | Spoken
     | SpokenDelta
     | Logged

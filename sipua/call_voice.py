@@ -19,7 +19,7 @@ from sipua.metrics import Metrics
 from sipua.outcome import is_voice_failure
 from sipua.ports import CallOpening, CallRecord, Clock, Moment, SessionOpening
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
-from sipua.realtime.commands import system_text_item
+from sipua.realtime.commands import function_output_item, system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.events import AudioDelta
 
@@ -154,8 +154,8 @@ class _Performer:
                 case act.Truncate(item_id, audio_end_ms):
                     if self.capabilities.client_truncates:
                         session.truncate(item_id, 0, audio_end_ms)
-                case act.ToolOutput(call_id, output):
-                    session.function_call_output(call_id, output)
+                case act.ToolOutput(item_id, call_id, output):
+                    session.item_create(function_output_item(call_id, output, item_id))
                 case act.Fault(reason, message):
                     self.metrics.realtime_errors.labels(reason).inc()
                     log.warning("call=%s %s: %s", record.id, reason, message)

@@ -165,7 +165,7 @@ class Conversation:
             case ev.FunctionCall():
                 output = json.dumps({"error": f"there is no tool named {event.name[:64]}"})
                 self._tools_waiting.setdefault(event.response_id, []).append(
-                    ToolOutput(event.call_id, output)
+                    ToolOutput(f"sipua_{event.item_id}"[:64], event.call_id, output)
                 )
                 return [Logged("tool_call", {"name": event.name[:64], "call_id": event.call_id})]
             case ev.ServiceError():

@@ -54,6 +54,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (),
+    "jsonschema": ("sipua.tools.schema",),
 }  # fmt: skip
 # Packages that may import nothing beyond this (and the standard library).
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

@@ -27,8 +27,9 @@ def command(event_id: str, kind: str, fields: Mapping[str, Any] | None = None) -
     return orjson.dumps({"type": kind, "event_id": event_id} | dict(fields or {}))
 
 
-def function_output_item(call_id: str, output: str) -> dict[str, Any]:
-    return {"type": "function_call_output", "call_id": call_id, "output": output}
+def function_output_item(call_id: str, output: str, item_id: str | None = None) -> dict[str, Any]:
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    return item if item_id is None else {"id": item_id} | item
 
 
 def system_text_item(item_id: str, text: str) -> dict[str, Any]:
