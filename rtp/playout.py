@@ -14,6 +14,7 @@ as dropping the oldest would cut what the caller is about to hear.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .codec import Codec
@@ -65,6 +66,7 @@ class Playout:
         "_flushed",
         "_frame_bytes",
         "_head_offset",
+        "_is_paused",
         "_items",
         "_limit_bytes",
         "_newest",
@@ -88,6 +90,7 @@ class Playout:
         self._flushed: deque[str] = deque(maxlen=MAX_FLUSHED)
         self._tail_ticks = 0
         self._ran_dry = True
+        self._is_paused = False
         self.set_ptime(ptime_ms)
 
     def set_ptime(self, ptime_ms: int) -> None:
@@ -134,7 +137,7 @@ class Playout:
     def next_frame(self) -> bytes | None:
         """One full frame for this tick, or None if there is nothing to say (or not yet)."""
         size = self._frame_bytes
-        if self._queued < size and not self._tail_is_due():
+        if self._is_paused or (self._queued < size and not self._tail_is_due()):
             return None
         item, chunk = self._chunks[0]
         end = self._head_offset + size
@@ -182,21 +185,37 @@ class Playout:
         self._tail_ticks += 1
         return self._tail_ticks > TAIL_WAIT_TICKS
 
-    def flush(self) -> list[FlushedItem]:
-        """Throw away all that waits; the items cut off, in order, also one that is empty but not ended."""
-        cut: dict[str, _Item] = {item.item_id: item for item, _ in self._chunks}
-        if self._newest is not None and not self._newest.ended:
+    def pause(self) -> None:
+        """No more frames, until ``resume`` or ``flush``; what waits goes on to wait, and more may come."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Goes on with the very next sample."""
+        self._is_paused = False
+
+    def flush(self, keep: Collection[str] = ()) -> list[FlushedItem]:
+        """Throw away all that waits, but of the items to ``keep``; and go on after a pause.
+
+        The items cut off, in order, also one that is empty but not ended.
+        """
+        self._is_paused = False
+        kept = deque(each for each in self._chunks if each[0].item_id in keep)
+        if not kept or kept[0] is not self._chunks[0]:
+            self._head_offset = 0
+        cut = {item.item_id: item for item, _ in self._chunks if item.item_id not in keep}
+        if self._newest is not None and not self._newest.ended and self._newest.item_id not in keep:
             cut[self._newest.item_id] = self._newest
         flushed = [
             FlushedItem(item.item_id, self._ms(item.sent), self._ms(item.queued)) for item in cut.values()
         ]
         for item in cut.values():
             self.counters.flushed_bytes += item.queued
+            self._queued -= item.queued
             item.queued = 0
             item.ended = True
             self._flushed.append(item.item_id)
-        self._chunks.clear()
-        self._head_offset = self._queued = self._tail_ticks = 0
+        self._chunks = kept
+        self._tail_ticks = 0
         return flushed
 
     def sent_ms(self, item_id: str) -> int:
@@ -208,6 +227,11 @@ class Playout:
         """Whole milliseconds of the item that were appended, refused ones included."""
         item = self._items.get(item_id)
         return 0 if item is None else self._ms(item.received)
+
+    def waiting_ms(self, item_id: str) -> int:
+        """Milliseconds of the item that are still to be sent, a begun one counted; 0 for an unknown item."""
+        item = self._items.get(item_id)
+        return 0 if item is None else -(-item.queued // self._bytes_per_ms)
 
     @property
     def queued_ms(self) -> int:

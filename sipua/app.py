@@ -169,6 +169,8 @@ async def serve(
             comfort_noise=settings.rtp.comfort_noise,
             hears_noise=settings.rtp.hear_comfort_noise,
             relatch_window_s=settings.rtp.relatch_window_s,
+            turns=settings.turns.rules(settings.realtime.vad),
+            idle=settings.turns.idle,
             keys=_key_rules(settings),
             metrics=metrics,
             clock=clock,

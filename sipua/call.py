@@ -25,6 +25,7 @@ from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.errors import SipuaError
+from sipua.idle import IdleRules
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
 from sipua.media_ports import MediaPorts
@@ -41,6 +42,7 @@ from sipua.outcome import (
 from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
+from sipua.turns import TurnRules
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class CallServices:
     comfort_noise: bool  # towards the phone, instead of silence
     hears_noise: bool  # of the phone's comfort noise, instead of silence
     relatch_window_s: float  # in which the peer may change its RTP source
+    turns: TurnRules
+    idle: IdleRules
     keys: KeyRules
     metrics: Metrics
     clock: Clock
@@ -183,7 +187,9 @@ class Call:
             leg.on_key = keypad.press
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            conversation = Conversation(leg.media.playout, greeting=language.greeting, keys=services.keys)
+            conversation = Conversation(
+                leg.media.playout, greeting=language.greeting, keys=services.keys, turns=services.turns
+            )
             leg.media.start(
                 on_audio=self._uplink(session, bridge),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),

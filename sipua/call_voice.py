@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from sipua import actions as act
+from sipua.alarm import Alarm
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
 from sipua.conversation import Conversation
@@ -92,11 +93,17 @@ async def converse(
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg."""
     performer = _Performer(session, service.backend.capabilities, language, record, metrics, clock)
+    alarm = Alarm(conversation.deadline, clock)
+
+    async def keep_time() -> None:
+        async for now in alarm.rings():
+            performer.perform(conversation.tick(now))
 
     async def take_keys() -> None:
         try:
             async for news in keypad.news():
                 performer.perform(conversation.on_keys(news, clock.now()))
+                alarm.moved()
         finally:  # keys that were followed by the hang-up: for the ledger alone
             metrics.keys_dropped.inc(keypad.collector.dropped)
             for news in keypad.collector.expire(math.inf):
@@ -105,8 +112,10 @@ async def converse(
     performer.perform(conversation.begin())
     async with asyncio.TaskGroup() as group:
         group.create_task(take_keys(), name="keys")
+        group.create_task(keep_time(), name="time")
         async for event in session.events():
             performer.perform(conversation.on_event(event, clock.now()))
+            alarm.moved()
             performer.follow(language.on_event(event))
         raise RealtimeClosed("the voice session ended")
 

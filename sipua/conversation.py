@@ -4,9 +4,7 @@
 should know; the adapter (``sipua.call``) performs it. Audio deltas do not pass here: they go from the receive task
 straight into the playout, since nothing is to be decided about them.
 
-Barge-in: the service cancels its response when the caller speaks (``interrupt_response``); what we still hold is
-flushed, and the item is truncated to the milliseconds of RTP really sent, never by wall clock and never when
-everything had been played.
+Who speaks when, and what becomes of what is cut off, is ``sipua.turns``. The adapter calls ``tick`` at ``deadline``.
 
 Keys are told to the service as a text item, and it is asked for an answer once it gives none: a response that was
 created after the item had got its place has read it.
@@ -17,21 +15,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 from sipua.actions import (
     Action,
-    CancelResponse,
     CreateResponse,
     EndCall,
     Fault,
-    IgnoreResponse,
     Logged,
     Spoken,
     SpokenDelta,
     SystemText,
     ToolOutput,
-    Truncate,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.keys import Entry, KeyNews, KeyRules
@@ -39,36 +33,22 @@ from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
 from sipua.transcript import TranscriptOrder
-
-
-class Speech(Protocol):
-    """The playout as the conversation sees it."""
-
-    def flush(self) -> Sequence[Flushed]: ...
-    def end_item(self, item_id: str) -> None: ...
-    def received_ms(self, item_id: str) -> int: ...
-
-
-class Flushed(Protocol):
-    """An item that was cut off: milliseconds really sent, and those thrown away."""
-
-    @property
-    def item_id(self) -> str: ...
-    @property
-    def sent_ms(self) -> int: ...
-    @property
-    def queued_ms(self) -> int: ...
-
+from sipua.turns import Speech, TurnRules, Turns
 
 ODD_KINDS_MAX = 32
 ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
+NO_TURN_RULES = TurnRules()
+SPEECHES_MAX = 64  # begun and not in the conversation yet
 
 
 class Conversation:
     """One caller and one voice session."""
 
-    def __init__(self, speech: Speech, *, greeting: str, keys: KeyRules) -> None:
+    def __init__(
+        self, speech: Speech, *, greeting: str, keys: KeyRules, turns: TurnRules = NO_TURN_RULES
+    ) -> None:
         self._speech = speech
+        self._turns = Turns(turns, speech)
         self._key_rules = keys
         self._entries = 0  # of keys, so far
         self._unanswered: dict[str, bool] = {}  # items with keys → has the service given it its place?
@@ -79,10 +59,22 @@ class Conversation:
         self._items: dict[str, str] = {}  # item → response, while a response is running
         self._speech_began: dict[str, Moment] = {}
         self._tools_waiting: dict[str, list[ToolOutput]] = {}
-        self._request = CreateResponse(greeting)  # what a failed response is asked for again
+        self._opening = CreateResponse(greeting)
+        self._request = self._opening  # what a failed response is asked for again
         self._retried = False
         self._odd: set[Fault] = set()  # what has been recorded of events that nobody understands
-        self.active_response: str | None = None
+
+    @property
+    def active_response(self) -> str | None:
+        return self._turns.active_response
+
+    def deadline(self) -> float | None:
+        """When ``tick`` is to be called, on the monotonic clock, if nothing happens before."""
+        return self._turns.deadline()
+
+    def tick(self, now: Moment) -> list[Action]:
+        """What is due."""
+        return self._turns.tick(now.monotonic)
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting."""
@@ -91,7 +83,7 @@ class Conversation:
     def on_keys(self, news: KeyNews, now: Moment) -> list[Action]:
         """Keys that the caller pressed; no answer is asked for while one comes or he speaks."""
         if not isinstance(news, Entry):
-            return self._silence() if self._key_rules.interrupts else []
+            return self._turns.interrupt() if self._key_rules.interrupts else []
         if len(self._unanswered) >= ENTRIES_WAITING_MAX:
             return self._once(Fault("keys_dropped", "more keys than the voice service answers"))
         self._entries += 1
@@ -106,7 +98,8 @@ class Conversation:
         return actions + self._answer_keys()
 
     def _answer_keys(self) -> list[Action]:
-        if not self._unanswered or self._is_asked or self._is_speaking or self.active_response is not None:
+        is_wanted = self._unanswered or self._turns.is_owed
+        if not is_wanted or self._is_asked or self._is_speaking or self.active_response is not None:
             return []
         self._request = CreateResponse()
         return [self._ask(self._request)]
@@ -115,29 +108,27 @@ class Conversation:
         self._is_asked = True
         return request
 
-    def _silence(self) -> list[Action]:
-        """As if the caller had spoken, only that the service does not cancel by itself."""
-        active = self.active_response
-        return [*self._interrupt(), *([CancelResponse(active)] if active is not None else [])]
-
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
         match event:
             case ev.SpeechStarted():
                 self._is_speaking = True
-                self._speech_began[event.item_id] = now
+                if len(self._speech_began) < SPEECHES_MAX:
+                    self._speech_began[event.item_id] = now
                 return [
                     Logged(
                         event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
                     ),
-                    *self._interrupt(),
+                    *self._turns.speech_started(event.item_id, event.audio_start_ms, now.monotonic),
                 ]
             case ev.SpeechStopped():
                 return [
-                    Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms})
+                    Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}),
+                    *self._turns.speech_stopped(event.item_id, event.audio_end_ms),
                 ]
             case ev.InputCommitted():
                 self._is_speaking = False
+                self._turns.committed(event.item_id)
                 self._request = CreateResponse()
                 began = self._speech_began.pop(event.item_id, now)
                 self._order.reserve(event.item_id, "user", began.wall)
@@ -150,13 +141,23 @@ class Conversation:
                 return [
                     Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})
                 ]
+            case ev.OutputItemAdded():
+                self._turns.item_added(event.response_id, event.item_id)
+                return []
+            case ev.LateAudio():
+                return self._turns.late_audio(event.item_id)
             case ev.ResponseCreated():
-                self.active_response = event.response_id
-                self._is_asked = False
+                is_asked, self._is_asked = self._is_asked, False
+                is_opening = is_asked and self._request is self._opening
                 self._unanswered = {
                     item: False for item, has_place in self._unanswered.items() if not has_place
                 }
-                return [Logged(event.raw_type, {"response_id": event.response_id})]
+                return [
+                    Logged(event.raw_type, {"response_id": event.response_id}),
+                    *self._turns.response_created(
+                        event.response_id, is_asked=is_asked, is_opening=is_opening
+                    ),
+                ]
             case ev.AudioDone():
                 self._speech.end_item(event.item_id)
                 return []
@@ -182,6 +183,7 @@ class Conversation:
             case ev.UserTranscriptDelta():
                 return [SpokenDelta("user", event.item_id, event.text)]
             case ev.UserTranscript():
+                self._turns.transcribed(event.item_id, event.text)
                 confidence = _confidence(event.logprobs)
                 segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
                 return [Spoken(segment, _language(event.languages))] if segment else []
@@ -199,20 +201,8 @@ class Conversation:
             case _:
                 return []
 
-    def _interrupt(self) -> list[Action]:
-        """The caller speaks: silence at once, and the service told how much was heard."""
-        flushed = [item for item in self._speech.flush() if item.queued_ms > 0]
-        actions: list[Action] = []
-        if self.active_response is not None:
-            actions.append(IgnoreResponse(self.active_response))
-        for item in flushed:
-            heard = min(item.sent_ms, self._speech.received_ms(item.item_id))
-            actions.append(Truncate(item.item_id, heard))
-        return actions
-
     def _response_done(self, event: ev.ResponseDone, now: Moment) -> list[Action]:
-        if self.active_response == event.response_id:
-            self.active_response = None
+        self._turns.response_done(event.response_id)
         payload = {"response_id": event.response_id, "status": event.status, "reason": event.reason}
         actions: list[Action] = [Logged(event.raw_type, payload | {"usage": event.usage})]
         for item_id in [i for i, response in self._items.items() if response == event.response_id]:

@@ -36,6 +36,8 @@ from sipua.realtime.endpoint import realtime_url, service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings, faults
 from sipua.section import Section
+from sipua.turn_settings import TurnSettings
+from sipua.turn_settings import fault as turn_fault
 
 PREFIX = "SIPUA_"
 CONF_NAME = "SIPUA_CONF"  # where the folder is; not a setting of its own
@@ -196,6 +198,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
@@ -272,6 +275,8 @@ def load_settings(conf_dir: Path) -> Settings:
     )
     if unknown := faults(settings.realtime, settings.voice_service):
         raise ConfigError("\n".join(_told(key, why, settings, file) for key, why in unknown))
+    if text := turn_fault(settings.turns, settings.realtime.vad):
+        raise ConfigError(f"{_origin(['turns', 'pause_ms'], file, PREFIX)}: {text}")
     return _with_secret_files(settings, file)
 
 

@@ -38,7 +38,7 @@ def backend_of(settings: Settings) -> OpenAIBackend:
 def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
     """What every call asks of the voice service; instructions and transcription become those of its language."""
     chosen = settings.realtime
-    vad = chosen.vad
+    vad, interrupts = chosen.vad, settings.turns.rules(chosen.vad).service_interrupts
     detection = (
         TurnDetection(
             kind="server_vad",
@@ -46,11 +46,14 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
             prefix_padding_ms=vad.prefix_padding_ms,
             silence_duration_ms=vad.silence_duration_ms,
             create_response=True,
-            interrupt_response=True,
+            interrupt_response=interrupts,
         )
         if vad.kind == "server_vad"
         else TurnDetection(
-            kind="semantic_vad", eagerness=vad.eagerness, create_response=True, interrupt_response=True
+            kind="semantic_vad",
+            eagerness=vad.eagerness,
+            create_response=True,
+            interrupt_response=interrupts,
         )
     )
     transcription = Transcription(chosen.transcription_model) if chosen.transcription_model else None

@@ -24,6 +24,7 @@ async def running_agent(base_url: str, settings: Mapping[str, str] | None = None
             "OPENAI_BASE_URL": base_url,
             "OPENAI_API_KEY": API_KEY,
             "SIPUA_REALTIME__GREETING": "",  # all it says comes from the bench
+            "SIPUA_TURNS__IDLE_S": "0",
             **(settings or {}),
         }
         child = await Child.start("the agent", ["serve"], env=env, log=directory / "serve.log")

@@ -191,6 +191,15 @@ class AudioDelta(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LateAudio(Event):
+    """An audio delta of a response that was interrupted: dropped, and so not heard by anybody."""
+
+    raw_type: ClassVar[str] = "response.output_audio.delta"
+    response_id: str
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AudioDone(Event):
     raw_type: ClassVar[str] = "response.output_audio.done"
     response_id: str

@@ -101,7 +101,7 @@ class RealtimeProtocol:
         counts[kind] = counts.get(kind, 0) + 1
         try:
             if kind == "response.output_audio.delta":
-                return [] if self._is_unwanted(wire) else [parser(wire)]
+                return self._audio(wire, parser(wire))
             return [self._apply(parser(wire))]
         except parse.BadFieldError as exc:
             return [self._fault(kind, str(exc))]
@@ -195,18 +195,18 @@ class RealtimeProtocol:
             return RealtimeRejectedConfig(message, code=event.code)
         return RealtimeRefused(message, code=event.code)
 
-    def _is_unwanted(self, wire: Mapping[str, Any]) -> bool:
-        """Audio of a response that is over for us, or the very same event twice in a row."""
-        response_id = wire.get("response_id")
-        if isinstance(response_id, str) and response_id in self._ignored:
-            self.counters.late_audio_dropped += 1
-            return True
+    def _audio(self, wire: Mapping[str, Any], delta: ev.Event) -> list[ev.Event]:
+        """Not twice what came twice in a row, and not the sound of a response that is over for us."""
+        assert isinstance(delta, ev.AudioDelta)
         this = (str(wire.get("event_id")), str(wire.get("delta")))
         if this == self._last_audio:  # compares the audio only where the ids are equal
             self.counters.duplicate_audio_dropped += 1
-            return True
+            return []
         self._last_audio = this
-        return False
+        if delta.response_id not in self._ignored:
+            return [delta]
+        self.counters.late_audio_dropped += 1
+        return [ev.LateAudio(delta.response_id, delta.item_id)]
 
     def _unparsed(self, kind: str) -> ev.Event:
         if kind in parse.OTHER_TYPES:

@@ -16,10 +16,12 @@ from sipua.call import CallServices, Legs
 from sipua.call_leg import CallOver
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
+from sipua.idle import IdleRules
 from sipua.keys import KeyRules
 from sipua.metrics import Metrics
 from sipua.placed import Placed
 from sipua.ports import AttemptMade, CallRecord, Moment
+from sipua.turns import TurnRules
 from tests.outbound.test_outbound import NUMBER, OK, Answer, Office, office
 
 
@@ -66,6 +68,8 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         comfort_noise=False,
         hears_noise=False,
         relatch_window_s=3,
+        turns=TurnRules(),
+        idle=IdleRules(),
         keys=KeyRules(),
         metrics=Metrics(node="", worker=0, instance="", version=""),
         clock=SystemClock(),

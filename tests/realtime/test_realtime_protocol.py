@@ -387,7 +387,11 @@ def test_late_audio_of_an_interrupted_response_is_dropped() -> None:
     core.receive(response("response.created", "r1", "in_progress"))
     assert core.receive(audio("r1", b"a", 1))
     core.ignore_response("r1")
-    assert core.receive(audio("r1", b"b", 2)) == []
+    late = core.receive(audio("r1", b"b", 2))
+    assert late == [
+        ev.LateAudio("r1", "item_of_r1")
+    ]  # that it came is told, for somebody may have to truncate
+    assert core.receive(audio("r1", b"b", 2)) == []  # twice
     assert core.receive(audio("r2", b"c", 3))
     assert core.counters.late_audio_dropped == 1
 
@@ -404,8 +408,8 @@ def test_audio_after_a_cancelled_response_is_dropped_and_after_a_complete_one_ke
     core = ready_core()
     core.receive(response("response.done", "r1", "cancelled"))
     core.receive(response("response.done", "r2", "completed"))
-    assert core.receive(audio("r1", b"a")) == []
-    assert core.receive(audio("r2", b"a"))
+    assert core.receive(audio("r1", b"a", 1)) == [ev.LateAudio("r1", "item_of_r1")]
+    assert core.receive(audio("r2", b"a", 2)) == [ev.AudioDelta("r2", "item_of_r2", 0, b"a")]
 
 
 def test_the_same_delta_twice_is_heard_once() -> None:
@@ -421,8 +425,10 @@ def test_ignored_responses_are_bounded() -> None:
     core = ready_core()
     for number in range(IGNORED_RESPONSES_MAX + 10):
         core.ignore_response(f"r{number}")
-    assert core.receive(audio("r0", b"a"))
-    assert core.receive(audio(f"r{IGNORED_RESPONSES_MAX}", b"a")) == []
+    (heard,) = core.receive(audio("r0", b"a", 1))
+    (late,) = core.receive(audio(f"r{IGNORED_RESPONSES_MAX}", b"a", 2))
+    assert isinstance(heard, ev.AudioDelta)
+    assert isinstance(late, ev.LateAudio)
 
 
 def test_cancel_only_while_a_response_is_active_and_only_once() -> None:
@@ -434,7 +440,7 @@ def test_cancel_only_while_a_response_is_active_and_only_once() -> None:
     assert sent is not None
     assert orjson.loads(sent[1])["response_id"] == "r1"
     assert core.response_cancel() is None
-    assert core.receive(audio("r1", b"a")) == []
+    assert core.receive(audio("r1", b"a")) == [ev.LateAudio("r1", "item_of_r1")]
     core.receive(response("response.done", "r1", "cancelled"))
     assert core.active_response_id is None
 

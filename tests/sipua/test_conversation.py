@@ -563,7 +563,7 @@ def test_a_key_silences_the_agent_if_that_is_wanted() -> None:
     talk.receive("a1", 400)
     talk.play(100)
     assert talk.core.on_keys(EntryBegun(), moment(0)) == [
-        IgnoreResponse("r1"), Truncate("a1", 100), CancelResponse("r1"),
+        IgnoreResponse("r1"), CancelResponse("r1"), Truncate("a1", 100),
     ]  # fmt: skip
     assert talk.playout.queued_ms == 0
     assert only(talk.keyed("1"), CreateResponse) == []

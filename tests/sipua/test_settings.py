@@ -109,6 +109,10 @@ SAMPLES = {
     "REALTIME__VAD__PREFIX_PADDING_MS": "0",
     "REALTIME__VAD__SILENCE_DURATION_MS": "1",
     "REALTIME__VAD__EAGERNESS": "high",
+    "TURNS__PROTECT_OPENING": "True",
+    "TURNS__PAUSE_MS": "400",
+    "TURNS__IDLE_S": "20.0",
+    "TURNS__IDLE_PROMPTS": "1",
     "KEYS__TIMEOUT_S": "1.5",
     "KEYS__END": "*",
     "KEYS__MOST": "64",
@@ -349,7 +353,7 @@ def test_settings_do_not_change() -> None:
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     text = (shipped_conf() / "sipua.toml").read_text()
     assert tomllib.loads(text) == {
-        name: {} for name in ("sip", "rtp", "http", "database", "keys", "drill", "log")
+        name: {} for name in ("sip", "rtp", "http", "database", "turns", "keys", "drill", "log")
     } | {"realtime": {"vad": {}}}
     plain = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", text)
     plain = re.sub(r'(?m)^(node|state_dir) = "…".*$', "", plain)  # depend on the machine

@@ -34,6 +34,7 @@ from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.errors import LocalError
 from sipua.feed import Feed
+from sipua.idle import IdleRules
 from sipua.inbound import Inbound
 from sipua.keys import KeyRules
 from sipua.language_choice import Choice
@@ -49,6 +50,7 @@ from sipua.sip_events import IncomingCall, MediaChanged, MediaDescription, SdpPl
 from sipua.sip_message import parse_message
 from sipua.switchboard import opening_of
 from sipua.trunk import Trunk
+from sipua.turns import TurnRules
 from storage.migrate import migrate
 from storage.writer import LedgerWriter
 
@@ -189,6 +191,8 @@ class _Agent:
             comfort_noise=False,
             hears_noise=False,
             relatch_window_s=RELATCH_WINDOW_S,
+            turns=TurnRules(),
+            idle=IdleRules(),
             keys=KeyRules(),
             metrics=Metrics(node="bench", worker=0, instance="", version=""),
             clock=SystemClock(),
