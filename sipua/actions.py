@@ -49,12 +49,16 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class CallTool:
-    """A tool to be run; its result comes back by ``Conversation.tool_done``. ``arguments_json`` is unchecked."""
+    """A tool to be run, unless it is ``refused``; its result comes back by ``Conversation.tool_done`` in any case.
+
+    Name and arguments are the model's, unchecked.
+    """
 
     call_id: str
     name: str
     arguments_json: str = field(repr=False)
     response_id: str
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class ToolOutput:
 
     item_id: str
     call_id: str
+    name: str
     output: str = field(repr=False)
 
 

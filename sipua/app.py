@@ -14,6 +14,7 @@ import random
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import storage.errors as store
@@ -58,6 +59,8 @@ from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
+from sipua.tools.builtin import control_tools
+from sipua.tools.registry import Registry
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
 from sipua.trunk_ledger import TrunkLedger
@@ -160,9 +163,12 @@ async def serve(
         pacer = Pacer()
         pacer.start()
         stack.callback(pacer.stop)
+        tools = Registry(settings.tools.names_off)
+        offered = texts.texts.languages.by_code
+        tools.add(*control_tools({code: each.english_name for code, each in offered.items()}))
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend, texts),
+            voice=_voice_service(settings, backend, texts, tools),
             pacer=pacer,
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
@@ -265,14 +271,17 @@ def _key_rules(settings: Settings) -> KeyRules:
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
 
 
-def _voice_service(settings: Settings, backend: OpenAIBackend, texts: TextFiles) -> VoiceService:
+def _voice_service(
+    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry
+) -> VoiceService:
     realtime = settings.realtime
     return VoiceService(
         backend=backend,
-        session_config=lambda format: session_config(settings, format),
+        session_config=lambda format: replace(session_config(settings, format), tools=tools.wire()),
         language_of=lambda opening, now: language_of(settings, texts.texts, opening, now),
         audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,
+        tools=tools,
     )
 
 

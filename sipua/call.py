@@ -199,7 +199,7 @@ class Call:
                 group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                 group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                 await converse(
-                    session, services.voice, language, conversation, keypad, self.record,
+                    session, services.voice, language, conversation, keypad, leg.media.playout, self.record,
                     services.metrics, services.clock,
                 )  # fmt: skip
 

@@ -7,26 +7,32 @@ import contextlib
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from sipua import actions as act
 from sipua.alarm import Alarm
+from sipua.call_control import CallControl
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeUnreachable, SipuaError
 from sipua.keypad import Keypad
+from sipua.last_words import LastWords
 from sipua.metrics import Metrics
-from sipua.outcome import is_voice_failure
+from sipua.outcome import AGENT_HUNG_UP, is_voice_failure
 from sipua.ports import CallOpening, CallRecord, Clock, Moment, SessionOpening
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
 from sipua.realtime.commands import function_output_item, system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.events import AudioDelta
+from sipua.tools.box import ToolBox
+from sipua.tools.registry import Registry
 
 log = logging.getLogger(__name__)
 
 OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited for; this is the backstop
+FRAME_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,14 @@ class VoiceService:
     language_of: Callable[[CallOpening, Moment], CallLanguage]
     audio: str  # "match" or "pcm24"
     open_timeout_s: float
+    tools: Registry = field(default_factory=Registry)
+
+
+class Queue(Protocol):
+    """The playout, as the end of a call needs it."""
+
+    @property
+    def queued_ms(self) -> int: ...
 
 
 @contextlib.asynccontextmanager
@@ -87,12 +101,22 @@ async def converse(
     language: CallLanguage,
     conversation: Conversation,
     keypad: Keypad,
+    playout: Queue,
     record: CallRecord,
     metrics: Metrics,
     clock: Clock,
 ) -> None:
-    """Until the session ends, which is an error: a call is ended by its leg."""
-    performer = _Performer(session, service.backend.capabilities, language, record, metrics, clock)
+    """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up."""
+    last_words, leaving = LastWords(), asyncio.Event()
+    performer = _Performer(
+        session, service.backend.capabilities, language, record, metrics, clock, last_words,
+        lambda call: box.start(call),
+    )  # fmt: skip
+    control = CallControl(
+        conversation, language, last_words, record, clock,
+        perform=performer.perform, follow=performer.follow, leaving=leaving.set,
+    )  # fmt: skip
+    box = ToolBox(service.tools.find, control, record, lambda: language.locale, metrics, clock)
     alarm = Alarm(conversation.deadline, clock)
 
     async def keep_time() -> None:
@@ -109,15 +133,35 @@ async def converse(
             for news in keypad.collector.expire(math.inf):
                 performer.write_down(conversation.on_keys(news, clock.now()))
 
+    async def take_results() -> None:
+        async for result in box.results():
+            performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
+
     performer.perform(conversation.begin())
-    async with asyncio.TaskGroup() as group:
-        group.create_task(take_keys(), name="keys")
-        group.create_task(keep_time(), name="time")
-        async for event in session.events():
-            performer.perform(conversation.on_event(event, clock.now()))
-            alarm.moved()
-            performer.follow(language.on_event(event))
-        raise RealtimeClosed("the voice session ended")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(take_keys(), name="keys")
+            group.create_task(keep_time(), name="time")
+            group.create_task(take_results(), name="tools")
+            group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
+            async for event in session.events():
+                performer.perform(conversation.on_event(event, clock.now()))
+                alarm.moved()
+                performer.follow(language.on_event(event))
+            raise RealtimeClosed("the voice session ended")
+    finally:
+        box.close()
+
+
+async def _hang_up_after(last_words: LastWords, leaving: asyncio.Event, playout: Queue, clock: Clock) -> None:
+    """``leaving`` is set when the agent wants to hang up."""
+    while True:
+        await leaving.wait()
+        if last_words.are_heard(clock.now().monotonic, playout.queued_ms):
+            raise CallOver(AGENT_HUNG_UP)
+        if not last_words.is_wanted:
+            leaving.clear()
+        await asyncio.sleep(FRAME_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +172,8 @@ class _Performer:
     record: CallRecord
     metrics: Metrics
     clock: Clock
+    last_words: LastWords
+    start_tool: Callable[[act.CallTool], None]
 
     def follow(self, changes: list[Change]) -> None:
         """The caller has changed the language, or the transcription does not take its code."""
@@ -163,7 +209,13 @@ class _Performer:
                 case act.Truncate(item_id, audio_end_ms):
                     if self.capabilities.client_truncates:
                         session.truncate(item_id, 0, audio_end_ms)
-                case act.ToolOutput(item_id, call_id, output):
+                case act.CallTool():
+                    self.start_tool(action)
+                case act.EndAfterPlayback():
+                    self.last_words.said()
+                case act.CallGoesOn():
+                    self.last_words.taken_back()
+                case act.ToolOutput(item_id, call_id, _, output):
                     session.item_create(function_output_item(call_id, output, item_id))
                 case act.Fault(reason, message):
                     self.metrics.realtime_errors.labels(reason).inc()

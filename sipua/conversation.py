@@ -6,37 +6,41 @@ straight into the playout, since nothing is to be decided about them.
 
 Who speaks when, and what becomes of what is cut off, is ``sipua.turns``. The adapter calls ``tick`` at ``deadline``.
 
-Keys are told to the service as a text item, and it is asked for an answer once it gives none: a response that was
-created after the item had got its place has read it.
+Keys are told to the service as a text item, results of tools as outputs (``sipua.tool_round``), and it is asked for an
+answer once it gives none: a response that was created after the item had got its place has read it.
+
+A hang-up that the model wants happens after its goodbye has been heard, unless the caller speaks before.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 
 from sipua.actions import (
     Action,
+    CallGoesOn,
     CreateResponse,
+    EndAfterPlayback,
     EndCall,
     Fault,
     Logged,
     Spoken,
     SpokenDelta,
     SystemText,
-    ToolOutput,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.keys import Entry, KeyNews, KeyRules
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
+from sipua.tool_round import Delivery, ToolRound
 from sipua.transcript import TranscriptOrder
 from sipua.turns import Speech, TurnRules, Turns
 
 ODD_KINDS_MAX = 32
 ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
+ASKED_MAX = 2  # times about an item that never got its place: the service has refused it
 NO_TURN_RULES = TurnRules()
 SPEECHES_MAX = 64  # begun and not in the conversation yet
 
@@ -51,14 +55,16 @@ class Conversation:
         self._turns = Turns(turns, speech)
         self._key_rules = keys
         self._entries = 0  # of keys, so far
-        self._unanswered: dict[str, bool] = {}  # items with keys → has the service given it its place?
+        self._unanswered: dict[str, int] = {}  # items with keys or results → times an answer was asked for
+        self._placed: set[str] = set()  # those of them that the service has given their place
         self._is_asked = False  # response.create is on its way
         self._is_speaking = False  # the caller
         self._order = TranscriptOrder()
         self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
         self._items: dict[str, str] = {}  # item → response, while a response is running
         self._speech_began: dict[str, Moment] = {}
-        self._tools_waiting: dict[str, list[ToolOutput]] = {}
+        self._tools = ToolRound()
+        self._is_leaving = False  # the model wants to hang up
         self._opening = CreateResponse(greeting)
         self._request = self._opening  # what a failed response is asked for again
         self._retried = False
@@ -74,7 +80,7 @@ class Conversation:
 
     def tick(self, now: Moment) -> list[Action]:
         """What is due."""
-        return self._turns.tick(now.monotonic)
+        return self._turned(self._turns.tick(now.monotonic))
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting."""
@@ -83,26 +89,63 @@ class Conversation:
     def on_keys(self, news: KeyNews, now: Moment) -> list[Action]:
         """Keys that the caller pressed; no answer is asked for while one comes or he speaks."""
         if not isinstance(news, Entry):
-            return self._turns.interrupt() if self._key_rules.interrupts else []
+            return self._turned(self._turns.interrupt()) if self._key_rules.interrupts else []
         if len(self._unanswered) >= ENTRIES_WAITING_MAX:
             return self._once(Fault("keys_dropped", "more keys than the voice service answers"))
         self._entries += 1
         item_id = f"sipua_keys_{self._entries}"
-        self._unanswered[item_id] = False
+        self._unanswered[item_id] = 0
         shown = f"[keys pressed: {news.keys if self._key_rules.are_kept else len(news.keys)}]"
         segment = self._order.complete(item_id, "system", shown, now.wall)
         text = f"The caller pressed these keys on the telephone: {' '.join(news.keys)}"
         actions: list[Action] = [SystemText(item_id, text)]
         if segment is not None:
             actions.append(Spoken(segment, None))
-        return actions + self._answer_keys()
+        return actions + self._answer()
 
-    def _answer_keys(self) -> list[Action]:
+    def tool_done(self, call_id: str, output: str, now: Moment) -> list[Action]:
+        """A tool of the model's has given its result (JSON text), or its error."""
+        return [*self._deliver(self._tools.done(call_id, output)), *self._answer(), *self._leave()]
+
+    def hang_up(self, now: Moment) -> list[Action]:
+        """The model wants to (a tool, whose result comes by ``tool_done``)."""
+        self._is_leaving = True
+        return []
+
+    def session_changed(self, now: Moment) -> list[Action]:
+        """Another session goes on with this conversation: results of tools that the former one called are told it."""
+        self._turns.session_changed()
+        self._is_asked = False
+        actions = [item for each in self._tools.session_changed() for item in self._deliver(each)]
+        return actions + self._answer()
+
+    def _deliver(self, delivery: Delivery) -> list[Action]:
+        """Results for the model; no answer is wanted after a goodbye that has been said already."""
+        if delivery.asks and not (self._is_leaving and delivery.spoke):
+            self._unanswered[delivery.items[-1].item_id] = 0
+        return list(delivery.items)
+
+    def _answer(self) -> list[Action]:
         is_wanted = self._unanswered or self._turns.is_owed
         if not is_wanted or self._is_asked or self._is_speaking or self.active_response is not None:
             return []
+        self._unanswered = {item: asked + 1 for item, asked in self._unanswered.items()}
         self._request = CreateResponse()
         return [self._ask(self._request)]
+
+    def _leave(self) -> list[Action]:
+        """The call ends once nothing more is to be said."""
+        is_due = self.active_response is None and not (
+            self._is_asked or self._unanswered or self._tools.is_busy
+        )
+        return [EndAfterPlayback()] if self._is_leaving and is_due else []
+
+    def _turned(self, actions: list[Action]) -> list[Action]:
+        """What the turns have decided; an interruption keeps the call that was about to end."""
+        if not self._turns.take_interruption() or not self._is_leaving:
+            return actions
+        self._is_leaving = False
+        return [CallGoesOn(), *actions]
 
     def _ask(self, request: CreateResponse) -> CreateResponse:
         self._is_asked = True
@@ -119,16 +162,19 @@ class Conversation:
                     Logged(
                         event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
                     ),
-                    *self._turns.speech_started(event.item_id, event.audio_start_ms, now.monotonic),
+                    *self._turned(
+                        self._turns.speech_started(event.item_id, event.audio_start_ms, now.monotonic)
+                    ),
                 ]
             case ev.SpeechStopped():
                 return [
                     Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}),
-                    *self._turns.speech_stopped(event.item_id, event.audio_end_ms),
+                    *self._turned(self._turns.speech_stopped(event.item_id, event.audio_end_ms)),
                 ]
             case ev.InputCommitted():
                 self._is_speaking = False
                 self._turns.committed(event.item_id)
+                self._tools.caller_spoke()
                 self._request = CreateResponse()
                 began = self._speech_began.pop(event.item_id, now)
                 self._order.reserve(event.item_id, "user", began.wall)
@@ -137,12 +183,14 @@ class Conversation:
                 if event.role == "assistant":
                     self._order.reserve(event.item_id, "assistant", now.wall)
                 if event.item_id in self._unanswered:
-                    self._unanswered[event.item_id] = True
+                    self._placed.add(event.item_id)
                 return [
                     Logged(event.raw_type, {"item_id": event.item_id, "role": event.role, "type": event.type})
                 ]
             case ev.OutputItemAdded():
                 self._turns.item_added(event.response_id, event.item_id)
+                if event.type == "message":
+                    self._tools.spoke(event.response_id)
                 return []
             case ev.LateAudio():
                 return self._turns.late_audio(event.item_id)
@@ -150,8 +198,11 @@ class Conversation:
                 is_asked, self._is_asked = self._is_asked, False
                 is_opening = is_asked and self._request is self._opening
                 self._unanswered = {
-                    item: False for item, has_place in self._unanswered.items() if not has_place
+                    item: asked
+                    for item, asked in self._unanswered.items()
+                    if item not in self._placed and asked < ASKED_MAX
                 }
+                self._placed &= self._unanswered.keys()
                 return [
                     Logged(event.raw_type, {"response_id": event.response_id}),
                     *self._turns.response_created(
@@ -164,11 +215,7 @@ class Conversation:
             case ev.ResponseDone():
                 return self._response_done(event, now)
             case ev.FunctionCall():
-                output = json.dumps({"error": f"there is no tool named {event.name[:64]}"})
-                self._tools_waiting.setdefault(event.response_id, []).append(
-                    ToolOutput(f"sipua_{event.item_id}"[:64], event.call_id, output)
-                )
-                return [Logged("tool_call", {"name": event.name[:64], "call_id": event.call_id})]
+                return [*self._tools.called(event)]
             case ev.ServiceError():
                 return self._service_error(event)
             case ev.ProtocolFault() | ev.UnknownEvent():
@@ -211,15 +258,12 @@ class Conversation:
             segment = self._order.complete(item_id, "assistant", text, now.wall)
             if segment is not None:
                 actions.append(Spoken(segment, None))
-        outputs = self._tools_waiting.pop(event.response_id, [])
-        actions += outputs
-        if outputs and event.status == "completed":  # else the caller's turn or the retry asks for one
-            actions.append(self._ask(CreateResponse()))
+        actions += self._deliver(self._tools.response_over(event.response_id))
         if event.status == "failed":
             actions += self._failed(event.severity, event.error_code, event.error_message or "no message")
         elif event.status == "completed":
             self._retried = False
-        return actions + self._answer_keys()
+        return actions + self._answer() + self._leave()
 
     def _failed(self, severity: Severity, code: str | None, message: str) -> list[Action]:
         text = f"{code or 'error'}: {message}"

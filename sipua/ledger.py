@@ -28,6 +28,8 @@ from storage.facts import (
     Group,
     SessionEnded,
     SessionOpened,
+    ToolCalled,
+    ToolDone,
     Transcript,
 )
 
@@ -41,7 +43,6 @@ EVENT_TYPES: dict[str, EventType] = {
     "input_audio_buffer.speech_started": "openai_input_audio_buffer_speech_started",
     "input_audio_buffer.speech_stopped": "openai_input_audio_buffer_speech_stopped",
     "conversation.item.added": "openai_conversation_item_created",
-    "tool_call": "tool_call",
 }
 
 
@@ -105,6 +106,7 @@ class Record:
         self._feed = feed
         self._session: UUID | None = None
         self._attempts = 0
+        self._outcome = ""  # as the agent has it
         self._ended = False
 
     @property
@@ -213,6 +215,27 @@ class Record:
         if mapped is not None:
             self._put(_event(self.id, mapped, at.wall, payload))
 
+    def tool_called(
+        self, at: Moment, id: UUID, *, server: str | None, tool: str, args: Mapping[str, Any] | None
+    ) -> None:
+        """The model wants a tool: a row, which ``tool_done`` completes."""
+        self._put(
+            ToolCalled(id=id, call_id=self.id, server=server, tool=tool, args=args, t=at.wall),
+            _event(self.id, "tool_call", at.wall, {"id": str(id), "tool": tool, "server": server}),
+        )
+        self._publish("tool", id=str(id), tool=tool)
+
+    def tool_done(self, id: UUID, *, result: Mapping[str, Any] | None, error: str | None) -> None:
+        self._put(ToolDone(id=id, call_id=self.id, success=error is None, result=result, error=error or None))
+        self._publish("tool_done", id=str(id), error=error)
+
+    def wrapped_up(self, at: Moment, *, intent: str, outcome: str, note: str) -> None:
+        """What the caller wanted and what became of it; ``outcome`` stays at the end, why it ended is metadata."""
+        self._outcome = outcome
+        self._put(
+            CallChanged(call_id=self.id, at=at.wall, intent=intent, outcome=outcome, last_note=note or None)
+        )
+
     def error(self, at: Moment, reason: str, message: str) -> None:
         self._put(_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
         self._publish("error", reason=reason, message=message)
@@ -240,7 +263,7 @@ class Record:
                 ended_at=at.wall,
                 duration_seconds=round(talked),
                 status=ending.status.value,
-                outcome=ending.reason,
+                outcome=self._outcome or ending.reason,
                 metadata=_ending_metadata(ending) | {"rtp": dict(rtp)} | ({"srtp": srtp} if srtp else {}),
             ),
             _event(self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),

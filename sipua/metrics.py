@@ -79,6 +79,15 @@ class Metrics:
         self.realtime_errors = Counter(
             "sipua_realtime_errors", "Errors of the voice service", ["reason"], registry=registry
         )
+        self.tool_calls = Counter(
+            "sipua_tool_calls",
+            "Tools that models called, by what came of it: ok, error, timeout, ended (with the call)",
+            ["tool", "outcome"],
+            registry=registry,
+        )
+        self.tool_seconds = Histogram(
+            "sipua_tool_seconds", "From a tool's call to its result or error", ["tool"], registry=registry
+        )
         self.keys_dropped = Counter(
             "sipua_keys_dropped", "Keys that came faster than anybody presses", registry=registry
         )

@@ -38,6 +38,7 @@ class Ending:
 CALLER_HUNG_UP = Ending(Status.COMPLETED, "caller_hangup")
 CALLEE_HUNG_UP = Ending(Status.COMPLETED, "callee_hangup")
 CALLER_CANCELLED = Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487)
+AGENT_HUNG_UP = Ending(Status.COMPLETED, "agent_hangup")
 MAX_DURATION = Ending(Status.COMPLETED, "max_duration")
 SHUTDOWN_RINGING = Ending(Status.FAILED, "agent_shutdown", sip_code=503)
 SHUTDOWN = Ending(Status.COMPLETED, "agent_shutdown")

@@ -36,6 +36,7 @@ from sipua.realtime.endpoint import realtime_url, service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings, faults
 from sipua.section import Section
+from sipua.tool_settings import ToolSettings
 from sipua.turn_settings import TurnSettings
 from sipua.turn_settings import fault as turn_fault
 
@@ -200,6 +201,7 @@ class Settings(BaseSettings):
     realtime: RealtimeSettings = RealtimeSettings()
     turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
+    tools: ToolSettings = ToolSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

@@ -93,6 +93,12 @@ class Turns:
         self._truncated: dict[str, None] = {}
         self._pause: _Pause | None = None
         self._dismissed: str | None = None  # speech that was none: its answer is not wanted
+        self._was_interrupted = False
+
+    def take_interruption(self) -> bool:
+        """Whether there has been one since this was asked."""
+        was, self._was_interrupted = self._was_interrupted, False
+        return was
 
     @property
     def active_response(self) -> str | None:
@@ -150,6 +156,7 @@ class Turns:
     def interrupt(self, *, cancels: bool = True) -> list[Action]:
         """Silence at once, and the service told how much was heard; the protected opening goes on."""
         self._pause = None
+        self._was_interrupted = True
         keep = self._opening if self._is_in_opening() else ()
         flushed = self._speech.flush(keep)
         actions: list[Action] = []

@@ -200,6 +200,29 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCalled:
+    """The model has called a tool. ``args`` None: they were no JSON object, or too long to be kept."""
+
+    id: UUID
+    call_id: UUID
+    server: str | None
+    tool: str
+    args: Json | None
+    t: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDone:
+    """What came of it; ``id`` is that of its ``ToolCalled``. The first word counts."""
+
+    id: UUID
+    call_id: UUID
+    success: bool
+    result: Json | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessStarted:
     """A process that writes: its row in ``sipua.processes``."""
 
@@ -338,6 +361,8 @@ Fact = (
     | SessionEnded
     | Transcript
     | Event
+    | ToolCalled
+    | ToolDone
     | ProcessStarted
     | ProcessEnded
     | CallCarried

@@ -1,9 +1,10 @@
 """Facts into SQL: one statement per table and batch, each fed by one JSON array, all idempotent.
 
-A batch is at most: processes, calls in, sessions in, transcripts in, events in, calls changed, sessions ended, calls
-ended, calls changed after their end, what trunks did (``trunk_statements``), processes ended. Several changes of one
-call are folded into one row first (an UPDATE … FROM applies only one of several matches); folding and the guards in
-the SQL follow the same rule (``STATUS_RANK``), so how facts fall into batches does not show in the rows.
+A batch is at most: processes, calls in, sessions in, transcripts in, events in, tools called, tools done, calls
+changed, sessions ended, calls ended, calls changed after their end, what trunks did (``trunk_statements``), processes
+ended. Several changes of one call are folded into one row first (an UPDATE … FROM applies only one of several matches);
+folding and the guards in the SQL follow the same rule (``STATUS_RANK``), so how facts fall into batches does not show
+in the rows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
-from storage import clean, trunk_statements
+from storage import clean, tool_statements, trunk_statements
 from storage.facts import (
     FINAL_RANK,
     STATUS_RANK,
@@ -28,6 +29,7 @@ from storage.facts import (
     SessionEnded,
     SessionOpened,
     TargetsWatched,
+    ToolDone,
     Transcript,
     TrunkState,
 )
@@ -93,6 +95,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     rows[TrunkState.__name__] = [_row(state) for state in trunk_statements.fold(states)]
     rows[CallEnded.__name__] = _first_by(rows[CallEnded.__name__], "call_id")
     rows[SessionEnded.__name__] = _first_by(rows[SessionEnded.__name__], "id")
+    rows[ToolDone.__name__] = _first_by(rows[ToolDone.__name__], "id")
     return [Statement(name, _SQL[name], found) for name, found in rows.items() if found]
 
 
@@ -138,6 +141,9 @@ def _row(fact: Fact) -> Row:
     for name in ("metadata", "payload", "details"):
         if name in row and not isinstance(row[name], dict):
             row[name] = {}
+    for name in ("args", "result"):
+        if name in row and not isinstance(row[name], dict):
+            row[name] = None
     for name in _KEYS & row.keys():
         row[name] = clean.key(row[name])
     return row
@@ -286,6 +292,7 @@ _SQL = {
     SessionOpened.__name__: _SESSION_OPENED,
     Transcript.__name__: _TRANSCRIPT,
     Event.__name__: _EVENT,
+    **tool_statements.SQL,
     CallChanged.__name__: _CALL_CHANGED,
     SessionEnded.__name__: _SESSION_ENDED,
     CallEnded.__name__: _CALL_ENDED,

@@ -1,7 +1,7 @@
 """Tools by name. A typed one is a class of ours with a pydantic model; one of somebody else's brings a JSON schema.
 
 Names are unique: of two with the same name the first stays, and who adds the second is told. ``replace`` puts in what a
-server offers now, in the place of what it offered before; a call that has begun keeps what its model was told of.
+server offers now, in the place of what it offered before: for the calls that begin then.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Registry:
         return left_out
 
     def offered(self) -> dict[str, Tool]:
-        """By name, for a call that begins now."""
+        """By name."""
         return {
             name: tool
             for tools in self._by_server.values()
@@ -137,10 +137,13 @@ class Registry:
             if name not in self._off
         }
 
-    @property
-    def remote(self) -> tuple[Mapping[str, Any], ...]:
-        """Definitions for the session of servers that the voice service asks."""
-        return tuple(self._remote)
+    def find(self, name: str) -> Tool | None:
+        """The tool that a model has named."""
+        return self.offered().get(name)
+
+    def wire(self) -> tuple[Mapping[str, Any], ...]:
+        """``tools`` of a session that is opened now."""
+        return (*(tool.wire for tool in self.offered().values()), *self._remote)
 
     def _add(self, tool: Tool) -> None:
         fault = self._fault(tool.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -11,6 +12,7 @@ from sipua import actions as act
 from sipua.call_language import CallLanguage
 from sipua.call_voice import _Performer
 from sipua.clock import SystemClock
+from sipua.last_words import LastWords
 from sipua.metrics import Metrics
 from sipua.ports import CallRecord
 from sipua.realtime.backend import Capabilities, VoiceSession
@@ -37,6 +39,8 @@ def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[t
         cast(CallRecord, None),
         Metrics(node="", worker=0, instance="", version=""),
         SystemClock(),
+        LastWords(),
+        cast(Callable[[act.CallTool], None], None),
     )
     performer.perform([act.Truncate("item_1", 240)])
     assert session.told == told

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,8 +12,11 @@ from rtp.codec import CODECS
 from rtp.playout import Playout
 from sipua.actions import (
     Action,
+    CallGoesOn,
+    CallTool,
     CancelResponse,
     CreateResponse,
+    EndAfterPlayback,
     EndCall,
     Fault,
     IgnoreResponse,
@@ -63,6 +65,10 @@ class Talk:
         """What follows from an entry."""
         self.now_ms = at if at is not None else self.now_ms + 10
         return self.core.on_keys(Entry(keys), moment(self.now_ms))
+
+    def done(self, call_id: str) -> list[Action]:
+        """What follows from a tool's result."""
+        return self.core.tool_done(call_id, "{}", moment(self.now_ms))
 
     def logged(self, event: ev.Event) -> list[Logged]:
         return [each for each in self.core.on_event(event, moment(0)) if isinstance(each, Logged)]
@@ -299,39 +305,122 @@ def test_the_next_answer_is_heard_after_an_interruption() -> None:
 # ---- tools -----------------------------------------------------------------------------------------------
 
 
-def call(name: str = "book", call_id: str = "c1") -> ev.FunctionCall:
-    return ev.FunctionCall("r1", "f1", call_id, name, "{}")
+def call(name: str = "book", call_id: str = "c1", response: str = "r1") -> ev.FunctionCall:
+    return ev.FunctionCall(response, f"f_{call_id}", call_id, name, "{}")
 
 
-def test_tools_are_answered_after_the_response_is_done_and_asked_about_once() -> None:
+def output(number: int = 1, call_id: str = "c1", name: str = "book") -> ToolOutput:
+    return ToolOutput(f"sipua_tool_{number}", call_id, name, "{}")
+
+
+def placed(number: int = 1) -> ev.ItemAdded:
+    return ev.ItemAdded(f"sipua_tool_{number}", None, "function_call_output", None)
+
+
+def spoken(response: str = "r1") -> ev.OutputItemAdded:
+    return ev.OutputItemAdded(response, "a1", "message", None)
+
+
+def test_a_tool_is_begun_at_once_and_answered_when_the_response_is_done() -> None:
     talk = Talk()
-    assert talk.on(created(), call("book", "c1"), call("search", "c2")) == []
-    first, second, ask = talk.on(done())
-    assert isinstance(first, ToolOutput)
-    assert isinstance(second, ToolOutput)
-    assert (first.call_id, second.call_id, ask) == ("c1", "c2", CreateResponse())
-    assert json.loads(first.output) == {"error": "there is no tool named book"}
-    assert talk.on(done()) == []
+    assert talk.on(created(), call()) == [CallTool("c1", "book", "{}", "r1")]
+    assert talk.done("c1") == []
+    assert talk.on(done()) == [output(), CreateResponse()]
+    assert talk.on(placed(), created("r2"), done("r2")) == []
 
 
-@pytest.mark.parametrize("name", ["it's", 'say "x"', "back\\slash", "nul\0", "x" * 500])
-def test_an_answer_to_a_tool_is_json_whatever_its_name(name: str) -> None:
-    output, _ = Talk().on(created(), call(name), done())
-    assert isinstance(output, ToolOutput)
-    assert json.loads(output.output)["error"].startswith("there is no tool named ")
-
-
-def test_a_tool_of_a_cancelled_response_is_answered_without_asking_for_more() -> None:
+def test_two_results_are_asked_about_once() -> None:
     talk = Talk()
-    (output,) = talk.on(
-        created(), call(), done("r1", "cancelled")
-    )  # the caller's turn brings the next response
-    assert isinstance(output, ToolOutput)
+    talk.on(created(), call("book", "c1"), call("search", "c2"))
+    talk.done("c2")
+    assert talk.on(done()) == [output(1, "c2", "search")]
+    assert talk.done("c1") == [output(2, "c1"), CreateResponse()]
+
+
+def test_a_caller_who_speaks_meanwhile_brings_the_answer_himself() -> None:
+    talk = Talk()
+    talk.on(created(), call(), done(), ev.SpeechStarted("u1", 100))
+    assert talk.done("c1") == [output()]
+    assert talk.on(placed(), *turn()[1:], created("r2"), done("r2")) == []
+
+
+def test_a_result_that_the_callers_answer_has_not_read_is_asked_about() -> None:
+    talk = Talk()
+    talk.on(created(), call(), done(), *turn(), created("r2"))
+    assert talk.done("c1") == [output()]  # one response at a time
+    assert talk.on(placed(), done("r2")) == [CreateResponse()]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "incomplete"])
+def test_a_tool_of_a_response_that_was_cut_off_is_answered_all_the_same(status: str) -> None:
+    talk = Talk()
+    talk.on(created(), call())
+    talk.done("c1")
+    assert talk.on(done("r1", status)) == [output(), CreateResponse()]
 
 
 def test_a_tool_of_a_failed_response_asks_once_not_twice() -> None:
-    actions = Talk().on(created(), call(), done("r1", "failed", code="server_error", message="x"))
+    talk = Talk()
+    talk.on(created(), call())
+    talk.done("c1")
+    actions = talk.on(done("r1", "failed", code="server_error", message="x"))
     assert [type(each) for each in actions] == [ToolOutput, Fault, CreateResponse]
+
+
+def test_an_output_that_the_service_refuses_is_not_asked_about_for_ever() -> None:
+    talk = Talk()
+    talk.on(created(), call())
+    talk.done("c1")
+    asked = talk.on(done())
+    for number in range(2, 9):  # it never gets its place
+        asked += talk.on(created(f"r{number}"), done(f"r{number}"))
+    assert asked.count(CreateResponse()) == 2
+
+
+def test_another_session_is_told_in_words() -> None:
+    talk = Talk()
+    talk.on(created(), call())
+    assert talk.core.session_changed(moment(0)) == []
+    told = SystemText("sipua_tool_1", "Result of the tool book that you called: {}")
+    assert talk.done("c1") == [told, CreateResponse()]
+
+
+# ---- the agent hangs up ----------------------------------------------------------------------------------
+
+
+def leaving(*events: ev.Event) -> Talk:
+    talk = Talk()
+    talk.on(created(), *events, call("hang_up"))
+    assert talk.core.hang_up(moment(0)) == []
+    return talk
+
+
+def test_after_a_goodbye_the_call_ends_without_another_word() -> None:
+    talk = leaving(spoken())
+    assert talk.done("c1") == []
+    assert talk.on(done()) == [output(name="hang_up"), EndAfterPlayback()]
+
+
+def test_a_result_that_comes_after_the_goodbye_does_not_end_the_call_twice_or_too_soon() -> None:
+    talk = leaving(spoken())
+    assert talk.on(done()) == []
+    assert talk.done("c1") == [output(name="hang_up"), EndAfterPlayback()]
+
+
+def test_without_a_goodbye_one_is_asked_for_first() -> None:
+    talk = leaving()
+    talk.done("c1")
+    assert talk.on(done()) == [output(name="hang_up"), CreateResponse()]
+    assert talk.on(placed(), created("r2"), spoken("r2")) == []
+    assert talk.on(done("r2")) == [EndAfterPlayback()]
+
+
+def test_a_caller_who_speaks_keeps_the_call() -> None:
+    talk = leaving(spoken())
+    talk.done("c1")
+    talk.on(done())
+    assert talk.on(ev.SpeechStarted("u1", 100)) == [CallGoesOn()]
+    assert talk.on(*turn()[1:], created("r2"), done("r2")) == []
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ from storage.facts import (
     Group,
     SessionEnded,
     SessionOpened,
+    ToolCalled,
+    ToolDone,
     Transcript,
 )
 
@@ -435,3 +437,32 @@ def test_an_unwatched_feed_costs_nothing(book: Book) -> None:
     record.rtp({"sent": 1})
     record.transcript_delta("user", "i", "x")
     assert book.groups == []  # for the live view only
+
+
+# ---- tools -----------------------------------------------------------------------------------------------
+
+
+def test_a_tool_is_a_row_that_gets_its_result(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.take()
+    record.tool_called(at(1), UUID(int=5), server="sipua", tool="book", args={"seats": 1})
+    given = book.take()
+    called = only(ToolCalled, given)
+    assert (called.id, called.call_id, called.tool, called.args) == (UUID(int=5), CALL, "book", {"seats": 1})
+    assert (called.t, types(given)) == (START + timedelta(seconds=1), ["tool_call"])
+    record.tool_done(UUID(int=5), result={"reference": "A1"}, error=None)
+    done = only(ToolDone, book.take())
+    assert (done.id, done.success, done.result, done.error) == (UUID(int=5), True, {"reference": "A1"}, None)
+    record.tool_done(UUID(int=5), result=None, error="no")
+    assert only(ToolDone, book.take()).success is False
+
+
+def test_the_agents_own_word_on_the_outcome_stays_at_the_end(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.take()
+    record.wrapped_up(at(5), intent="book a taxi", outcome="booked", note="")
+    changed = only(CallChanged, book.take())
+    assert (changed.intent, changed.outcome, changed.last_note) == ("book a taxi", "booked", None)
+    record.ended(at(9), CALLER_HUNG_UP, {})
+    ended = only(CallEnded, book.take())
+    assert (ended.outcome, ended.metadata["end_reason"]) == ("booked", "caller_hangup")

@@ -118,6 +118,7 @@ SAMPLES = {
     "KEYS__MOST": "64",
     "KEYS__INTERRUPT": "True",
     "KEYS__LEDGER": "keys",
+    "TOOLS__OFF": "hang_up, wrap_up",
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
@@ -353,7 +354,7 @@ def test_settings_do_not_change() -> None:
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     text = (shipped_conf() / "sipua.toml").read_text()
     assert tomllib.loads(text) == {
-        name: {} for name in ("sip", "rtp", "http", "database", "turns", "keys", "drill", "log")
+        name: {} for name in ("sip", "rtp", "http", "database", "turns", "keys", "tools", "drill", "log")
     } | {"realtime": {"vad": {}}}
     plain = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", text)
     plain = re.sub(r'(?m)^(node|state_dir) = "…".*$', "", plain)  # depend on the machine

@@ -74,14 +74,12 @@ class Dialogue:
             return Plan(Answer(lines=said), said) if said else self.fallback()
         if self._unanswered is None and not self._greeted and self._script.greeting is not None:
             self._greeted, self._texts = True, 0
-            return Plan(self._script.greeting, self._script.greeting.lines)
+            return _planned(self._script.greeting, declared)
         if self._unanswered is None and not self._texts:
             return self.fallback()
         turn = self._unanswered or self.heard()
         self._unanswered, self._texts = None, 0
-        if all(tool.name in declared for tool in turn.tools):
-            return Plan(turn, turn.lines, turn.tools, turn)
-        return Plan(turn, turn.lines + tuple(line for tool in turn.tools for line in tool.then), (), turn)
+        return _planned(turn, declared, turn)
 
     def fallback(self) -> Plan:
         return Plan(self._script.fallback, self._script.fallback.lines)
@@ -90,3 +88,9 @@ class Dialogue:
         turns = self._script.turns
         if 0 < self._position <= len(turns) and turns[self._position - 1] is turn:
             self._position -= 1
+
+
+def _planned(answer: Answer, declared: frozenset[str], turn: Turn | None = None) -> Plan:
+    if all(tool.undeclared or tool.name in declared for tool in answer.tools):
+        return Plan(answer, answer.lines, answer.tools, turn)
+    return Plan(answer, answer.lines + tuple(line for tool in answer.tools for line in tool.then), (), turn)

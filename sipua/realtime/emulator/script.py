@@ -44,15 +44,25 @@ class Line(_Strict):
 
 
 class Tool(_Strict):
-    """A function call; ``then`` is said once the client has sent the output and asked for a response."""
+    """A function call; ``then`` is said once the client has sent the output and asked for a response.
+
+    For what models do wrong: ``raw`` are arguments as they stand, ``padding`` so many characters more; ``undeclared``
+    is called whether the session declared it or not.
+    """
 
     name: str = Field(min_length=1)
     arguments: dict[str, Any] = {}
+    raw: str | None = None
+    padding: int = Field(default=0, ge=0, le=4_000_000)
+    undeclared: bool = False
     then: tuple[Line, ...] = ()
 
     @property
     def arguments_json(self) -> str:
-        return json.dumps(self.arguments, ensure_ascii=False)
+        if self.raw is not None:
+            return self.raw
+        padding = {"padding": "x" * self.padding} if self.padding else {}
+        return json.dumps(self.arguments | padding, ensure_ascii=False)
 
 
 class Answer(_Strict):
@@ -188,6 +198,6 @@ def _describe(name: str, error: Any) -> str:
 def _allowed_keys(where: tuple[str | int, ...]) -> list[str]:
     written = {"lines": ("say", "audio", "lang"), "tools": ("tool",), "turns": ("turn",)}
     if "tools" in where:
-        return ["name", "arguments", "say", "audio", "lang"]
+        return ["name", "arguments", "raw", "padding", "undeclared", "say", "audio", "lang"]
     model: type[BaseModel] = Turn if "turns" in where else Answer if len(where) > 1 else Script
     return sorted(key for field in model.model_fields for key in written.get(field, (field,)))

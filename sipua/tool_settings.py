@@ -1,0 +1,18 @@
+"""The keys of ``[tools]``. Tools of others have a file each in ``tools/`` (``sipua.tools.files``)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sipua.section import Section
+
+
+class ToolSettings(Section):
+    """What the model can have done."""
+
+    off: str = Field(default="", pattern=r"^[A-Za-z0-9_, -]*$")
+    """Tools that no model is offered, by name, with commas between, such as "hang_up, wrap_up"."""
+
+    @property
+    def names_off(self) -> frozenset[str]:
+        return frozenset(name for each in self.off.split(",") if (name := each.strip()))

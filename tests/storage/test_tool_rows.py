@@ -1,0 +1,57 @@
+"""One row for each call of a tool, against a real server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+from psycopg.rows import dict_row
+
+from storage.facts import CallCreated, Fact, ToolCalled, ToolDone
+from storage.writer import LedgerWriter
+
+T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def rows(database: str, call: UUID) -> dict[str, dict[str, Any]]:
+    with psycopg.connect(database, row_factory=dict_row) as connection:
+        found = connection.execute("SELECT * FROM public.mcp_tool_calls WHERE call_id = %s", [call])
+        return {row["tool"]: row for row in found}
+
+
+async def write(database: str, *groups: tuple[Fact, ...]) -> None:
+    ledger = LedgerWriter(database, batch_ms=5)
+    try:
+        for group in groups:
+            ledger.put(group)
+            assert await ledger.flush(5)  # a batch each
+        assert ledger.stats.poisoned == 0
+    finally:
+        await ledger.close(5)
+
+
+async def test_a_row_gets_its_result_in_the_same_batch_or_a_later_one(database: str) -> None:
+    call, first, second, third = uuid4(), uuid4(), uuid4(), uuid4()
+    late = ToolDone(second, call, False, error="no result within 5 s")
+    await write(
+        database,
+        (
+            CallCreated(id=call, direction="inbound", started_at=T0),
+            ToolCalled(first, call, "sipua", "book", {"seats": 1, "note": "a\0b"}, T0),
+            ToolDone(first, call, True, {"reference": "A1"}),
+            ToolCalled(second, call, "maps", "route", None, T0),
+            ToolCalled(third, call, None, "\0", {}, T0),
+        ),
+        (late,),
+        (late, ToolDone(second, call, True, {"too": "late"})),  # the first word counts
+    )
+    found = rows(database, call)
+    assert {name: (row["server"], row["args"], row["result"], row["success"]) for name, row in found.items()} == {
+        "book": ("sipua", {"seats": 1, "note": "ab"}, {"reference": "A1"}, True),
+        "route": ("maps", None, None, False),
+        "unnamed": (None, {}, None, None),
+    }  # fmt: skip
+    assert found["route"]["error"] == "no result within 5 s"
+    assert found["book"]["t"] == T0
