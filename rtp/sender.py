@@ -48,6 +48,7 @@ class RtpSender:
         "octets",
         "packets",
         "send_silence",
+        "sound",
         "timestamp",
     )
 
@@ -69,6 +70,7 @@ class RtpSender:
         self.comfort_noise = comfort_noise
         self.packets = 0
         self.octets = 0  # of payload
+        self.sound = b""  # of the last tick's packet, in the playout's codec; none: silence, or a key's event
         self.timestamp = secrets.randbits(32) if timestamp is None else timestamp  # of the last tick
         self._ssrc = ssrc
         self._sequence_number = secrets.randbits(15) if sequence_number is None else sequence_number
@@ -117,6 +119,7 @@ class RtpSender:
         if config is None or playout is None or transcode is None:
             return None
         timestamp = self._advance(now, config)
+        self.sound = b""
         if config.direction not in ("sendrecv", "sendonly"):
             self._marker = True
             return None
@@ -129,6 +132,7 @@ class RtpSender:
                 return self._build(config.telephone_event_pt, event.marker, event.timestamp, event.payload)
         payload = self._next_tones(playout.codec.silence) or playout.next_frame()
         if payload is not None:
+            self.sound = payload
             payload = transcode(payload)
         elif self.send_silence:
             payload = self._next_silence()

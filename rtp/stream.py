@@ -148,6 +148,11 @@ class RtpStream:
         return self._sender.octets
 
     @property
+    def sound_sent(self) -> bytes:
+        """What the last tick sent, in ``app_codec``; none: silence, a key's event, or no packet."""
+        return self._sender.sound
+
+    @property
     def is_rtcp_muxed(self) -> bool:
         """RTCP shares the RTP port (RFC 5761)."""
         return self._config is not None and self._receiver.source.is_rtcp_muxed

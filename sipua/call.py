@@ -24,6 +24,7 @@ from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
+from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import SipuaError
 from sipua.idle import IdleRules
 from sipua.keypad import Keypad
@@ -190,10 +191,12 @@ class Call:
             conversation = Conversation(
                 leg.media.playout, greeting=language.greeting, keys=services.keys, turns=services.turns
             )
+            echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
-                on_audio=self._uplink(session, bridge),
+                on_audio=self._uplink(session, bridge, echo),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
                 on_digit=keypad.press,
+                on_sent=None if echo is None else echo.sent,
             )
             async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
                 group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
@@ -220,12 +223,15 @@ class Call:
 
         return forward
 
-    def _uplink(self, session: VoiceSession, bridge: Bridge) -> Callable[[bytes], None]:
+    def _uplink(
+        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None
+    ) -> Callable[[bytes], None]:
         state = self.state
 
         def forward(payload: bytes) -> None:
             if state.phase is Phase.TALKING:  # hold music is not the caller
-                session.append(bridge.to_service(payload))
+                audio = bridge.to_service(payload)
+                session.append(audio if echo is None else echo.heard(audio))
 
         return forward
 

@@ -91,6 +91,7 @@ class MediaLeg:
         self._on_audio: Callable[[bytes], None] | None = None
         self._on_first_packet: Callable[[float], None] | None = None
         self._on_digit: Callable[[str], None] | None = None
+        self._on_sent: Callable[[bytes, float], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
         self._far_end: FarEnd | None = None
@@ -152,20 +153,26 @@ class MediaLeg:
         on_audio: Callable[[bytes], None],
         on_first_packet: Callable[[float], None] | None = None,
         on_digit: Callable[[str], None] | None = None,
+        on_sent: Callable[[bytes, float], None] | None = None,
     ) -> None:
         """Begins to hear and to speak; again, where what is heard goes from now on.
 
-        ``on_first_packet`` gets time.monotonic() of the first frame that is sent from now on.
+        ``on_first_packet`` gets time.monotonic() of the first frame that is sent from now on; ``on_sent`` each tick's
+        sound, "" if it had none, and its milliseconds.
         """
         self._on_audio = on_audio
         self._frames_before = self.playout.counters.frames
         self._on_first_packet = on_first_packet
         self._on_digit = on_digit
+        self._on_sent = on_sent
         self._pace()
 
     def tick(self, now: float) -> None:
         """Once per ptime."""
         self._transport.tick(now)
+        if self._on_sent is not None:
+            ptime_ms = DEFAULT_PTIME_MS if self._configured is None else self._configured.ptime_ms
+            self._on_sent(self._stream.sound_sent, ptime_ms)
         if self._on_first_packet is not None and self.playout.counters.frames > self._frames_before:
             self._on_first_packet(time.monotonic())
             self._on_first_packet = None

@@ -220,6 +220,12 @@ class Trunk(Part):
     """How keys travel: as telephone events; without any in the SDP by INFO, or as tones. Other ways are not heard."""
     early_media: bool = False
     """183 and a ring-back tone of ours before the answer, on calls that come in."""
+    echo_guard: bool = False
+    """Our own voice on its way back (no echo canceller, loudspeakers) is not taken for the caller's."""
+    echo_margin_db: float = Field(default=6.0, ge=0.0, le=30.0)
+    """So much louder than its echo a caller must be who speaks over us."""
+    echo_loss_db: float = Field(default=6.0, ge=0.0, le=40.0)
+    """So much weaker our voice comes back at least, until the call has shown how much."""
     rtp_timeout_s: float = Field(default=20.0, ge=1.0, le=3600.0)
     """No RTP for so long ends the call: not on hold; ten times that while comfort noise or RTCP shows life."""
     max_call_s: float = Field(default=3600.0, ge=1.0, le=86_400.0)

@@ -33,7 +33,11 @@ def echo_of(sent: Levels, lag: int, loss_db: float) -> Levels:
 
 
 def echo_frames(guard: EchoGuard, heard: Levels, sent: Levels) -> list[bool]:
-    return [guard.is_echo(float(h) + NOISE, float(s)) for h, s in zip(heard, sent, strict=True)]
+    told = []
+    for h, s in zip(heard, sent, strict=True):
+        guard.sent(float(s))
+        told.append(guard.is_echo(float(h) + NOISE))
+    return told
 
 
 @pytest.mark.parametrize("lag", [1, 5, 15, 29])
@@ -61,6 +65,50 @@ def test_a_caller_who_speaks_over_us_passes_within_three_frames(seed: int) -> No
     assert not any(told[3:])
 
 
+@pytest.mark.parametrize("ptime_ms", [10, 30, 60])
+def test_packets_of_any_length_and_late_ones(ptime_ms: int) -> None:
+    """We send packets of another length than those that come, and these come up to 40 ms late."""
+    rng = np.random.default_rng(4)
+    sent = speech(1, 600)
+    heard = echo_of(sent, 9, 15.0)
+    guard = EchoGuard(EchoRules())
+    arrivals: dict[int, list[float]] = {}
+    due = 0
+    for at, level in enumerate(heard):
+        due = max(due, at + int(rng.integers(0, 3)))
+        arrivals.setdefault(due, []).append(float(level) + NOISE)
+    told: list[tuple[float, bool]] = []
+    done_ms = 0
+    while done_ms < 595 * 20:
+        for _ in range(max(1, 20 // ptime_ms)):
+            guard.sent(float(sent[done_ms // 20]), ptime_ms)
+            done_ms += ptime_ms
+        for at in sorted(arrivals):
+            if at * 20 < done_ms:
+                told += [(level, guard.is_echo(level)) for level in arrivals.pop(at)]
+    loud = [is_echo for level, is_echo in told if level >= 60]
+    assert len(loud) > 100
+    assert sum(loud) > 0.97 * len(loud)
+
+
+def test_on_a_line_without_echo_a_caller_need_not_shout() -> None:
+    """A weak one, 20 dB below our own voice, is heard once we have spoken for a while and nothing came back."""
+    sent = speech(2, 200)
+    guard = EchoGuard(EchoRules())
+    told = echo_frames(guard, np.zeros(200), sent)
+    assert not any(told)
+    assert guard.path is None
+    weak = np.full(50, 300.0)
+    assert echo_frames(guard, weak, speech(5, 50)) == [False] * 50
+
+
+def test_a_phone_that_has_not_sent_anything_yet_bounds_nothing() -> None:
+    guard = EchoGuard(EchoRules())
+    for level in speech(2, 200):
+        guard.sent(float(level))
+    assert guard.is_echo(300.0)
+
+
 def test_a_caller_passes_while_we_are_silent_from_the_first_frame() -> None:
     caller, silence = speech(3, 300, 400.0), np.zeros(300)
     assert not any(echo_frames(EchoGuard(EchoRules()), caller, silence))
@@ -79,8 +127,10 @@ def test_the_ends_of_words_pass_too() -> None:
 
 def test_without_a_path_the_assumed_loss_decides() -> None:
     strict, lenient = EchoGuard(EchoRules(assumed_loss_db=0.0)), EchoGuard(EchoRules(assumed_loss_db=30.0))
-    assert strict.is_echo(900.0, 1000.0)
-    assert not lenient.is_echo(900.0, 1000.0)
+    for guard in (strict, lenient):
+        guard.sent(1000.0)
+    assert strict.is_echo(900.0)
+    assert not lenient.is_echo(900.0)
     assert strict.path is None
 
 
