@@ -60,6 +60,8 @@ from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
 from sipua.tools.builtin import control_tools
+from sipua.tools.files import NO_TOOL_FILES, ToolFiles
+from sipua.tools.foreign import foreign_tools
 from sipua.tools.registry import Registry
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
@@ -87,6 +89,7 @@ async def serve(
     *,
     stop: asyncio.Event,
     ready: Callable[[Mapping[str, Any]], None],
+    tool_files: ToolFiles = NO_TOOL_FILES,
 ) -> None:
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
@@ -163,9 +166,10 @@ async def serve(
         pacer = Pacer()
         pacer.start()
         stack.callback(pacer.stop)
+        languages = texts.texts.languages.by_code
         tools = Registry(settings.tools.names_off)
-        offered = texts.texts.languages.by_code
-        tools.add(*control_tools({code: each.english_name for code, each in offered.items()}))
+        tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
+        await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(
             legs=endpoint,
             voice=_voice_service(settings, backend, texts, tools),

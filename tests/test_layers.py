@@ -53,7 +53,9 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
-    "httpx": (),
+    "httpx": ("sipua.tools.http",),
+    "mcp": ("sipua.tools.mcp",),
+    "mcp_types": ("sipua.tools.mcp",),
     "jsonschema": ("sipua.tools.schema",),
 }  # fmt: skip
 # Packages that may import nothing beyond this (and the standard library).

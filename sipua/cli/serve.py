@@ -13,6 +13,7 @@ from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.identity import Identity
 from sipua.log import configure_logging
 from sipua.texts import TextFiles
+from sipua.tools.files import load_tool_files
 from sipua.trunk_files import TrunkFiles
 
 
@@ -23,6 +24,7 @@ def serve(conf: Conf = None, json: Json = False) -> None:
     settings = settings_of(conf)
     files = TrunkFiles(conf_dir(conf))
     texts = TextFiles(conf_dir(conf), [trunk.name for trunk in files.trunks])
+    tool_files = load_tool_files(conf_dir(conf))
     identity = Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
@@ -38,6 +40,6 @@ def serve(conf: Conf = None, json: Json = False) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-        await app.serve(settings, files, texts, identity, stop=stop, ready=ready)
+        await app.serve(settings, files, texts, identity, stop=stop, ready=ready, tool_files=tool_files)
 
     run(work)

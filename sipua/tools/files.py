@@ -1,0 +1,225 @@
+"""``tools/*.toml`` of the configuration folder: tools of others, and where they are. One file each.
+
+``kind = "http"``: one tool, forwarded. ``kind = "mcp"``: a server of ours (a command, or a URL), whose tools we call.
+``kind = "remote-mcp"``: a server that the voice service calls by itself. A secret is named, never written here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from sipua.errors import ConfigError
+from sipua.section import Section
+from sipua.settings import describe, read_secret, read_toml
+from sipua.tools.schema import checked_schema
+
+FOLDER = "tools"
+FILES_MAX = 64
+
+ToolName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+Description = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
+
+
+class _File(Section):
+    enabled: bool = True
+    """false: as if the file were not there."""
+    secret_env: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
+    """The environment name that holds the secret."""
+    secret_file: str = ""
+    """Or the file that does."""
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> _File:
+        if self.secret_env and self.secret_file:
+            raise ValueError("secret_env and secret_file: one of them")
+        return self
+
+    @property
+    def has_secret(self) -> bool:
+        return bool(self.secret_env or self.secret_file)
+
+
+class HttpTool(_File):
+    """A tool behind a URL: a signed POST with its arguments, answered by JSON."""
+
+    kind: Literal["http"]
+    name: ToolName
+    description: Description
+    """For the model: what it does, and when to use it."""
+    parameters: dict[str, Any] = Field(default={})
+    """JSON schema of the arguments, as a table."""
+    url: str
+    """https; http only on this machine or in a private network."""
+    timeout_s: float = Field(default=8.0, ge=0.5, le=60.0)
+    """The model is told after so long; the caller waits."""
+
+    @model_validator(mode="after")
+    def _signed(self) -> HttpTool:
+        _check_url(self.url)
+        if not self.has_secret:
+            raise ValueError("secret_env or secret_file: requests are signed")
+        return self
+
+
+class McpServer(_File):
+    """A Model Context Protocol server whose tools we call."""
+
+    kind: Literal["mcp"]
+    name: Label
+    command: tuple[str, ...] = ()
+    """A program and its arguments; started, watched and restarted by us (stdio)."""
+    env: dict[str, str] = Field(default={})
+    """For the program; the secret is added under the name of secret_env."""
+    cwd: str = ""
+    """Its working directory."""
+    url: str = ""
+    """Or a server that runs already (streamable HTTP); the secret is its Bearer token."""
+    tools: tuple[str, ...] = ()
+    """Those of its tools that are offered; empty: all."""
+    timeout_s: float = Field(default=10.0, ge=0.5, le=60.0)
+    """Of one call."""
+    start_timeout_s: float = Field(default=10.0, ge=0.5, le=60.0)
+    """So long `serve` waits for its list of tools before it takes calls without them."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpServer:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("command or url: one of them")
+        if self.url:
+            _check_url(self.url)
+        if self.url and (self.env or self.cwd):
+            raise ValueError("env and cwd belong to a command")
+        if self.command and self.secret_file:
+            raise ValueError("secret_file does not belong to a command: use secret_env")
+        return self
+
+
+class RemoteMcp(_File):
+    """A Model Context Protocol server that the voice service calls; it must be reachable from there."""
+
+    kind: Literal["remote-mcp"]
+    name: Label
+    description: str = Field(default="", max_length=1024)
+    """For the model."""
+    url: str
+    """https, as the voice service reaches it; the secret is its OAuth access token."""
+    tools: tuple[str, ...] = ()
+    """Those of its tools that may be called; empty: all."""
+    approval: Literal["never", "approve", "refuse"] = "never"
+    """never: called without asking us; approve: we are asked, and say yes; refuse: we say no."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RemoteMcp:
+        _check_url(self.url)
+        return self
+
+    def wire(self, secret: SecretStr | None) -> dict[str, Any]:
+        """As ``session.update`` has it."""
+        definition: dict[str, Any] = {
+            "type": "mcp",
+            "server_label": self.name,
+            "server_url": self.url,
+            "require_approval": "never" if self.approval == "never" else "always",
+        }
+        if self.description:
+            definition["server_description"] = self.description
+        if self.tools:
+            definition["allowed_tools"] = list(self.tools)
+        if secret is not None:
+            definition["authorization"] = secret.get_secret_value()
+        return definition
+
+
+AnyFile = Annotated[HttpTool | McpServer | RemoteMcp, Field(discriminator="kind")]
+_FILE: TypeAdapter[HttpTool | McpServer | RemoteMcp] = TypeAdapter(AnyFile)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFiles:
+    """What is enabled, with its secret."""
+
+    http: tuple[tuple[HttpTool, SecretStr], ...] = ()
+    servers: tuple[tuple[McpServer, SecretStr | None], ...] = ()
+    remote: tuple[tuple[RemoteMcp, SecretStr | None], ...] = ()
+
+
+NO_TOOL_FILES = ToolFiles()
+
+
+def load_tool_files(conf_dir: Path) -> ToolFiles:
+    """Raises ConfigError naming file, key, value and what is allowed."""
+    http: list[tuple[HttpTool, SecretStr]] = []
+    servers: list[tuple[McpServer, SecretStr | None]] = []
+    remote: list[tuple[RemoteMcp, SecretStr | None]] = []
+    files = sorted((conf_dir / FOLDER).glob("*.toml"))
+    if len(files) > FILES_MAX:
+        raise ConfigError(f"{conf_dir / FOLDER}: {len(files)} files; allowed: {FILES_MAX}")
+    owners: dict[str, Path] = {}
+    for file in files:
+        tool = _read(file)
+        if not tool.enabled:
+            continue
+        if tool.name in owners:
+            raise ConfigError(f"{file}: name = {tool.name!r}: {owners[tool.name]} has it already")
+        owners[tool.name] = file
+        key = "secret_file" if tool.secret_file else "secret_env"
+        secret = read_secret(f"{file}: {key}", tool.secret_env, tool.secret_file) if tool.has_secret else None
+        match tool:
+            case HttpTool():
+                assert secret is not None
+                http.append((tool, secret))
+            case McpServer():
+                servers.append((tool, secret))
+            case RemoteMcp():
+                remote.append((tool, secret))
+    return ToolFiles(tuple(http), tuple(servers), tuple(remote))
+
+
+def _read(file: Path) -> HttpTool | McpServer | RemoteMcp:
+    data = read_toml(file)
+    kind = data.get("kind")
+    try:
+        tool = _FILE.validate_python(data)
+    except ValidationError as error:
+        told = describe(error, file=file, prefix=None)
+        raise ConfigError(told.replace(f"'{kind}.", "'").replace(f"{kind}.", "")) from None
+    if isinstance(tool, HttpTool):
+        schema = checked_schema(tool.parameters, f"{file}: parameters")
+        return tool.model_copy(update={"parameters": schema})
+    return tool
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url = {url!r}: not a URL; allowed: https://HOST/…")
+    if parts.username or parts.password:
+        raise ValueError("url: a secret does not belong in it; use secret_env or secret_file")
+    if parts.scheme == "http" and not _is_near(parts.hostname):
+        raise ValueError(f"url = {url!r}: callers' words would cross the network unencrypted; use https")
+
+
+def _is_near(host: str) -> bool:
+    """This machine, or a network of our own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_private
+
+
+def approved(files: ToolFiles) -> Mapping[str, tuple[str, ...]]:
+    """Of the servers that ask: label → tools that may be called; () = none, ("*",) = all."""
+    return {
+        tool.name: (() if tool.approval == "refuse" else tool.tools or ("*",))
+        for tool, _ in files.remote
+        if tool.approval != "never"
+    }
