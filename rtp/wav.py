@@ -2,7 +2,7 @@
 
 Read: PCM of 8, 16, 24 and 32 bits, 32- and 64-bit float, µ-law and A-law; mono, or more channels mixed down;
 any sample rate, converted. The RIFF chunks are walked here because the standard library's ``wave`` knows only
-PCM. Written: mono 16-bit PCM; the header's lengths are brought up to date once per second of sound, so that
+PCM. Written: 16-bit PCM; the header's lengths are brought up to date once per second of sound, so that
 a file whose writer was killed is valid and lacks at most its last second.
 """
 
@@ -103,13 +103,14 @@ def _resampled(pcm: Pcm, src_rate: int, dst_rate: int) -> Pcm:
 
 
 class WavWriter:
-    """Writes mono int16 at ``rate`` Hz as it comes. A context manager; ``close`` may be called twice."""
+    """Writes int16 at ``rate`` Hz as it comes. A context manager; ``close`` may be called twice."""
 
-    def __init__(self, path: str | Path, rate: int = 8000) -> None:
+    def __init__(self, path: str | Path, rate: int = 8000, *, channels: int = 1) -> None:
         """Creates the file. Raises WavError, and leaves nothing open, if that cannot be done."""
         self.path = Path(path)
         self.rate = rate
-        self.samples = 0
+        self.channels = channels
+        self.samples = 0  # of each channel
         self._told = 0
         self._file: BinaryIO | None = None
         try:
@@ -122,12 +123,12 @@ class WavWriter:
             raise WavError(f"{self.path}: {exc.strerror or exc}") from exc
 
     def write(self, pcm: Pcm) -> None:
-        """Append samples. Raises WavError after ``close`` or when the disk refuses."""
+        """Append samples, channels interleaved. Raises WavError after ``close`` or when the disk refuses."""
         if self._file is None:
             raise WavError(f"{self.path}: already closed")
         try:
             self._file.write(pcm.astype("<i2", copy=False).tobytes())
-            self.samples += pcm.size
+            self.samples += pcm.size // self.channels
             if self.samples - self._told >= self.rate:
                 self._write_header()
         except OSError as exc:
@@ -135,10 +136,12 @@ class WavWriter:
 
     def _write_header(self) -> None:
         assert self._file is not None
-        size = min(self.samples * 2, 0xFFFFFFFF - 36)
+        frame = 2 * self.channels
+        size = min(self.samples * frame, 0xFFFFFFFF - 36)
         header = HEADER.pack(
-            b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, PCM, 1, self.rate, self.rate * 2, 2, 16, b"data", size
-        )
+            b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, PCM, self.channels, self.rate, self.rate * frame, frame,
+            16, b"data", size,
+        )  # fmt: skip
         self._file.flush()  # the sound first: a header never promises what is not there
         self._file.seek(0)
         self._file.write(header)

@@ -51,6 +51,7 @@ from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.realtime_settings import warnings
+from sipua.recording_service import consent_policy, recording_calls
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
@@ -59,7 +60,7 @@ from sipua.sole import SoleWorker
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.builtin import control_tools
+from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
 from sipua.tools.foreign import foreign_tools
 from sipua.tools.registry import Registry
@@ -132,6 +133,8 @@ async def serve(
             settings.rtp_bind,
             own_address.address_of,
         )
+        ledger = Ledger(writer, feed, identity.as_dict())
+        recorder = await stack.enter_async_context(recording_calls(settings, ledger, metrics, SystemClock()))
         clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
         admission = Admission(files.trunks, ports, occupancy)
         dialler = Dialler(Health(rng), occupancy, ports, rng, clock)
@@ -148,7 +151,7 @@ async def serve(
                 resolve=lambda trunks: resolve_trunks(trunks, bind=place.bind),
             ),
         )
-        switchboard = Switchboard(Ledger(writer, feed, identity.as_dict()), admission, dialler, failed)
+        switchboard = Switchboard(ledger, admission, dialler, failed)
 
         def on_sip_event(event: SipEvent) -> None:
             switchboard.on_sip_event(event)
@@ -169,6 +172,9 @@ async def serve(
         languages = texts.texts.languages.by_code
         tools = Registry(settings.tools.names_off)
         tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
+        consent = consent_policy(settings, recorder, texts)
+        if consent is not None:
+            tools.add(RecordConsent())
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(
             legs=endpoint,
@@ -184,6 +190,7 @@ async def serve(
             keys=_key_rules(settings),
             metrics=metrics,
             clock=clock,
+            consent=consent,
         )
 
         async def sip_ready() -> str:

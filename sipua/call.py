@@ -20,6 +20,7 @@ from uuid import UUID
 from rtp.codec import Codec
 from rtp.pacer import Pacer
 from sipua.audio import Bridge, bridge_for
+from sipua.call_consent import ConsentPolicy, consenting
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
@@ -72,6 +73,7 @@ class CallServices:
     keys: KeyRules
     metrics: Metrics
     clock: Clock
+    consent: ConsentPolicy | None = None  # None: nobody is asked
 
 
 class Way(Protocol):
@@ -198,13 +200,16 @@ class Call:
                 on_digit=keypad.press,
                 on_sent=None if echo is None else echo.sent,
             )
-            async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
-                group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
-                group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
-                await converse(
-                    session, services.voice, language, conversation, keypad, leg.media.playout, self.record,
-                    services.metrics, services.clock,
-                )  # fmt: skip
+            with consenting(
+                services.consent, leg.media, self.record, language, keypad, services.metrics, services.clock
+            ) as consent:
+                async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
+                    group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
+                    group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
+                    await converse(
+                        session, services.voice, language, conversation, keypad, leg.media.playout, self.record,
+                        services.metrics, services.clock, consent,
+                    )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sipua import actions as act
 from sipua.alarm import Alarm
+from sipua.call_consent import CallConsent
 from sipua.call_control import CallControl
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
@@ -105,8 +106,12 @@ async def converse(
     record: CallRecord,
     metrics: Metrics,
     clock: Clock,
+    consent: CallConsent | None = None,
 ) -> None:
-    """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up."""
+    """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
+
+    ``consent`` is asked for first.
+    """
     last_words, leaving = LastWords(), asyncio.Event()
     performer = _Performer(
         session, service.backend.capabilities, language, record, metrics, clock, last_words,
@@ -114,7 +119,7 @@ async def converse(
     )  # fmt: skip
     control = CallControl(
         conversation, language, last_words, record, clock,
-        perform=performer.perform, follow=performer.follow, leaving=leaving.set,
+        perform=performer.perform, follow=performer.follow, leaving=leaving.set, consent=consent,
     )  # fmt: skip
     box = ToolBox(service.tools.find, control, record, lambda: language.locale, metrics, clock)
     alarm = Alarm(conversation.deadline, clock)
@@ -137,17 +142,22 @@ async def converse(
         async for result in box.results():
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
 
-    performer.perform(conversation.begin())
+    if consent is None:
+        performer.perform(conversation.begin())
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(take_keys(), name="keys")
             group.create_task(keep_time(), name="time")
             group.create_task(take_results(), name="tools")
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
+            if consent is not None:
+                group.create_task(consent.run(conversation, performer.perform), name="consent")
             async for event in session.events():
                 performer.perform(conversation.on_event(event, clock.now()))
                 alarm.moved()
                 performer.follow(language.on_event(event))
+                if consent is not None:
+                    consent.on_event(event)
             raise RealtimeClosed("the voice session ended")
     finally:
         box.close()

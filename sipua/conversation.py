@@ -83,8 +83,11 @@ class Conversation:
         return self._turned(self._turns.tick(now.monotonic))
 
     def begin(self) -> list[Action]:
-        """The call has been answered: the agent speaks first, unless there is no greeting."""
-        return [self._ask(self._request)] if self._request.instructions else []
+        """The call has been answered: the agent speaks first, unless there is no greeting, or it speaks already."""
+        if not self._opening.instructions or self._is_asked or self.active_response is not None:
+            return []
+        self._request = self._opening
+        return [self._ask(self._opening)]
 
     def on_keys(self, news: KeyNews, now: Moment) -> list[Action]:
         """Keys that the caller pressed; no answer is asked for while one comes or he speaks."""
@@ -124,6 +127,12 @@ class Conversation:
         if delivery.asks and not (self._is_leaving and delivery.spoke):
             self._unanswered[delivery.items[-1].item_id] = 0
         return list(delivery.items)
+
+    def told(self, item_id: str, text: str, now: Moment, *, to_service: str = "") -> list[Action]:
+        """``text`` is said to the caller by ourselves; ``to_service`` is what the model is to know of it."""
+        segment = self._order.complete(item_id, "system", text, now.wall)
+        actions: list[Action] = [SystemText(item_id, to_service)] if to_service else []
+        return [*actions, Spoken(segment, None)] if segment is not None else actions
 
     def _answer(self) -> list[Action]:
         is_wanted = self._unanswered or self._turns.is_owed

@@ -22,10 +22,14 @@ from storage.facts import (
     CallChanged,
     CallCreated,
     CallEnded,
+    ConsentAnswered,
+    ConsentChannel,
     Event,
     EventType,
     Fact,
     Group,
+    RecordingDeleted,
+    RecordingKept,
     SessionEnded,
     SessionOpened,
     ToolCalled,
@@ -90,6 +94,14 @@ class Ledger:
             _event(opening.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
         )
 
+    def recording_kept(self, consent_id: UUID, url: str) -> None:
+        """The recording that this answer allowed can be fetched."""
+        self.put(RecordingKept(consent_id, url))
+
+    def recording_deleted(self, consent_id: UUID) -> None:
+        """It can no longer."""
+        self.put(RecordingDeleted(consent_id))
+
     def put(self, *facts: Fact) -> None:
         """Hands a group to the writer, which counts and announces what it must refuse; a call never waits."""
         self._writer.put(facts)
@@ -108,6 +120,7 @@ class Record:
         self._attempts = 0
         self._outcome = ""  # as the agent has it
         self._ended = False
+        self._keeps_transcripts = True
 
     @property
     def id(self) -> UUID:
@@ -187,8 +200,21 @@ class Record:
         self._put(CallChanged(call_id=self.id, at=at.wall, locale=locale, metadata={"language": why}))
         self._publish("language", locale=locale, why=why)
 
+    def consent(
+        self, at: Moment, id: UUID, *, text: str, result: bool | None, channel: ConsentChannel | None
+    ) -> None:
+        """What the caller answered to ``text``; None: nothing."""
+        self._put(ConsentAnswered(id, self.id, at.wall, text, result, channel))
+        self._publish("consent", result=result, channel=channel)
+
+    def keep_transcripts(self, kept: bool) -> None:
+        self._keeps_transcripts = kept
+
     def transcript(self, segment: Segment, lang: str | None) -> None:
         lang = lang or self._locale
+        self._publish("transcript", role=segment.role, item=segment.item_id, text=segment.content, lang=lang)
+        if not self._keeps_transcripts:
+            return
         self._put(
             Transcript(
                 id=uuid4(),
@@ -204,7 +230,6 @@ class Record:
                 self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}
             ),
         )
-        self._publish("transcript", role=segment.role, item=segment.item_id, text=segment.content, lang=lang)
 
     def transcript_delta(self, role: str, item_id: str, text: str) -> None:
         if self._feed.is_watched:

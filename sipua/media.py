@@ -51,6 +51,13 @@ class GivesBack(Protocol):
     def release(self, bound: tuple[str, int]) -> None: ...
 
 
+class Tap(Protocol):
+    """A recording (``sipua.recorder.Tape``); times are of time.monotonic()."""
+
+    def heard(self, now: float, payload: bytes, *, made_up: bool) -> None: ...
+    def sent(self, now: float, payload: bytes) -> None: ...
+
+
 class MediaLeg:
     """Audio in through ``on_audio`` (bytes in order, gaps filled), audio out through ``playout``."""
 
@@ -96,6 +103,7 @@ class MediaLeg:
         self._has_latched = False
         self._far_end: FarEnd | None = None
         self._frames_before = 0  # sent before ``start``
+        self._tap: Tap | None = None
         self.broken: Exception | None = None  # why the call must end: its media cannot be sent or heard
 
     @property
@@ -167,12 +175,18 @@ class MediaLeg:
         self._on_sent = on_sent
         self._pace()
 
+    def record(self, tap: Tap | None) -> None:
+        """What is heard and what is really sent goes there too, but for music on hold; None: no longer."""
+        self._tap = tap
+
     def tick(self, now: float) -> None:
         """Once per ptime."""
         self._transport.tick(now)
         if self._on_sent is not None:
             ptime_ms = DEFAULT_PTIME_MS if self._configured is None else self._configured.ptime_ms
             self._on_sent(self._stream.sound_sent, ptime_ms)
+        if self._tap is not None:
+            self._tap.sent(now, self._stream.sound_sent)
         if self._on_first_packet is not None and self.playout.counters.frames > self._frames_before:
             self._on_first_packet(time.monotonic())
             self._on_first_packet = None
@@ -228,6 +242,8 @@ class MediaLeg:
         if isinstance(event, AudioFrame):
             if self._on_audio is not None:
                 self._on_audio(event.payload)
+            if self._tap is not None and self._stream.direction == "sendrecv":
+                self._tap.heard(time.monotonic(), event.payload, made_up=event.concealed)
         elif isinstance(event, DigitReceived):
             if self._on_digit is not None:
                 self._on_digit(event.digit)

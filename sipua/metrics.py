@@ -135,6 +135,27 @@ class Metrics:
         self.pacer_ticks_skipped = Gauge(
             "sipua_rtp_pacer_ticks_skipped", "20 ms ticks given up after a stall", registry=registry
         )
+        self.consents = Counter(
+            "sipua_consents",
+            "Answers to the consent question; result is yes, no or none, channel voice, dtmf or none",
+            ["result", "channel"],
+            registry=registry,
+        )
+        self.recordings_active = Gauge(
+            "sipua_recordings_active", "Recordings being written", registry=registry
+        )
+        self.recordings = Counter(
+            "sipua_recordings",
+            "Recordings by what became of them: kept, deleted (consent withdrawn), failed (ended early)",
+            ["outcome"],
+            registry=registry,
+        )
+        self.recording_errors = Counter(
+            "sipua_recording_errors",
+            "Faults of recordings: disk_full, write_failed, disk_slow, spool_full, recording_store",
+            ["reason"],
+            registry=registry,
+        )
         self.trunk_up = Gauge(
             "sipua_trunk_up",
             "1 if the trunk may be used now (calls out; calls in where none go out)",
@@ -188,6 +209,16 @@ class Metrics:
             "Facts lost since the start: queue full, or refused",
             registry=registry,
         )
+
+    def recording_began(self) -> None:
+        self.recordings_active.inc()
+
+    def recording_ended(self, outcome: str) -> None:
+        self.recordings_active.dec()
+        self.recordings.labels(outcome).inc()
+
+    def recording_failed(self, reason: str) -> None:
+        self.recording_errors.labels(reason).inc()
 
     def count_attempt(self, made: AttemptMade) -> None:
         """One INVITE of an outbound call, at its end."""

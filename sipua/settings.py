@@ -35,6 +35,7 @@ from sipua.errors import ConfigError
 from sipua.realtime.endpoint import realtime_url, service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings, faults
+from sipua.recording_settings import ConsentSettings, RecordingSettings
 from sipua.section import Section
 from sipua.tool_settings import ToolSettings
 from sipua.turn_settings import TurnSettings
@@ -202,6 +203,8 @@ class Settings(BaseSettings):
     turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
     tools: ToolSettings = ToolSettings()
+    consent: ConsentSettings = ConsentSettings()
+    recording: RecordingSettings = RecordingSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 
@@ -247,6 +250,12 @@ class Settings(BaseSettings):
         if os.geteuid() == 0:
             return Path("/var/lib/sipua")
         return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "sipua"
+
+    @property
+    def recordings_path(self) -> Path:
+        """Where recordings are, or wait for their upload."""
+        own = self.recording.dir
+        return Path(own).expanduser().absolute() if own else self.state_path / "recordings"
 
     @property
     def database_dir(self) -> Path:

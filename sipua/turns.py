@@ -27,6 +27,7 @@ from typing import Protocol
 from sipua.actions import Action, CancelResponse, IgnoreResponse, Truncate
 
 ACTIVE_MAX = 8  # responses at once; the protocol allows one
+OWN_ITEM = "sipua_"  # items of the playout that the service does not know
 ITEMS_MAX = 64  # of the opening, and those that were cut off
 
 
@@ -166,7 +167,11 @@ class Turns:
             actions.append(IgnoreResponse(response_id))
             if cancels:
                 actions.append(CancelResponse(response_id))
-        return actions + [self._truncate(item.item_id) for item in flushed if item.queued_ms > 0]
+        return actions + [
+            self._truncate(item.item_id)
+            for item in flushed
+            if item.queued_ms > 0 and not item.item_id.startswith(OWN_ITEM)
+        ]
 
     def _go_on(self, pause: _Pause) -> None:
         self._pause = None

@@ -17,6 +17,7 @@ Direction = Literal["inbound", "outbound"]
 Status = Literal["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer"]
 SessionStatus = Literal["active", "completed", "failed"]
 TrunkAspect = Literal["probe", "breaker", "retry_after", "registration"]
+ConsentChannel = Literal["voice", "dtmf"]
 Role = Literal["user", "assistant", "system", "caller"]
 EventType = Literal[
     "call_started",
@@ -353,6 +354,39 @@ class DrillRun:
     details: Json = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ConsentAnswered:
+    """What a caller said about being recorded; ``granted`` None: nothing. A later answer of the call replaces it.
+
+    ``channel`` is how: voice or dtmf; None where nobody answered. ``text`` is the question as it was asked.
+    """
+
+    id: UUID
+    call_id: UUID
+    at: datetime
+    text: str
+    granted: bool | None
+    channel: ConsentChannel | None = None
+
+    def __post_init__(self) -> None:
+        _one_of(self.channel, ConsentChannel, "channel of a consent")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingKept:
+    """The recording that an answer allowed can be fetched from ``url`` now."""
+
+    consent_id: UUID
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingDeleted:
+    """It can no longer: withdrawn, or older than recordings are kept."""
+
+    consent_id: UUID
+
+
 Fact = (
     CallCreated
     | CallChanged
@@ -371,5 +405,8 @@ Fact = (
     | TrunkChange
     | TargetsWatched
     | DrillRun
+    | ConsentAnswered
+    | RecordingKept
+    | RecordingDeleted
 )
 Group = tuple[Fact, ...]

@@ -17,6 +17,7 @@ _CALL_ROWS = {
     "openai_sessions": "SELECT * FROM public.openai_sessions WHERE call_id = %s ORDER BY started_at, id",
     "transcripts": "SELECT * FROM public.transcripts WHERE call_id = %s ORDER BY t, sequence, id",
     "voice_events": "SELECT * FROM public.voice_events WHERE call_id = %s ORDER BY t, created_at, id",
+    "call_consents": "SELECT * FROM public.call_consents WHERE call_id = %s ORDER BY t, id",
     "call_attempts": "SELECT * FROM sipua.call_attempts WHERE call_id = %s ORDER BY ordinal",
 }
 _TRUNK_CHANGES = "SELECT * FROM sipua.trunk_changes ORDER BY at DESC, id LIMIT %s"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
-from storage import clean, tool_statements, trunk_statements
+from storage import clean, consent_statements, tool_statements, trunk_statements
 from storage.facts import (
     FINAL_RANK,
     STATUS_RANK,
@@ -297,6 +297,7 @@ _SQL = {
     SessionEnded.__name__: _SESSION_ENDED,
     CallEnded.__name__: _CALL_ENDED,
     _LATE: _CALL_CHANGED,
+    **consent_statements.SQL,
     **trunk_statements.SQL,
     ProcessEnded.__name__: _PROCESS_ENDED,
 }

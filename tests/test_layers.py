@@ -26,6 +26,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "aioice": ("sipua.stun",),
     "dns": ("sipua.resolve", "sipua.drills.name_server"),
     "psycopg": ("storage",),
+    "obstore": ("sipua.recording_store",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
     "uvicorn": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
     "webrtcvad": ("sipua.realtime.emulator",),
@@ -77,7 +78,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
-    "sipua.actions", "sipua.keys", "sipua.info",
+    "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.tool_round", "sipua.last_words",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",

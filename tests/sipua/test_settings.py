@@ -119,6 +119,21 @@ SAMPLES = {
     "KEYS__INTERRUPT": "True",
     "KEYS__LEDGER": "keys",
     "TOOLS__OFF": "hang_up, wrap_up",
+    "CONSENT__ANSWER_S": "8.0",
+    "CONSENT__TRANSCRIPTS": "with_consent",
+    "CONSENT__ON_WITHDRAWAL": "keep",
+    "RECORDING__ENABLED": "True",
+    "RECORDING__DIR": "/srv/calls",
+    "RECORDING__KEEP_DAYS": "30",
+    "RECORDING__BASE_URL": "https://calls.example.org",
+    "RECORDING__MIN_FREE_MB": "100",
+    "RECORDING__SPOOL_MB": "100",
+    "RECORDING__S3_BUCKET": "calls",
+    "RECORDING__S3_ENDPOINT": "",
+    "RECORDING__S3_REGION": "eu-west-1",
+    "RECORDING__S3_PREFIX": "",
+    "RECORDING__S3_ACCESS_KEY_ID": "",
+    "RECORDING__S3_SECRET_KEY_FILE": "",
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
@@ -354,9 +369,22 @@ def test_settings_do_not_change() -> None:
 def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     text = (shipped_conf() / "sipua.toml").read_text()
     assert tomllib.loads(text) == {
-        name: {} for name in ("sip", "rtp", "http", "database", "turns", "keys", "tools", "drill", "log")
+        name: {}
+        for name in (
+            "sip",
+            "rtp",
+            "http",
+            "database",
+            "turns",
+            "keys",
+            "tools",
+            "consent",
+            "recording",
+            "drill",
+            "log",
+        )
     } | {"realtime": {"vad": {}}}
-    plain = re.sub(r"(?m)^# ([a-z_]+ = )", r"\1", text)
+    plain = re.sub(r"(?m)^# ([a-z0-9_]+ = )", r"\1", text)
     plain = re.sub(r'(?m)^(node|state_dir) = "…".*$', "", plain)  # depend on the machine
     write(tmp_path, plain)
     assert load_settings(tmp_path) == Settings()

@@ -1,0 +1,237 @@
+"""Consent and recording of one call: puts the question, takes the answer, begins and ends the recording.
+
+The question and what follows it are recordings in the caller's language, word for word (``sipua.recordings``); the
+model is told of them as text, and answers of the voice come back through its tool, ``answered``. Before a yes there is
+no tape and so no file. ``sipua.consent`` decides; here it is performed, in the call's own task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sipua.actions import Action
+from sipua.call_language import CallLanguage
+from sipua.consent import Answered, Ask, Channel, Confirm, Consent, Proceed, Start, Step, Stop
+from sipua.conversation import Conversation
+from sipua.keypad import Keypad
+from sipua.media import MediaLeg
+from sipua.metrics import Metrics
+from sipua.ports import CallRecord, Clock
+from sipua.realtime import events as ev
+from sipua.recorder import Recorder, Tape, Trouble
+from sipua.texts import Texts
+from sipua.turns import OWN_ITEM
+
+log = logging.getLogger(__name__)
+
+TALK = (ev.SpeechStarted, ev.SpeechStopped, ev.InputCommitted, ev.ResponseCreated, ev.ResponseDone)
+QUESTION = "consent_question"
+TOLD = 'The caller has just been told, by a recorded voice: "{}"'
+ASKED = (
+    'The caller has just been asked, by a recorded voice: "{}" Whatever they say to it, call record_consent first. '
+    "Until they have answered, speak of nothing else."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentPolicy:
+    """What callers are asked, for all calls of the process."""
+
+    answer_s: float
+    recorder: Recorder | None  # None: only transcripts depend on it
+    withholds_transcripts: bool  # of who did not say yes
+    deletes_withdrawn: bool
+    texts: Callable[[], Texts]  # in force for a call that begins now
+
+
+class CallConsent:
+    """``run`` beside the conversation; ``close`` when the call is over."""
+
+    def __init__(
+        self,
+        policy: ConsentPolicy,
+        media: MediaLeg,
+        record: CallRecord,
+        language: CallLanguage,
+        keypad: Keypad,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self._policy = policy
+        self._texts = policy.texts()
+        self._media = media
+        self._record = record
+        self._language = language
+        self._metrics = metrics
+        self._clock = clock
+        self._consent = Consent(policy.answer_s)
+        self._steps: deque[Step] = deque()  # a handful for each answer, and those are bounded
+        self._wake = asyncio.Event()
+        self._items = 0
+        self._question = ""
+        self._answer: UUID | None = None  # row of the last one
+        self._tape: Tape | None = None
+        keypad.collector.claim = self._claim
+        if policy.withholds_transcripts:
+            record.keep_transcripts(False)
+
+    @property
+    def _is_recordable(self) -> bool:
+        return self._consent.is_given and self._policy.recorder is not None
+
+    async def run(self, conversation: Conversation, perform: Callable[[list[Action]], None]) -> None:
+        """Asks, and follows what is answered, for as long as the call lasts."""
+        self._add(self._consent.begin())
+        while True:
+            while self._steps:
+                perform(self._performed(self._steps.popleft(), conversation))
+            self._wake.clear()
+            deadline = self._consent.deadline()
+            wait_s = None if deadline is None else max(0.0, deadline - self._clock.now().monotonic)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+            now = self._clock.now().monotonic
+            if self._media.playout.queued_ms:
+                self._consent.talked(now)
+            self._add(self._consent.expire(now))
+
+    def on_event(self, event: ev.Event) -> None:
+        """Whoever talks may be about to answer."""
+        if isinstance(event, TALK):
+            self._consent.talked(self._clock.now().monotonic)
+
+    async def answered(self, agreed: bool, words: str) -> Mapping[str, Any]:
+        """The caller's answer, as the model understood it (``words`` stand in its call of the tool).
+
+        What the model is to know then.
+        """
+        was_pending = self._consent.is_pending
+        self._add(self._consent.said(agreed))
+        told: dict[str, Any] = {"consent": self._consent.state.value, "recorded": self._is_recordable}
+        if was_pending:
+            told["next"] = (
+                "The caller has been told so by a recorded voice: do not repeat it. Now greet them."
+            )
+            if self._language.greeting:
+                told["greeting"] = self._language.greeting
+        return told
+
+    def close(self) -> None:
+        """The call is over: a question that stood has no answer, and the recording ends."""
+        for step in [*self._steps, *self._consent.over()]:
+            if isinstance(step, Answered):
+                self._answered(step)
+        self._steps.clear()
+        self._media.record(None)
+        if self._tape is not None:
+            keeps = self._consent.is_given or not self._policy.deletes_withdrawn
+            self._tape.finish(self._clock.now().monotonic) if keeps else self._tape.discard()
+            self._tape = None
+
+    def _claim(self, key: str) -> bool:
+        steps = self._consent.key(key)
+        if steps is None:
+            return False
+        self._add(steps)
+        return True
+
+    def _add(self, steps: list[Step]) -> None:
+        self._steps += steps
+        if steps:
+            self._wake.set()
+
+    def _performed(self, step: Step, conversation: Conversation) -> list[Action]:
+        match step:
+            case Ask():
+                actions = self._tell(conversation, QUESTION, ASKED)
+                self._consent.asked(self._clock.now().monotonic, self._media.playout.queued_ms / 1000)
+                return actions
+            case Answered():
+                self._answered(step)
+            case Confirm(recorded):
+                return self._tell(conversation, "consent_yes" if recorded else "consent_no", TOLD)
+            case Start():
+                self._start()
+            case Stop():
+                self._stop()
+            case Proceed(channel):
+                return self._proceed(conversation, channel)
+        return []
+
+    def _tell(self, conversation: Conversation, phrase: str, to_service: str) -> list[Action]:
+        """Plays a phrase; what it says is in the transcript."""
+        if self._policy.recorder is None and phrase != QUESTION:
+            return []  # nothing is recorded either way
+        self._items += 1
+        item_id = f"{OWN_ITEM}consent_{self._items}"
+        locale = self._language.locale
+        text: str = getattr(self._texts.languages.of(locale).phrases, phrase)
+        if phrase == QUESTION:
+            self._question = text
+        self._media.playout.append(item_id, self._texts.recordings.encoded(locale, phrase, self._media.codec))
+        self._media.playout.end_item(item_id)
+        return conversation.told(item_id, text, self._clock.now(), to_service=to_service.format(text))
+
+    def _proceed(self, conversation: Conversation, channel: Channel | None) -> list[Action]:
+        """The voice's answer is followed by the model by itself: its tool has returned."""
+        return [] if channel == "voice" else conversation.begin()
+
+    def _answered(self, answer: Answered) -> None:
+        now, self._answer = self._clock.now(), uuid4()
+        self._record.consent(
+            now, self._answer, text=self._question, result=answer.result, channel=answer.channel
+        )
+        result = {True: "yes", False: "no", None: "none"}[answer.result]
+        self._metrics.consents.labels(result, answer.channel or "none").inc()
+        if self._policy.withholds_transcripts:
+            self._record.keep_transcripts(answer.result is True)
+
+    def _start(self) -> None:
+        recorder, answer = self._policy.recorder, self._answer
+        if recorder is None or answer is None:
+            return
+        now = self._clock.now()
+        self._tape = recorder.record(
+            self._record.id, answer, self._media.codec, now.monotonic, now.wall, self._trouble
+        )
+        self._media.record(self._tape)
+
+    def _stop(self) -> None:
+        tape, self._tape = self._tape, None
+        self._media.record(None)
+        if tape is not None:
+            tape.discard() if self._policy.deletes_withdrawn else tape.finish(self._clock.now().monotonic)
+
+    def _trouble(self, trouble: Trouble) -> None:
+        """The ledger and whoever watches; the call goes on."""
+        log.warning("call=%s %s", self._record.id, trouble.message)
+        self._record.error(self._clock.now(), f"recording_{trouble.reason}", trouble.message)
+
+
+@contextlib.contextmanager
+def consenting(
+    policy: ConsentPolicy | None,
+    media: MediaLeg,
+    record: CallRecord,
+    language: CallLanguage,
+    keypad: Keypad,
+    metrics: Metrics,
+    clock: Clock,
+) -> Iterator[CallConsent | None]:
+    """For as long as the call is up; None where nothing is asked."""
+    if policy is None:
+        yield None
+        return
+    consent = CallConsent(policy, media, record, language, keypad, metrics, clock)
+    try:
+        yield consent
+    finally:
+        consent.close()

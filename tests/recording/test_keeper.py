@@ -1,0 +1,321 @@
+"""Where recordings stay and for how long: in a folder, and in an S3 server in a process of its own (moto's)."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sipua.errors import ConfigError
+from sipua.recorder import Recorder
+from sipua.recording_keeper import BACKOFF_MAX_S, Backoff, Keeper
+from sipua.recording_settings import RecordingSettings
+from sipua.recording_store import CHUNK_BYTES, BucketStore, FolderStore, Store, StoreRefused, consent_of
+from tests.ports import free_port
+from tests.recording.parts import Counted, Remembered, begun, files, finished, stereo, talk, until
+
+SOUND = b"RIFF" + bytes(60)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def keeper(folder: Path, store: Store, ledger: Remembered, **more: Any) -> Keeper:
+    values: dict[str, Any] = {"keep_days": 30, "spool_bytes": 1 << 30, "now": lambda: NOW} | more
+    return Keeper(folder, store, ledger, **values)
+
+
+@pytest.fixture
+def ledger() -> Remembered:
+    return Remembered()
+
+
+# ---- a folder --------------------------------------------------------------------------------------------
+
+
+async def test_a_finished_recording_gets_its_name_and_its_address(tmp_path: Path, ledger: Remembered) -> None:
+    consent, part = finished(tmp_path, SOUND)
+    assert await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
+    (file,) = files(tmp_path)
+    assert file == part.with_suffix("")
+    assert ledger.kept == {consent: file.as_uri()}
+    assert consent_of(file.name) == consent
+
+
+async def test_an_address_begins_with_what_the_operator_says(tmp_path: Path, ledger: Remembered) -> None:
+    consent, part = finished(tmp_path, SOUND)
+    await keeper(tmp_path, FolderStore(tmp_path, "https://calls.example.org/r"), ledger).settle()
+    assert ledger.kept[consent] == f"https://calls.example.org/r/2026-01-02/{part.with_suffix('').name}"
+
+
+async def test_what_is_being_written_is_left_alone(tmp_path: Path, ledger: Remembered) -> None:
+    _, part = finished(tmp_path, SOUND)
+    with part.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
+        assert (files(tmp_path), ledger.kept) == ([part], {})
+    await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()  # its writer was killed
+    assert len(ledger.kept) == 1
+
+
+async def test_a_file_without_sound_is_no_recording(tmp_path: Path, ledger: Remembered) -> None:
+    finished(tmp_path, SOUND[:44])
+    await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
+    assert (files(tmp_path), ledger.kept) == ([], {})
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.wav.part", "x_y.wav.part", f"{'-' * 36}_{'-' * 36}.wav.part", "a.mp3"]
+)
+async def test_files_of_others_are_left_alone(name: str, tmp_path: Path, ledger: Remembered) -> None:
+    finished(tmp_path, SOUND, name)
+    os.utime(files(tmp_path)[0], (0, 0))
+    guard = keeper(tmp_path, FolderStore(tmp_path), ledger)
+    await guard.settle()
+    await guard.sweep()
+    assert [file.name for file in files(tmp_path)] == [name]
+
+
+async def test_a_running_keeper_takes_each_recording_as_it_ends(tmp_path: Path, ledger: Remembered) -> None:
+    guard = keeper(tmp_path, FolderStore(tmp_path), ledger)
+    recorder = Recorder(tmp_path, Counted())
+    recorder.on_closed = guard.woken.set
+    recorder.start()
+    running = asyncio.create_task(guard.run())
+    for _ in range(2):
+        kept = len(ledger.kept)
+        tape = begun(recorder, [])
+        talk(tape, 3)
+        tape.finish(3.0)
+        await until(lambda kept=kept: len(ledger.kept) > kept)  # type: ignore[misc]
+    running.cancel()
+    await recorder.stop()
+    assert {file.suffix for file in files(tmp_path)} == {".wav"}
+
+
+# ---- for how long ----------------------------------------------------------------------------------------
+
+
+async def test_old_recordings_go_and_the_ledger_knows(tmp_path: Path, ledger: Remembered) -> None:
+    guard = keeper(tmp_path, FolderStore(tmp_path), ledger)
+    old, first = finished(tmp_path, SOUND)
+    await guard.settle()
+    new, _ = finished(tmp_path, SOUND)
+    await guard.settle()
+    for file in files(tmp_path):
+        age = timedelta(days=31 if consent_of(file.name) == old else 29)
+        os.utime(file, ((NOW - age).timestamp(),) * 2)
+    await guard.sweep()
+    assert [consent_of(file.name) for file in files(tmp_path)] == [new]
+    assert ledger.deleted == [old]
+    assert first.parent.is_dir()
+    guard.keep_days = 20
+    await guard.sweep()
+    assert (files(tmp_path), first.parent.exists()) == ([], False)
+
+
+async def test_nought_days_are_for_ever(tmp_path: Path, ledger: Remembered) -> None:
+    finished(tmp_path, SOUND)
+    guard = keeper(tmp_path, FolderStore(tmp_path), ledger, keep_days=0)
+    await guard.settle()
+    os.utime(files(tmp_path)[0], (0, 0))
+    await guard.sweep()
+    assert len(files(tmp_path)) == 1
+
+
+# ---- a bucket --------------------------------------------------------------------------------------------
+
+
+class Moto:
+    """Its server, started and stopped at will; what it holds is lost with it."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "moto.server",
+                "-H",
+                "127.0.0.1",
+                "-p",
+                str(self.port),
+            ]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    async def bucket(self, name: str) -> None:
+        """Once it answers."""
+        request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
+
+        def is_made() -> bool:
+            try:
+                urllib.request.urlopen(request, timeout=5).close()
+            except OSError:
+                return False
+            return True
+
+        for _ in range(200):
+            if await asyncio.to_thread(is_made):
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(self._log.read_text())
+
+    def get(self, url: str) -> bytes:
+        """As somebody who may: it believes any signature."""
+        signed = "AWS4-HMAC-SHA256 Credential=k/20260101/r/s3/aws4_request, SignedHeaders=host, Signature=0"
+        request = urllib.request.Request(url, headers={"Authorization": signed})
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return bytes(answer.read())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+
+@pytest.fixture(scope="module")
+def running_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    assert importlib.util.find_spec("moto"), "moto is one of the development dependencies"
+    server = Moto(tmp_path_factory.mktemp("moto") / "log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def moto(running_moto: Moto, tmp_path: Path) -> Moto:
+    (tmp_path / "secret").write_text("not-a-secret\n")
+    await running_moto.bucket("calls")
+    return running_moto
+
+
+def bucket(url: str, tmp_path: Path, **more: Any) -> BucketStore:
+    values = {
+        "s3_bucket": "calls", "s3_endpoint": url, "s3_access_key_id": "key-of-the-tests",
+        "s3_secret_key_file": str(tmp_path / "secret"), "s3_prefix": "kigali/a",
+    }  # fmt: skip
+    return BucketStore(RecordingSettings(**values | more))
+
+
+async def test_a_recording_moves_to_the_bucket_and_can_be_fetched(
+    moto: Moto, tmp_path: Path, ledger: Remembered
+) -> None:
+    spool = tmp_path / "spool"
+    recorder = Recorder(spool, Counted())
+    recorder.start()
+    tape = begun(recorder, [])
+    talk(tape, 3)
+    tape.finish(3.0)
+    await recorder.stop()
+    assert await keeper(spool, bucket(moto.url, tmp_path), ledger).settle()
+    assert files(spool) == []
+    ((consent, url),) = ledger.kept.items()
+    assert url.startswith(f"{moto.url}/calls/kigali/a/2026-01-02/")
+    assert url.endswith(f"_{consent}.wav")
+    fetched = tmp_path / "fetched.wav"
+    fetched.write_bytes(moto.get(url))
+    assert len(stereo(fetched)[1]) == 24000
+
+
+async def test_a_long_one_goes_up_in_parts(moto: Moto, tmp_path: Path, ledger: Remembered) -> None:
+    sound = os.urandom(2 * CHUNK_BYTES + 12345)
+    consent, _ = finished(tmp_path / "spool", sound)
+    assert await keeper(tmp_path / "spool", bucket(moto.url, tmp_path), ledger).settle()
+    assert moto.get(ledger.kept[consent]) == sound
+    assert "partNumber=3" in moto._log.read_text()
+
+
+async def test_old_objects_go_and_those_of_others_stay(
+    moto: Moto, tmp_path: Path, ledger: Remembered
+) -> None:
+    spool, store = tmp_path / "spool", bucket(moto.url, tmp_path)
+    consent, _ = finished(spool, SOUND)
+    await store.keep(finished(tmp_path, b"x")[1], "notes.txt")
+    guard = keeper(spool, store, ledger, now=lambda: datetime.now(UTC) + timedelta(days=29))
+    await guard.settle()
+    await guard.sweep()
+    assert ledger.deleted == []
+    guard.now = lambda: datetime.now(UTC) + timedelta(days=31)
+    await guard.sweep()
+    assert consent in ledger.deleted
+    assert moto.get(f"{moto.url}/calls/kigali/a/notes.txt") == b"x"
+    with pytest.raises(OSError, match="404"):
+        moto.get(ledger.kept[consent])
+
+
+async def test_doctor_tries_the_bucket(moto: Moto, tmp_path: Path) -> None:
+    assert await bucket(moto.url, tmp_path).check() == f"{moto.url}/calls/kigali/a"
+    with pytest.raises(StoreRefused, match="nowhere"):
+        await bucket(moto.url, tmp_path, s3_bucket="nowhere").check()
+
+
+async def test_a_store_that_is_away_gets_everything_once_it_is_back(
+    tmp_path: Path, ledger: Remembered
+) -> None:
+    (tmp_path / "secret").write_text("not-a-secret")
+    server, faults = Moto(tmp_path / "log"), Counted()
+    spool = tmp_path / "spool"
+    wanted = {finished(spool, SOUND)[0] for _ in range(3)}
+    guard = keeper(
+        spool,
+        bucket(server.url, tmp_path),
+        ledger,
+        spool_bytes=100,
+        keep_days=0,
+        on_refused=faults.recording_failed,
+    )
+    running = asyncio.create_task(guard.run())
+    try:
+        await until(lambda: faults.faults["recording_store"])
+        assert "recording.spool_mb" in guard.refusal()
+        assert len(files(spool)) == 3
+        server.start()
+        await server.bucket("calls")
+        await until(lambda: set(ledger.kept) == wanted, 20)
+        await until(lambda: not guard.refusal())
+        assert files(spool) == []
+    finally:
+        running.cancel()
+        server.stop()
+
+
+def test_the_waits_grow_and_end_somewhere() -> None:
+    backoff = Backoff()
+    waits = [backoff.next_s() for _ in range(12)]
+    assert waits[:4] == [1.0, 2.0, 4.0, 8.0]
+    assert waits[-1] == BACKOFF_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"s3_endpoint": "https://s3.example.org"}, "want s3_bucket"),
+        ({"s3_bucket": "calls", "s3_access_key_id": "x"}, "both or neither"),
+        ({"s3_bucket": "Calls!"}, "pattern"),
+        ({"base_url": "calls.example.org"}, "pattern"),
+    ],
+)
+def test_bad_settings_are_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        RecordingSettings(**values)
+
+
+def test_a_secret_that_cannot_be_read_is_the_operators_to_mend(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"recording\.s3_secret_key_file"):
+        bucket("http://127.0.0.1:1", tmp_path)
