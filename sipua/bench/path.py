@@ -101,7 +101,7 @@ class Recording:
 async def _drive(call: BenchCall, session: BenchSession, options: PathOptions) -> Recording:
     """Warms up, measures, lets what is under way arrive. LocalError if the call ends meanwhile."""
     recording = Recording({}, {})
-    talking = asyncio.create_task(_talk(call, recording, options.expected_seconds), name="talk")
+    talking = asyncio.create_task(talk(call, recording, options.expected_seconds), name="talk")
     answering = asyncio.create_task(_answer(session, recording, options), name="answer")
     ended = asyncio.create_task(call.ended.wait(), name="ended")
     tasks = (talking, answering, ended)
@@ -120,7 +120,7 @@ async def _drive(call: BenchCall, session: BenchSession, options: PathOptions) -
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _talk(call: BenchCall, recording: Recording, seconds: float) -> None:
+async def talk(call: BenchCall, recording: Recording, seconds: float) -> None:
     """The caller: a frame every 20 ms and a bit."""
     interval = FRAME_S * (1 + FRAME_S / (seconds + WARM_UP_S))
     begin = time.monotonic()

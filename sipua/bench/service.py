@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -97,28 +97,39 @@ class BenchSession:
 
 def response(item: int, audio: str) -> tuple[list[Event], Event, list[Event]]:
     """The events of one spoken response: before the delta, the delta, after it."""
-    ids = {"response_id": f"resp_{item}", "item_id": f"item_{item}", "output_index": 0, "content_index": 0}
-    output = {"response_id": ids["response_id"], "output_index": 0}
-    message = {"id": ids["item_id"], "object": "realtime.item", "type": "message", "role": "assistant"}
-    begun = {**message, "status": "in_progress", "content": []}
-    part = {"type": "audio", "transcript": ""}
-    done = {**message, "status": "completed", "content": [part]}
-    said = {"id": ids["response_id"], "object": "realtime.response"}
-    before: list[Event] = [
-        {"type": "response.created", "response": {**said, "status": "in_progress", "output": []}},
-        {"type": "response.output_item.added", **output, "item": begun},
-        {"type": "conversation.item.added", "previous_item_id": None, "item": begun},
-        {"type": "response.content_part.added", **ids, "part": part},
+    events = response_of(f"resp_{item}", {f"item_{item}": audio})
+    at = next(i for i, event in enumerate(events) if event["type"] == "response.output_audio.delta")
+    return events[:at], events[at], events[at + 1 :]
+
+
+def response_of(response_id: str, items: Mapping[str, str]) -> list[Event]:
+    """All events of a response whose items have this audio, in one delta each; the last is response.done."""
+    said = {"id": response_id, "object": "realtime.response"}
+    events: list[Event] = [
+        {"type": "response.created", "response": {**said, "status": "in_progress", "output": []}}
     ]
-    delta: Event = {"type": "response.output_audio.delta", **ids, "delta": audio}
-    after: list[Event] = [
-        {"type": "response.output_audio.done", **ids},
-        {"type": "response.content_part.done", **ids, "part": part},
-        {"type": "conversation.item.done", "previous_item_id": None, "item": done},
-        {"type": "response.output_item.done", **output, "item": done},
-        {"type": "response.done", "response": {**said, "status": "completed", "output": [done]}},
+    outputs: list[Event] = []
+    for index, (item_id, audio) in enumerate(items.items()):
+        output = {"response_id": response_id, "output_index": index}
+        ids = {**output, "item_id": item_id, "content_index": 0}
+        message = {"id": item_id, "object": "realtime.item", "type": "message", "role": "assistant"}
+        begun = {**message, "status": "in_progress", "content": []}
+        part = {"type": "audio", "transcript": ""}
+        outputs.append({**message, "status": "completed", "content": [part]})
+        events += [
+            {"type": "response.output_item.added", **output, "item": begun},
+            {"type": "conversation.item.added", "previous_item_id": None, "item": begun},
+            {"type": "response.content_part.added", **ids, "part": part},
+            {"type": "response.output_audio.delta", **ids, "delta": audio},
+            {"type": "response.output_audio.done", **ids},
+            {"type": "response.content_part.done", **ids, "part": part},
+            {"type": "conversation.item.done", "previous_item_id": None, "item": outputs[-1]},
+            {"type": "response.output_item.done", **output, "item": outputs[-1]},
+        ]
+    return [
+        *events,
+        {"type": "response.done", "response": {**said, "status": "completed", "output": outputs}},
     ]
-    return before, delta, after
 
 
 class BenchService:

@@ -25,6 +25,7 @@ from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.srtp import rows, run_srtp
+from sipua.bench.turns import DEFAULT_INTERRUPTIONS, MAX_INTERRUPTIONS, run_turns
 from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
 from sipua.log import configure_logging
@@ -34,6 +35,12 @@ MEASURES = {
     "downlink_ms": "downlink: first delta sent → first RTP received",
     "tick_wait_ms": "… of it waiting for the 20 ms tick",
     "own_ms": "… of it the agent's own",
+}
+TURN_MEASURES = {
+    "stop_ms": "speech_started sent → last RTP of what was interrupted",
+    "truncate_error_ms": "audio_end_ms against what the wire had",
+    "uplink_ms": MEASURES["uplink_ms"],
+    "downlink_ms": MEASURES["downlink_ms"],
 }
 FLOORS = {
     "udp": "floor: UDP on loopback, within the bench",
@@ -75,6 +82,24 @@ def path(
         print_json(document)
     else:
         show(document)
+
+
+@app.command("turns")
+def turns(
+    interruptions: Annotated[
+        int, typer.Option(min=1, max=MAX_INTERRUPTIONS, help="Interrupt the agent so often.")
+    ] = DEFAULT_INTERRUPTIONS,
+    json: Json = False,
+) -> None:
+    """Interrupt the agent at random: how soon it is silent, and whether it tells truly how much was heard."""
+    configure_logging("warning", "console")
+    document = run(
+        lambda stop: run_turns(interruptions, stop, lambda text: typer.echo(f"· {text}", err=True))
+    )
+    if json:
+        print_json(document)
+    else:
+        show_turns(document)
 
 
 @app.command("egress")
@@ -242,6 +267,29 @@ def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
     out.print(f"{len(verdicts) - len(broken)} of {len(verdicts)} promises kept")
     for each in broken:
         out.print(f"[red]{each.trace}: not {each.promise}[/red]")
+
+
+def show_turns(document: Mapping[str, Any]) -> None:
+    """Figures beside what is promised."""
+    out = Console(highlight=False)
+    table = Table(title="milliseconds", title_justify="left", box=None)
+    for column in ("", "p50", "target", "p95", "target", "max", "target"):
+        table.add_column(column, justify="left" if not column else "right")
+    for key, name in TURN_MEASURES.items():
+        figures, targets = document[key], document["targets"][key]
+        cells = [
+            cell
+            for p in ("p50", "p95", "max")
+            for cell in (_cells(figures[p], targets.get(p)) if p in figures else ("", ""))
+        ]
+        table.add_row(name, *cells)
+    out.print(table)
+    told = document["truncations"]
+    out.print(
+        f"{document['interruptions']} interruptions ({document['two_items']} of two items), "
+        f"{told['right']} truncations, missing {told['missing']}, unwanted {told['unwanted']}"
+    )
+    out.print(machine_line(document["machine"]))
 
 
 def show_egress(document: Mapping[str, Any]) -> None:
