@@ -107,6 +107,13 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayPhrase:
+    """A recording of ours, by its name in ``sipua.languages.Phrases``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something to record as an error; the call goes on."""
 
@@ -134,6 +141,7 @@ Action = (
     | Spoken
     | SpokenDelta
     | Logged
+    | PlayPhrase
     | Fault
     | EndCall
 )

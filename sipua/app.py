@@ -57,6 +57,7 @@ from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
+from sipua.spend import Spend
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
@@ -72,11 +73,12 @@ from sipua.voice_settings import (
     backend_of,
     language_of,
     own_instructions,
+    rules_of,
     session_config,
     unused_instructions,
 )
 from storage.dsn import redact
-from storage.queries import ping
+from storage.queries import ping, spent_since
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -178,7 +180,7 @@ async def serve(
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend, texts, tools),
+            voice=_voice_service(settings, backend, texts, tools, await _spend(settings, dsn)),
             pacer=pacer,
             ports=ports,
             max_wait_ms=settings.rtp.max_wait_ms,
@@ -282,8 +284,20 @@ def _key_rules(settings: Settings) -> KeyRules:
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
 
 
+async def _spend(settings: Settings, dsn: str) -> Spend:
+    """With what the ledger has of today; a cap must not keep the agent from starting."""
+    now = SystemClock().now().wall.astimezone(settings.zone)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        spent = await spent_since(dsn, midnight)
+    except store.StoreError as error:
+        log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
+        spent = []
+    return Spend(settings.spend, now.date(), spent)
+
+
 def _voice_service(
-    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry
+    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry, spend: Spend
 ) -> VoiceService:
     realtime = settings.realtime
     return VoiceService(
@@ -293,6 +307,9 @@ def _voice_service(
         audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,
         tools=tools,
+        rules=rules_of(settings),
+        spend=spend,
+        today=lambda: SystemClock().now().wall.astimezone(settings.zone).date(),
     )
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from rtp.codec import Codec
 from rtp.pacer import Pacer
+from sipua.announcer import Announcer
 from sipua.audio import Bridge, bridge_for
 from sipua.call_consent import ConsentPolicy, consenting
 from sipua.call_leg import CallLeg, CallOver
@@ -44,6 +45,7 @@ from sipua.outcome import (
 from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
+from sipua.session_watch import SessionWatch
 from sipua.turns import TurnRules
 
 log = logging.getLogger(__name__)
@@ -172,12 +174,14 @@ class Call:
         self._move(Phase.RINGING)
         self.record.ringing(services.clock.now())
         format, bridge = bridge_for(codec, services.voice.audio)
-        to_phone = self._to_phone(bridge)
         now = services.clock.now()
         language = services.voice.language_of(self.record.opening, now)
+        announcer = Announcer(lambda: self._way.leg, language)
+        to_phone = self._to_phone(bridge, announcer)
         self.record.language(now, language.locale, language.choice.why)
+        watch = SessionWatch(self.record, services.metrics, services.clock, language, announcer)
         async with voice_session(
-            services.voice, language, format, to_phone, self.record, services.clock
+            services.voice, language, format, to_phone, watch, services.clock
         ) as session:
             self._move(Phase.ANSWERING)
             leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
@@ -207,8 +211,8 @@ class Call:
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
-                        session, services.voice, language, conversation, keypad, leg.media.playout, self.record,
-                        services.metrics, services.clock, consent,
+                        session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
+                        self.record, services.metrics, services.clock, consent,
                     )  # fmt: skip
 
     @contextlib.asynccontextmanager
@@ -219,11 +223,12 @@ class Call:
         finally:
             await leg.hang_up(0)
 
-    def _to_phone(self, bridge: Bridge) -> Callable[[AudioDelta], None]:
+    def _to_phone(self, bridge: Bridge, announcer: Announcer) -> Callable[[AudioDelta], None]:
         way = self._way
 
         def forward(delta: AudioDelta) -> None:
-            if way.leg is not None:  # a session says nothing before it is asked to, which is after the answer
+            # a session says nothing before it is asked to, which is after the answer
+            if way.leg is not None and not announcer.is_closing:
                 way.leg.media.playout.append(delta.item_id, bridge.to_phone(delta.item_id, delta.audio))
 
         return forward

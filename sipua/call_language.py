@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rtp.codec import Codec
 from sipua.language_choice import Choice, LanguageTrack, Switch
 from sipua.languages import Language, Languages
 from sipua.realtime import events as ev
 from sipua.realtime.config import SessionConfig, Transcription
 from sipua.realtime.hints import as_change, is_about_language, without_language
+from sipua.recordings import Recordings
 
 GREETING = "{{greeting}}"  # in realtime.greeting: the words of the language
 NO_HINT = "none"  # of realtime.transcription_language
@@ -42,7 +44,9 @@ class CallLanguage:
         *,
         greeting: str,
         hint: str,
+        recordings: Recordings | None = None,
     ) -> None:
+        self._recordings = recordings
         self.choice = choice
         self._languages = languages
         self._instructions = instructions
@@ -64,6 +68,10 @@ class CallLanguage:
     def greeting(self) -> str:
         """Instructions for the first words; "" if the caller speaks first."""
         return self._greeting.replace(GREETING, f'"{self.language.greeting}"')
+
+    def spoken(self, phrase: str, codec: Codec) -> bytes:
+        """The recording of a phrase for a playout in ``codec``."""
+        return b"" if self._recordings is None else self._recordings.encoded(self.locale, phrase, codec)
 
     def configured(self, base: SessionConfig) -> SessionConfig:
         """The configuration of this call's session, from that of all."""

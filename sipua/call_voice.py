@@ -6,33 +6,39 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Protocol
 
 from sipua import actions as act
 from sipua.alarm import Alarm
+from sipua.announcer import Announcer
 from sipua.call_consent import CallConsent
 from sipua.call_control import CallControl
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
 from sipua.conversation import Conversation
-from sipua.errors import RealtimeClosed, RealtimeUnreachable, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeError, SipuaError
 from sipua.keypad import Keypad
 from sipua.last_words import LastWords
+from sipua.meter import Meter
 from sipua.metrics import Metrics
-from sipua.outcome import AGENT_HUNG_UP, is_voice_failure
-from sipua.ports import CallOpening, CallRecord, Clock, Moment, SessionOpening
+from sipua.outcome import AGENT_HUNG_UP, SPEND_CAP, is_voice_failure
+from sipua.ports import CallOpening, CallRecord, Clock, Moment
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
 from sipua.realtime.commands import function_output_item, system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
+from sipua.realtime.continuity import Rules
 from sipua.realtime.events import AudioDelta
+from sipua.spend import Spend
 from sipua.tools.box import ToolBox
 from sipua.tools.registry import Registry
+from sipua.voice_link import Observer, Plan, VoiceLink
 
 log = logging.getLogger(__name__)
 
-OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited for; this is the backstop
 FRAME_S = 0.02
 
 
@@ -45,6 +51,9 @@ class VoiceService:
     language_of: Callable[[CallOpening, Moment], CallLanguage]
     audio: str  # "match" or "pcm24"
     open_timeout_s: float
+    rules: Rules
+    spend: Spend
+    today: Callable[[], date]  # where the callers are
     tools: Registry = field(default_factory=Registry)
 
 
@@ -61,24 +70,21 @@ async def voice_session(
     language: CallLanguage,
     format: AudioFormat,
     on_audio: Callable[[AudioDelta], None],
-    record: CallRecord,
+    watch: Observer,
     clock: Clock,
-) -> AsyncIterator[VoiceSession]:
-    """A session that is ready. RealtimeUnreachable if it is not in time."""
-    try:
-        async with asyncio.timeout(service.open_timeout_s + OPEN_GRACE_S):
-            config = language.configured(service.session_config(format))
-            session = await service.backend.open(config, on_audio=on_audio)
-    except TimeoutError:
-        raise RealtimeUnreachable(
-            f"{service.backend.name}: the voice session was not ready within {service.open_timeout_s:g} s"
-        ) from None
+) -> AsyncIterator[VoiceLink]:
+    """A session that is ready, and others after it. RealtimeUnreachable if it is not in time."""
+    plan = Plan(
+        configure=lambda: language.configured(service.session_config(format)),
+        open_timeout_s=service.open_timeout_s,
+        rules=service.rules,
+        chance=random.random,
+    )
+    link = VoiceLink(service.backend, plan, watch, clock, on_audio)
+    await link.open()
     failed = True
-    language.opened(session.config)
     try:
-        model = str(session.echoed.get("model") or session.config.model)
-        record.session_opened(clock.now(), SessionOpening(session.session_id, model, session.echoed))
-        yield session
+        yield link
         failed = False
     except BaseExceptionGroup as group:
         failed = any(isinstance(each, SipuaError) and is_voice_failure(each) for each in leaves(group))
@@ -90,10 +96,7 @@ async def voice_session(
         failed = False
         raise
     finally:
-        try:
-            record.session_ended(clock.now(), failed=failed)
-        finally:
-            await session.close()
+        await link.close(failed=failed)
 
 
 async def converse(
@@ -103,6 +106,7 @@ async def converse(
     conversation: Conversation,
     keypad: Keypad,
     playout: Queue,
+    announcer: Announcer,
     record: CallRecord,
     metrics: Metrics,
     clock: Clock,
@@ -114,7 +118,7 @@ async def converse(
     """
     last_words, leaving = LastWords(), asyncio.Event()
     performer = _Performer(
-        session, service.backend.capabilities, language, record, metrics, clock, last_words,
+        session, service.backend.capabilities, language, announcer, record, metrics, clock, last_words,
         lambda call: box.start(call),
     )  # fmt: skip
     control = CallControl(
@@ -123,6 +127,8 @@ async def converse(
     )  # fmt: skip
     box = ToolBox(service.tools.find, control, record, lambda: language.locale, metrics, clock)
     alarm = Alarm(conversation.deadline, clock)
+    meter = Meter(service.spend, service.today, record, metrics, clock)
+    announcer.on_said = lambda text: performer.perform(conversation.announced(text, clock.now()))
 
     async def keep_time() -> None:
         async for now in alarm.rings():
@@ -142,6 +148,9 @@ async def converse(
         async for result in box.results():
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
 
+    if meter.is_over():
+        await announcer.close_with("service_error")
+        raise CallOver(SPEND_CAP)
     if consent is None:
         performer.perform(conversation.begin())
     try:
@@ -158,7 +167,16 @@ async def converse(
                 performer.follow(language.on_event(event))
                 if consent is not None:
                     consent.on_event(event)
+                if meter.on_event(event, session.config):
+                    await announcer.close_with("time_is_up")
+                    raise CallOver(SPEND_CAP)
             raise RealtimeClosed("the voice session ended")
+    except* RealtimeError as group:
+        for error in leaves(group):
+            if isinstance(error, RealtimeError) and not error.retryable:
+                metrics.realtime_alerts.labels(error.reason).inc()
+        await announcer.close_with("service_error")
+        raise
     finally:
         box.close()
 
@@ -179,6 +197,7 @@ class _Performer:
     session: VoiceSession
     capabilities: Capabilities
     language: CallLanguage
+    announcer: Announcer
     record: CallRecord
     metrics: Metrics
     clock: Clock
@@ -227,6 +246,8 @@ class _Performer:
                     self.last_words.taken_back()
                 case act.ToolOutput(item_id, call_id, _, output):
                     session.item_create(function_output_item(call_id, output, item_id))
+                case act.PlayPhrase(name):
+                    self.announcer.say(name)
                 case act.Fault(reason, message):
                     self.metrics.realtime_errors.labels(reason).inc()
                     log.warning("call=%s %s: %s", record.id, reason, message)

@@ -25,6 +25,7 @@ from sipua.actions import (
     EndCall,
     Fault,
     Logged,
+    PlayPhrase,
     Spoken,
     SpokenDelta,
     SystemText,
@@ -55,6 +56,7 @@ class Conversation:
         self._turns = Turns(turns, speech)
         self._key_rules = keys
         self._entries = 0  # of keys, so far
+        self._announced = 0
         self._unanswered: dict[str, int] = {}  # items with keys or results → times an answer was asked for
         self._placed: set[str] = set()  # those of them that the service has given their place
         self._is_asked = False  # response.create is on its way
@@ -159,6 +161,12 @@ class Conversation:
     def _ask(self, request: CreateResponse) -> CreateResponse:
         self._is_asked = True
         return request
+
+    def announced(self, text: str, now: Moment) -> list[Action]:
+        """A recording of ours is being played."""
+        self._announced += 1
+        segment = self._order.complete(f"sipua_said_{self._announced}", "system", text, now.wall)
+        return [Spoken(segment, None)] if segment is not None else []
 
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
@@ -282,7 +290,7 @@ class Conversation:
         if severity is Severity.RETRY_ONCE and not self._retried:
             self._retried = True
             return [Fault("response_failed", f"{text} (asked again once)"), self._ask(self._request)]
-        return [Fault("response_failed", text)]
+        return [Fault("response_failed", text), PlayPhrase("service_error")]
 
     def _service_error(self, event: ev.ServiceError) -> list[Action]:
         self._is_asked = False  # it may have been about that; asked once more, the worst is a benign error

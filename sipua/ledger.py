@@ -116,7 +116,9 @@ class Record:
         self._answered: Moment | None = None
         self._put = ledger.put
         self._feed = feed
-        self._session: UUID | None = None
+        self._sessions: dict[
+            str, UUID
+        ] = {}  # open ones, by the service's id: two while one follows the other
         self._attempts = 0
         self._outcome = ""  # as the agent has it
         self._ended = False
@@ -173,24 +175,24 @@ class Record:
         )
 
     def session_opened(self, at: Moment, session: SessionOpening) -> None:
-        self._session = uuid4()
+        id = self._sessions[session.session_id] = uuid4()
         self._put(
-            _session_fact(self._session, self.id, at.wall, session),
+            _session_fact(id, self.id, at.wall, session),
             # its session.updated waits in the session's queue and comes through service_event
             _event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
         )
 
-    def session_ended(self, at: Moment, *, failed: bool) -> None:
-        if self._session is not None:
+    def session_ended(self, at: Moment, session_id: str, *, failed: bool) -> None:
+        id = self._sessions.pop(session_id, None)
+        if id is not None:
             self._put(
                 SessionEnded(
-                    id=self._session,
+                    id=id,
                     call_id=self.id,
                     ended_at=at.wall,
                     status="failed" if failed else "completed",
                 )
             )
-            self._session = None
 
     def language(self, at: Moment, locale: str, why: str) -> None:
         """The language that the call is in from now on; ``why`` as ``sipua.language_choice`` has it."""
@@ -209,6 +211,10 @@ class Record:
 
     def keep_transcripts(self, kept: bool) -> None:
         self._keeps_transcripts = kept
+
+    def usage(self, at: Moment, usage: Mapping[str, Any]) -> None:
+        """What the voice service has charged for the call so far."""
+        self._put(CallChanged(call_id=self.id, at=at.wall, metadata={"usage": dict(usage)}))
 
     def transcript(self, segment: Segment, lang: str | None) -> None:
         lang = lang or self._locale
@@ -358,7 +364,7 @@ def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening
         temperature=None,
         max_response_output_tokens=limit if type(limit) is int and 0 <= limit < 2**31 else None,
         started_at=at,
-        metadata={},
+        metadata={"opened_for": session.why},
     )
 
 

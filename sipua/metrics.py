@@ -88,6 +88,42 @@ class Metrics:
         self.tool_seconds = Histogram(
             "sipua_tool_seconds", "From a tool's call to its result or error", ["tool"], registry=registry
         )
+        self.realtime_alerts = Counter(
+            "sipua_realtime_alerts",
+            "Refusals of the voice service that somebody must mend (key, quota, configuration)",
+            ["reason"],
+            registry=registry,
+        )
+        self.realtime_sessions = Counter(
+            "sipua_realtime_sessions",
+            "Voice sessions opened, by why: first, rotation or reconnect",
+            ["why"],
+            registry=registry,
+        )
+        self.realtime_outage_seconds = Histogram(
+            "sipua_realtime_outage_seconds",
+            "A call's voice session lost until another heard the caller",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.spent_usd = Counter(
+            "sipua_realtime_spent_usd",
+            "Cost of the voice service by our prices",
+            ["model"],
+            registry=registry,
+        )
+        self.unpriced = Counter(
+            "sipua_realtime_unpriced",
+            "Responses and transcriptions of models whose price is not known",
+            ["model"],
+            registry=registry,
+        )
+        self.spend_caps = Counter(
+            "sipua_spend_caps_reached",
+            "Calls that a cap has ended: call, caller or day",
+            ["cap"],
+            registry=registry,
+        )
         self.keys_dropped = Counter(
             "sipua_keys_dropped", "Keys that came faster than anybody presses", registry=registry
         )

@@ -40,6 +40,7 @@ CALLEE_HUNG_UP = Ending(Status.COMPLETED, "callee_hangup")
 CALLER_CANCELLED = Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487)
 AGENT_HUNG_UP = Ending(Status.COMPLETED, "agent_hangup")
 MAX_DURATION = Ending(Status.COMPLETED, "max_duration")
+SPEND_CAP = Ending(Status.COMPLETED, "spend_cap")
 SHUTDOWN_RINGING = Ending(Status.FAILED, "agent_shutdown", sip_code=503)
 SHUTDOWN = Ending(Status.COMPLETED, "agent_shutdown")
 

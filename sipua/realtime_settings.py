@@ -70,6 +70,10 @@ class RealtimeSettings(Section):
     """For compatible servers only, as the GA interface of OpenAI and Azure has none; below 0 = unset."""
     session_cap_s: int = Field(default=0, ge=0, le=86_400)
     """Life of a session; 0 = as the service is known to have it (3600; none at compatible servers)."""
+    rotate_before_s: float = Field(default=120.0, ge=1.0, le=3600.0)
+    """So long before its end a session is followed by another, in a quiet moment."""
+    reconnect_s: float = Field(default=20.0, ge=0, le=120.0)
+    """So long a session is sought for a call that has lost its own; 0 = the call ends."""
     client_truncates: bool = True
     """Whether the service is told how much the caller heard; false for a server that refuses it."""
     connect_timeout_s: float = Field(default=4.0, gt=0, le=4.5)

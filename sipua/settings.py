@@ -37,6 +37,7 @@ from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings, faults
 from sipua.recording_settings import ConsentSettings, RecordingSettings
 from sipua.section import Section
+from sipua.spend import SpendSettings
 from sipua.tool_settings import ToolSettings
 from sipua.turn_settings import TurnSettings
 from sipua.turn_settings import fault as turn_fault
@@ -205,6 +206,7 @@ class Settings(BaseSettings):
     tools: ToolSettings = ToolSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
+    spend: SpendSettings = SpendSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

@@ -11,6 +11,7 @@ from sipua.language_choice import choose
 from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
+from sipua.realtime.continuity import Rules
 from sipua.settings import Settings
 from sipua.texts import Briefing, Texts, instructions_of
 
@@ -33,6 +34,12 @@ def backend_of(settings: Settings) -> OpenAIBackend:
             session_cap_s=float(chosen.session_cap_s) or known.session_cap_s,
         ),
     )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """When sessions are followed by others."""
+    chosen = settings.realtime
+    return Rules(margin_s=chosen.rotate_before_s, budget_s=chosen.reconnect_s)
 
 
 def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
@@ -105,4 +112,5 @@ def language_of(
         lambda locale: instructions_of(texts, briefing, locale, otherwise),
         greeting=settings.realtime.greeting,
         hint=settings.realtime.transcription_language,
+        recordings=texts.recordings,
     )

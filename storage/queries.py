@@ -25,6 +25,12 @@ _DRILL_RUNS = """
 SELECT * FROM sipua.drill_runs WHERE %(drill)s::text IS NULL OR drill = %(drill)s
 ORDER BY started_at DESC, id LIMIT %(limit)s
 """
+_SPENT = """
+SELECT CASE direction WHEN 'outbound' THEN to_e164 ELSE from_e164 END AS number,
+       sum((metadata #>> '{usage,cost_usd}')::double precision) AS usd
+FROM public.voice_calls
+WHERE started_at >= %s AND jsonb_typeof(metadata #> '{usage,cost_usd}') = 'number' GROUP BY 1
+"""
 # A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for, from
 # the answer on.
 _CLOSE_CALLS = """
@@ -54,6 +60,13 @@ _CALL_ENDED = """
 INSERT INTO public.voice_events (id, call_id, type, t, payload)
 VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcome', %s::text))
 """
+
+
+async def spent_since(dsn: str, since: datetime) -> list[tuple[str | None, float]]:
+    """US dollars by the number we talked with, of calls that began since then."""
+    async with connected(dsn, "sipua", dict_row) as connection:
+        cursor = await connection.execute(_SPENT, (since,))
+        return [(row["number"], float(row["usd"])) for row in await cursor.fetchall()]
 
 
 async def ping(dsn: str) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from sipua.errors import LocalError
 
 APPENDS_MAX = 50  # one second of 20 ms frames
-CONTROLS_MAX = 64  # far beyond what a healthy conversation has outstanding
+CONTROLS_MAX = 256  # a new session is told a whole conversation at once (history.SEED_ITEMS_MAX)
 
 
 class QueueFullError(LocalError):

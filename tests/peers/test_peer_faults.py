@@ -36,7 +36,9 @@ def dependent_agent(
     """An agent whose voice service is whatever a test starts on ``service_port``."""
     dsn = create_database(postgres_server, template)
     folder = tmp_path_factory.mktemp("dependent")
-    process = Agent(folder / "agent", dsn, f"http://127.0.0.1:{service_port}/v1")
+    process = Agent(
+        folder / "agent", dsn, f"http://127.0.0.1:{service_port}/v1", SIPUA_REALTIME__RECONNECT_S="1"
+    )
     yield process
     process.end()
     drop_database(postgres_server, dsn)

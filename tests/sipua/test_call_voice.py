@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from sipua import actions as act
+from sipua.announcer import Announcer
 from sipua.call_language import CallLanguage
 from sipua.call_voice import _Performer
 from sipua.clock import SystemClock
@@ -36,6 +37,7 @@ def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[t
         cast(VoiceSession, session),
         Capabilities(client_truncates=client_truncates),
         cast(CallLanguage, None),
+        cast(Announcer, None),
         cast(CallRecord, None),
         Metrics(node="", worker=0, instance="", version=""),
         SystemClock(),

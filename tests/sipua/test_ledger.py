@@ -333,14 +333,14 @@ def test_a_meagre_echo_is_written_too(book: Book, echoed: dict[str, Any]) -> Non
 def test_a_session_ends_once_and_only_if_it_began(book: Book, failed: bool, status: str) -> None:
     record = book.ledger.open(OPENING, at(0))
     book.groups.clear()
-    record.session_ended(at(1), failed=failed)
+    record.session_ended(at(1), "sess_1", failed=failed)
     assert book.groups == []
     record.session_opened(at(0.3), SessionOpening("sess_1", "m", ECHOED))
     opened = only(SessionOpened, book.take())
-    record.session_ended(at(9), failed=failed)
+    record.session_ended(at(9), "sess_1", failed=failed)
     ended = only(SessionEnded, book.take())
     assert (ended.id, ended.status, ended.ended_at) == (opened.id, status, at(9).wall)
-    record.session_ended(at(10), failed=failed)
+    record.session_ended(at(10), "sess_1", failed=failed)
     assert book.groups == []
 
 

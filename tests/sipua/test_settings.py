@@ -101,6 +101,8 @@ SAMPLES = {
     "REALTIME__RETENTION_RATIO": "0.8",
     "REALTIME__TEMPERATURE": "0.7",
     "REALTIME__SESSION_CAP_S": "1800",
+    "REALTIME__ROTATE_BEFORE_S": "60.0",
+    "REALTIME__RECONNECT_S": "0.0",
     "REALTIME__CLIENT_TRUNCATES": "False",
     "REALTIME__CONNECT_TIMEOUT_S": "0.5",
     "REALTIME__API_KEY_FILE": "",
@@ -134,6 +136,10 @@ SAMPLES = {
     "RECORDING__S3_PREFIX": "",
     "RECORDING__S3_ACCESS_KEY_ID": "",
     "RECORDING__S3_SECRET_KEY_FILE": "",
+    "SPEND__CALL_USD": "0.5",
+    "SPEND__CALLER_DAY_USD": "2.0",
+    "SPEND__DAY_USD": "100.0",
+    "SPEND__PRICES": "{'mine': {'audio_in': 32.0}}",
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
@@ -146,7 +152,7 @@ def test_every_name_has_a_sample() -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PREFIX + name, SAMPLES[name])
+    monkeypatch.setenv(PREFIX + name, SAMPLES[name].replace("'", '"'))  # a table is JSON
     if name.endswith("TEMPERATURE"):
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # OpenAI's own has none
     assert str(at(load_settings(tmp_path), name.lower().replace("__", "."))) == SAMPLES[name]
@@ -380,6 +386,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
             "tools",
             "consent",
             "recording",
+            "spend",
             "drill",
             "log",
         )
@@ -397,7 +404,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
 def _keys(tree: dict[str, object], table: str = "") -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             found += _keys(value, f"{table}.{key}".strip("."))
         else:
             found.append((table, key))

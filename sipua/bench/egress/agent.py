@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import date
 from multiprocessing.connection import Connection
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -45,9 +46,11 @@ from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import SessionConfig, Transcription
+from sipua.realtime.continuity import Rules
 from sipua.resources import shipped_conf
 from sipua.sip_events import IncomingCall, MediaChanged, MediaDescription, SdpPlan
 from sipua.sip_message import parse_message
+from sipua.spend import Spend, SpendSettings
 from sipua.switchboard import opening_of
 from sipua.trunk import Trunk
 from sipua.turns import TurnRules
@@ -181,6 +184,9 @@ class _Agent:
             ),
             audio="match",
             open_timeout_s=OPEN_TIMEOUT_S,
+            rules=Rules(),
+            spend=Spend(SpendSettings(), date.today()),
+            today=date.today,
         )
         return CallServices(
             legs=cast(Legs, _NoSip()),

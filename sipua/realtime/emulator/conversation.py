@@ -82,6 +82,10 @@ class Conversation:
         self._items.append(item)
         return previous
 
+    def after(self, item: Item) -> list[Item]:
+        """The items that follow it."""
+        return self._items[self._items.index(item) + 1 :]
+
     def last_id(self) -> str | None:
         return self._items[-1].id if self._items else None
 
@@ -108,7 +112,7 @@ class Conversation:
     def _normal(self, body: Event) -> Event:
         item: Event = {"id": body.get("id") or self._ids.new("item"), "type": body["type"]}
         if body["type"] in ("message", "function_call"):
-            item["status"] = "completed"
+            item["status"] = "incomplete" if body.get("status") == "incomplete" else "completed"
         item.update({k: v for k, v in body.items() if k not in ("id", "type", "status", "object")})
         if body["type"] == "message":
             item["content"] = [

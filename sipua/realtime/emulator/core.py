@@ -267,7 +267,8 @@ class RealtimeSession:
         if item.body["type"] == "function_call_output":
             self._dialogue.tool_output(item.body["call_id"])
         elif item.body["type"] == "message":
-            self._dialogue.text_message(item.body["role"])
+            is_history = any(each.body.get("role") == "assistant" for each in self.conversation.after(item))
+            self._dialogue.text_message(item.body, is_history=is_history)
 
     def _cancel_by_client(self, event: Event) -> None:
         wanted = event.get("response_id")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .script import Answer, Line, Script, Tool, Turn
+from .wire import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Plan:
     lines: tuple[Line, ...]
     tools: tuple[Tool, ...] = ()
     turn: Turn | None = None
+    said: str = ""  # of the first line, in an earlier session
 
 
 class Dialogue:
@@ -28,6 +30,7 @@ class Dialogue:
         self._greeted = script.greeting is None
         self._unanswered: Turn | None = None
         self._texts = 0  # text messages that nobody has answered
+        self._unfinished = ""  # text of an answer that was cut off in an earlier session
         self._waiting: dict[str, Tool] = {}  # call_id -> the tool whose output has not come
         self._results: list[Tool] = []
 
@@ -46,17 +49,26 @@ class Dialogue:
             return turns[self._position]
         return Turn(user=self._script.fallback_user, **dict(self._script.fallback))
 
-    def text_message(self, role: str) -> None:
+    def text_message(self, item: Event, *, is_history: bool) -> None:
         """The client wrote an item; assistant items are history of an earlier session, with its turns.
 
-        A system item after the first words is news, such as keys that were pressed; before them it is a setting.
+        So is the caller's item that stands before one, whenever it is written (``is_history``). An incomplete
+        assistant item is an answer that was cut off; it is finished when a response is asked for. A system item after
+        the first words is news, such as keys that were pressed; before them it is a setting.
         """
-        if role == "user" or (role == "system" and self._greeted):
-            self._texts += 1
-        elif role == "assistant":
-            self._position = min(len(self._script.turns), self._position + self._texts)
+        role = item["role"]
+        if role == "assistant":
+            self._advance(self._texts)
             self._texts = 0
             self._greeted = True
+            self._unfinished = _text_of(item) if item.get("status") == "incomplete" else ""
+        elif role == "user" and is_history:
+            self._advance(1)
+        elif role == "user" or (role == "system" and self._greeted and not is_history):
+            self._texts += 1
+
+    def _advance(self, turns: int) -> None:
+        self._position = min(len(self._script.turns), self._position + turns)
 
     def calling(self, call_id: str, tool: Tool) -> None:
         self._waiting[call_id] = tool
@@ -75,14 +87,25 @@ class Dialogue:
         if self._unanswered is None and not self._greeted and self._script.greeting is not None:
             self._greeted, self._texts = True, 0
             return _planned(self._script.greeting, declared)
+        unfinished, self._unfinished = self._unfinished, ""
         if self._unanswered is None and not self._texts:
-            return self.fallback()
+            return self._rest_of(unfinished) if unfinished else self.fallback()
         turn = self._unanswered or self.heard()
         self._unanswered, self._texts = None, 0
         return _planned(turn, declared, turn)
 
     def fallback(self) -> Plan:
         return Plan(self._script.fallback, self._script.fallback.lines)
+
+    def _rest_of(self, said: str) -> Plan:
+        """The line that begins like this, from there on."""
+        answers: list[Answer] = [*self._script.turns, self._script.fallback]
+        answers += [self._script.greeting] if self._script.greeting is not None else []
+        for answer in answers:
+            for index, line in enumerate(answer.lines):
+                if line.say.startswith(said):
+                    return Plan(answer, answer.lines[index:], said=said)
+        return self.fallback()
 
     def give_back(self, turn: Turn) -> None:
         turns = self._script.turns
@@ -94,3 +117,7 @@ def _planned(answer: Answer, declared: frozenset[str], turn: Turn | None = None)
     if all(tool.undeclared or tool.name in declared for tool in answer.tools):
         return Plan(answer, answer.lines, answer.tools, turn)
     return Plan(answer, answer.lines + tuple(line for tool in answer.tools for line in tool.then), (), turn)
+
+
+def _text_of(item: Event) -> str:
+    return "".join(str(part.get("text", "")) for part in item["content"])

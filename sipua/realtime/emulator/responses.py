@@ -113,8 +113,9 @@ class Response:
             self._fail(failure)
             return
         texts = self.options["output_modalities"] == ["text"]
-        for line in self.plan.lines:
-            whole = yield from (self._written(line) if texts else self._spoken(line))
+        for index, line in enumerate(self.plan.lines):
+            said = self.plan.said if index == 0 else ""
+            whole = yield from (self._written(line, said) if texts else self._spoken(line, said))
             if not whole:
                 self._finish("incomplete", {"type": "incomplete", "reason": "max_output_tokens"})
                 return
@@ -137,12 +138,15 @@ class Response:
 
     # --- messages -------------------------------------------------------------------------------------
 
-    def _spoken(self, line: Line) -> Said:
+    def _spoken(self, line: Line, said: str) -> Said:
+        """``said``: the beginning of the line, which is left out; its share of the sound is that of its letters."""
         clip = self._speech[line]
         wire = self.options["audio"]["output"]["format"]
-        data = encode(clip, wire) + silence(wire, self.plan.answer.trailing_silence_ms)
         per_ms = bytes_per_ms(wire)
-        words = tokens(line.say)
+        data = encode(clip, wire)
+        data = data[len(data) // per_ms * len(said) // len(line.say) * per_ms :]
+        data += silence(wire, self.plan.answer.trailing_silence_ms)
+        words = tokens(line.say[len(said) :].lstrip())
         limit_ms = self._limit_ms(len(data) // per_ms, len(words))
         opened = self._open_message(audio=True)
         chunk = self._manner.chunk_ms * per_ms
@@ -167,8 +171,8 @@ class Response:
         self._close_message("completed" if limit_ms is None else "incomplete")
         return limit_ms is None
 
-    def _written(self, line: Line) -> Said:
-        words = tokens(line.say)
+    def _written(self, line: Line, said: str) -> Said:
+        words = tokens(line.say[len(said) :].lstrip())
         limit = len(words)
         if self._token_limit is not None:
             limit = max(0, self._token_limit - self._text_tokens)

@@ -1,0 +1,478 @@
+"""The one voice session that a call sees; behind it sessions are opened, followed by others, and closed.
+
+What is to happen is decided by ``sipua.realtime.continuity``, what a new session is told by ``history``, what it has to
+hear again by ``uplink``; here they are performed. Each session has one task that reads it; one more keeps the time.
+Audio that a session has sent goes on being played whatever becomes of the session. While there is none, audio is kept,
+items and cuts go into the history, and a request for a response is made again when there is one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeUnreachable, SipuaError
+from sipua.ports import Clock
+from sipua.realtime import events as ev
+from sipua.realtime.backend import VoiceBackend, VoiceSession
+from sipua.realtime.commands import function_output_item
+from sipua.realtime.config import SessionConfig
+from sipua.realtime.continuity import (
+    Cause,
+    Continuity,
+    GiveUp,
+    OpenNext,
+    Output,
+    PlayComfort,
+    Retire,
+    Rules,
+    Switch,
+)
+from sipua.realtime.counters import Counters
+from sipua.realtime.floor import Ask
+from sipua.realtime.history import History
+from sipua.realtime.outbox import QueueFullError
+from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited for; this is the backstop
+EVENTS_MAX = 4096
+OWNERS_MAX = 64  # responses of which it is known whose they are
+ONSET_MS = 1500  # an utterance that the former session had heard the beginning of, and not told yet
+CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
+GO_ON = (
+    "You were cut off in the middle of your last message, for a technical reason. Say the rest of it, from exactly "
+    "where it ends. Repeat nothing of it and do not mention the interruption."
+)
+# Of a session that has been switched from: words that come late, and how its last answer ended.
+LATE = (
+    ev.UserTranscriptDelta
+    | ev.UserTranscript
+    | ev.UserTranscriptFailed
+    | ev.AssistantTranscriptDelta
+    | ev.AssistantTranscript
+    | ev.TextDelta
+    | ev.TextDone
+    | ev.AudioDone
+    | ev.OutputItemAdded
+    | ev.OutputItemDone
+    | ev.FunctionCall
+    | ev.ResponseDone
+)
+
+
+class Observer(Protocol):
+    """Who wants to know: the ledger, the metrics, the caller's ear."""
+
+    def opened(self, session: VoiceSession, why: str) -> None:
+        """``why``: first, rotation or reconnect."""
+
+    def ended(self, session: VoiceSession, *, failed: bool) -> None: ...
+    def fault(self, error: RealtimeError) -> None: ...
+    def outage(self, seconds: float) -> None: ...
+    def comfort(self) -> None:
+        """The caller hears silence, as there is no session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``configure`` gives what a session is asked to be, as of now."""
+
+    configure: Callable[[], SessionConfig]
+    open_timeout_s: float
+    rules: Rules
+    chance: Callable[[], float]
+
+
+class VoiceLink:
+    """A ``VoiceSession`` that outlives its sessions. ``await open()`` first, ``close`` at the end."""
+
+    def __init__(
+        self,
+        backend: VoiceBackend,
+        plan: Plan,
+        observer: Observer,
+        clock: Clock,
+        on_audio: Callable[[ev.AudioDelta], None],
+    ) -> None:
+        self.on_audio: Callable[[ev.AudioDelta], None] | None = on_audio
+        self._backend = backend
+        self._plan = plan
+        self._observer = observer
+        self._clock = clock
+        self._sessions: dict[int, VoiceSession] = {}
+        self._owners: dict[str, int] = {}  # response → session
+        self._history = History()
+        self._updates: dict[str, Any] = {}
+        self._request: tuple[str | None, Mapping[str, Any] | None] = None, None  # the latest for a response
+        self._unfinished: str | None = None  # item that was cut off with its session
+        self._lost_at = 0.0
+        self._queue: asyncio.Queue[ev.Event | BaseException | None] = asyncio.Queue(EVENTS_MAX)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._is_closed = False
+        self._core: Continuity
+        self._uplink: Uplink
+        self._bytes_per_ms = 8
+
+    # life
+
+    async def open(self) -> None:
+        """The first session; errors as ``RealtimeSession.open``."""
+        session = await self._opened(0, "first")
+        self._bytes_per_ms = session.config.audio_format.bytes_per_ms
+        self._uplink = Uplink(self._bytes_per_ms)
+        self._core = Continuity(self._plan.rules, self._plan.chance, self._now(), self._cap_s(session))
+        self._start(self._read(0, session))
+        self._start(self._keep_time())
+
+    async def close(self, *, failed: bool = False) -> None:
+        """Ends all sessions; ``failed`` of the present one, for its row."""
+        self._is_closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        sessions, self._sessions = self._sessions, {}
+        for number, session in sessions.items():
+            self._observer.ended(session, failed=failed and number == self._core.current)
+        self._put(None)
+        await asyncio.gather(*(session.close() for session in sessions.values()))
+
+    async def events(self) -> AsyncIterator[ev.Event]:
+        """Of all sessions, as if they were one; raises what ended the last of them."""
+        while (event := await self._queue.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    # what a call sees of its session
+
+    @property
+    def config(self) -> SessionConfig:
+        return self._latest.config
+
+    @property
+    def session_id(self) -> str:
+        return self._latest.session_id
+
+    @property
+    def echoed(self) -> Mapping[str, Any]:
+        return self._latest.echoed
+
+    @property
+    def counters(self) -> Counters:
+        return self._latest.counters
+
+    @property
+    def active_response_id(self) -> str | None:
+        return next(reversed(self._core.floor.responses), None)
+
+    def append(self, audio: bytes) -> None:
+        if audio:
+            self._uplink.append(audio)
+            if (session := self._present) is not None:
+                session.append(audio)
+
+    def commit(self) -> str:
+        return self._tell(lambda session: session.commit())
+
+    def clear(self) -> str:
+        return self._tell(lambda session: session.clear())
+
+    def response_create(
+        self, instructions: str | None = None, *, options: Mapping[str, Any] | None = None
+    ) -> str:
+        self._request = instructions, options
+        self._core.floor.asked(self._now())
+        return self._tell(lambda session: session.response_create(instructions, options=options))
+
+    def response_cancel(self, response_id: str | None = None) -> str | None:
+        session = self._owner(response_id)
+        if session is None:
+            return None
+        try:
+            return session.response_cancel(response_id)
+        except RealtimeClosed:
+            return None
+
+    def ignore_response(self, response_id: str) -> None:
+        if (session := self._owner(response_id)) is not None:
+            session.ignore_response(response_id)
+
+    def truncate(self, item_id: str, content_index: int, audio_end_ms: int) -> str:
+        """An item that the present session knows as text only is written anew, as far as it was heard."""
+        if not self._history.knows(item_id):
+            return ""  # a recording of ours
+        was_text = self._history.is_text(item_id)
+        self._history.heard(item_id, audio_end_ms)
+        if not was_text:
+            return self._tell(lambda session: session.truncate(item_id, content_index, audio_end_ms))
+        sent = self._tell(lambda session: session.item_delete(item_id))
+        self._create_all(self._history.rewritten(item_id))
+        return sent
+
+    def item_create(self, item: Mapping[str, Any], previous_item_id: str | None = None) -> str:
+        self._history.created(item)
+        if item.get("type") == "function_call_output":
+            call_id = str(item.get("call_id"))
+            self._core.floor.tool_answered(call_id, self._now())
+            if late := self._history.tool_result(call_id):
+                self._create_all(late)
+                return ""
+        return self._tell(lambda session: session.item_create(item, previous_item_id))
+
+    def item_delete(self, item_id: str) -> str:
+        self._history.heard(item_id, 0)
+        return self._tell(lambda session: session.item_delete(item_id))
+
+    def function_call_output(self, call_id: str, output: str) -> str:
+        return self.item_create(function_output_item(call_id, output))
+
+    def session_update(self, changes: Mapping[str, Any], *, required: bool = False) -> str:
+        self._updates = _laid_over(self._updates, changes)
+        return self._tell(lambda session: session.session_update(changes, required=required))
+
+    # the session behind it
+
+    @property
+    def _present(self) -> VoiceSession | None:
+        """The one that hears the caller."""
+        return None if self._core.is_lost else self._sessions.get(self._core.current)
+
+    @property
+    def _latest(self) -> VoiceSession:
+        found = self._present or next(iter(self._sessions.values()), None)
+        if found is None:
+            raise RealtimeClosed("there is no voice session at the moment")
+        return found
+
+    def _owner(self, response_id: str | None) -> VoiceSession | None:
+        number = self._owners.get(response_id) if response_id is not None else None
+        return self._present if number is None else self._sessions.get(number)
+
+    def _tell(self, command: Callable[[VoiceSession], str]) -> str:
+        """ "" where there is no session, or not any more: its task is about to say so."""
+        session = self._present
+        if session is None:
+            return ""
+        try:
+            return command(session)
+        except RealtimeClosed:
+            return ""
+        except QueueFullError as error:  # it takes nothing: another one may
+            log.warning("session %s: %s", session.session_id, error)
+            self._start(session.close())
+            return ""
+
+    def _create_all(self, items: list[tuple[dict[str, Any], str]]) -> None:
+        for item, before in items:
+            self._tell(lambda session, item=item, before=before: session.item_create(item, before))  # type: ignore[misc]
+
+    # what comes from the sessions
+
+    async def _read(self, number: int, session: VoiceSession) -> None:
+        error: RealtimeError
+        try:
+            async for event in session.events():
+                self._on_event(number, event)
+            error = RealtimeClosed("the voice session ended")
+        except RealtimeError as failure:
+            error = failure
+        except SipuaError as failure:  # a queue of ours is full
+            error = RealtimeClosed(str(failure))
+        self._gone(number, error)
+        await session.close()
+
+    def _on_audio(self, number: int, delta: ev.AudioDelta) -> None:
+        self._history.audio(delta.item_id, len(delta.audio) // self._bytes_per_ms)
+        if self.on_audio is not None:
+            self.on_audio(delta)
+
+    def _on_event(self, number: int, event: ev.Event) -> None:
+        if number != self._core.current:
+            if number < self._core.current and isinstance(event, LATE):
+                self._on_late(event)
+            return
+        if isinstance(event, ev.ServiceError) and event.code == "session_expired":
+            return  # its close follows
+        if isinstance(event, ev.ItemAdded | ev.ItemDone | ev.ItemDeleted) and self._history.is_text(
+            event.item_id
+        ):
+            return  # our own telling
+        self._history.on_event(event, is_present=True)
+        self._core.floor.on_event(event, self._now())
+        match event:
+            case ev.ResponseCreated():
+                self._owners[event.response_id] = number
+                if len(self._owners) > OWNERS_MAX:
+                    del self._owners[next(iter(self._owners))]
+            case ev.InputCommitted():
+                self._request = None, None  # the next response is to that
+        self._put(event)
+        self._wake.set()
+
+    def _on_late(self, event: ev.Event) -> None:
+        self._history.on_event(event, is_present=False)
+        self._put(event)
+        self._create_all(self._history.late(event))
+
+    def _gone(self, number: int, error: RealtimeError) -> None:
+        session = self._sessions.pop(number, None)
+        if session is None or self._is_closed:
+            return
+        is_current = number == self._core.current
+        self._observer.ended(session, failed=number >= self._core.current)
+        if is_current:
+            log.warning("session %s is gone: %s", session.session_id, error)
+            self._lost_at = self._now()
+            self._break_off()
+            self._perform(self._core.lost(self._lost_at, error))
+        elif number > self._core.current:
+            self._perform(self._core.failed(self._now(), error))
+
+    def _break_off(self) -> None:
+        """What will not come any more is said to have ended."""
+        responses = self._core.floor.responses
+        response_id = responses[-1] if responses else ""
+        self._unfinished = None
+        for item_id, text in self._history.broken_off():
+            self._put(ev.AudioDone(response_id, item_id, 0))
+            self._put(ev.AssistantTranscript(item_id, response_id, text))
+            self._unfinished = item_id if text else None
+        for each in responses:
+            status = "completed" if self._core.floor.awaits_tools(each) else "cancelled"
+            self._put(ev.ResponseDone(each, status, "connection_lost", None, None, None))
+
+    def _put(self, event: ev.Event | BaseException | None) -> None:
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            raise QueueFullError(f"{EVENTS_MAX} events wait for a consumer: queue full") from None
+
+    # what the core decides
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._wake.clear()
+            now = self._now()
+            self._perform(self._core.tick(now))
+            delay_s = self._core.deadline() - self._now()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, delay_s) if delay_s < float("inf") else None):
+                    await self._wake.wait()
+
+    def _perform(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            match output:
+                case OpenNext(number):
+                    self._start(self._open_next(number))
+                case Switch():
+                    self._switch(output)
+                case Retire(number):
+                    self._retire(number)
+                case PlayComfort():
+                    self._observer.comfort()
+                case GiveUp(error):
+                    self._put(error)
+        if outputs:
+            self._wake.set()
+
+    async def _open_next(self, number: int) -> None:
+        try:
+            session = await self._opened(number, "reconnect" if self._core.is_lost else "rotation")
+        except RealtimeError as error:
+            self._observer.fault(error)
+            self._perform(self._core.failed(self._now(), error))
+            return
+        self._start(self._read(number, session))
+        self._perform(self._core.ready(self._now(), self._cap_s(session)))
+
+    async def _opened(self, number: int, why: str) -> VoiceSession:
+        timeout_s = self._plan.open_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s + OPEN_GRACE_S):
+                session = await self._backend.open(
+                    self._plan.configure(), on_audio=lambda delta: self._on_audio(number, delta)
+                )
+        except TimeoutError:
+            raise RealtimeUnreachable(
+                f"{self._backend.name}: the voice session was not ready within {timeout_s:g} s"
+            ) from None
+        self._sessions[number] = session
+        self._observer.opened(session, why)
+        return session
+
+    def _switch(self, switch: Switch) -> None:
+        """The session behind ``_present`` is the new one already."""
+        left, is_lost = switch.resumption, switch.cause is Cause.LOST
+        goes_on = left.ask is Ask.CONTINUE and self._unfinished is not None
+        if self._updates:
+            self._tell(lambda session: session.session_update(self._updates))
+        for item in self._history.seed(self._unfinished if goes_on else None):
+            self._tell(lambda session, item=item: session.item_create(item))  # type: ignore[misc]
+        back_ms = LOOK_BACK_MS if is_lost else ONSET_MS
+        replayed = self._uplink.replay(left.replay_from_ms, look_back_ms=back_ms, is_speech=left.is_speech)
+        if replayed and (session := self._present) is not None:
+            session.append(replayed)
+        if goes_on:
+            self.response_create(GO_ON)
+        elif left.ask is not Ask.NOTHING:
+            instructions, options = self._request
+            self.response_create(instructions, options=options)
+        if is_lost:
+            self._observer.outage(self._now() - self._lost_at)
+        log.info(
+            "session %s follows (%s), %d ms of the caller said again",
+            self.session_id, switch.cause.value, len(replayed) // self._bytes_per_ms,
+        )  # fmt: skip
+
+    def _retire(self, number: int) -> None:
+        session = self._sessions.pop(number, None)
+        if session is not None:
+            self._observer.ended(session, failed=False)
+            self._start(session.close())
+
+    # small things
+
+    def _cap_s(self, session: VoiceSession) -> float | None:
+        """How long it will live: what the service is known for, or what it says if that is less."""
+        known = self._backend.capabilities.session_cap_s
+        expires_at = session.echoed.get("expires_at")
+        if not isinstance(expires_at, int | float) or isinstance(expires_at, bool):
+            return known
+        left_s = expires_at - self._clock.now().wall.timestamp()
+        if left_s < CAP_PLAUSIBLE_S:
+            return known
+        return left_s if known is None else min(known, left_s)
+
+    def _now(self) -> float:
+        return self._clock.now().monotonic
+
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(coroutine, name="voice-link")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._is_closed:
+            self._put(error)  # a bug of ours must end the call, not vanish
+
+
+def _laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` over what was changed before, but for what ``configure`` knows by itself."""
+    merged = dict(below)
+    for key, value in changes.items():
+        if key in ("instructions", "transcription", "type"):
+            continue
+        nested = isinstance(value, Mapping)
+        laid = _laid_over(merged.get(key) or {}, value) if nested else value
+        if laid or not nested:
+            merged[key] = laid
+    return merged

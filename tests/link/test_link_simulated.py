@@ -1,0 +1,195 @@
+"""A conversation of 70 minutes in simulated time: the cap is passed, and the network fails twice."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from rtp.codec import CODECS
+from rtp.playout import Playout
+from sipua.actions import CreateResponse, EndCall, IgnoreResponse, Spoken, Truncate
+from sipua.conversation import Conversation
+from sipua.errors import RealtimeError
+from sipua.keys import KeyRules
+from sipua.realtime.backend import VoiceSession
+from sipua.realtime.config import SessionConfig, Transcription
+from sipua.realtime.continuity import Rules
+from sipua.realtime.emulator.script import Script, parse_script
+from sipua.realtime.events import AudioDelta
+from sipua.transcript import Segment
+from sipua.voice_link import Plan, VoiceLink
+from tests.emulator.driven import recorded, ulaw
+from tests.fleet.virtual import VirtualClock, run
+from tests.link.fake import FakeBackend
+
+QUESTION = ulaw(recorded("question_en.wav")[:14400])
+SILENCE = b"\xff"
+FRAME = 800  # 100 ms
+
+
+def script_of(turns: int) -> Script:
+    told = [
+        f'[[turn]]\nuser = "Question {n}"\nsay = "Answer number {n} to the caller of today"\n'
+        for n in range(turns)
+    ]
+    return parse_script(
+        'user_prefix = ""\n[greeting]\nsay = "Hello there my friend"\n' + "".join(told), "simulated.toml"
+    )
+
+
+@dataclass
+class Watch:
+    """``Observer``."""
+
+    opened_for: list[str] = field(default_factory=list)
+    open_ids: set[str] = field(default_factory=set)
+    ended_as: list[bool] = field(default_factory=list)
+    faults: list[RealtimeError] = field(default_factory=list)
+    outages: list[float] = field(default_factory=list)
+    comforts: int = 0
+
+    def opened(self, session: VoiceSession, why: str) -> None:
+        self.opened_for.append(why)
+        self.open_ids.add(session.session_id)
+
+    def ended(self, session: VoiceSession, *, failed: bool) -> None:
+        self.open_ids.remove(session.session_id)
+        self.ended_as.append(failed)
+
+    def fault(self, error: RealtimeError) -> None:
+        self.faults.append(error)
+
+    def outage(self, seconds: float) -> None:
+        self.outages.append(seconds)
+
+    def comfort(self) -> None:
+        self.comforts += 1
+
+
+class Phone:
+    """A caller who speaks when told to, and the agent's side of the call: link, conversation, playout."""
+
+    def __init__(self, backend: FakeBackend, **rules: float) -> None:
+        self.backend = backend
+        self.watch = Watch()
+        self.said: list[Segment] = []
+        self.received: list[tuple[str, int]] = []  # audio of the agent: item and length in ms
+        self.frames = 0
+        self.playout = Playout(CODECS["PCMU"])
+        self.conversation = Conversation(self.playout, greeting="Greet.", keys=KeyRules())
+        config = SessionConfig("gpt-realtime-2.1", "Be kind.", transcription=Transcription("gpt-transcribe"))
+        plan = Plan(lambda: config, 4.0, Rules(**rules), lambda: 0.5)
+        self.link = VoiceLink(backend, plan, self.watch, VirtualClock(), self._hear)
+        self.ended: BaseException | None = None
+
+    def _hear(self, delta: AudioDelta) -> None:
+        self.received.append((delta.item_id, len(delta.audio) // 8))
+        self.playout.append(delta.item_id, delta.audio)
+
+    async def talk(self, scene: Any) -> None:
+        await self.link.open()
+        tasks = [asyncio.create_task(self._converse()), asyncio.create_task(self._pace())]
+        self._perform(self.conversation.begin())
+        try:
+            await scene(self)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.link.close()
+
+    async def _converse(self) -> None:
+        try:
+            async for event in self.link.events():
+                self._perform(self.conversation.on_event(event, VirtualClock().now()))
+        except RealtimeError as error:
+            self.ended = error
+
+    async def _pace(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            for _ in range(5):
+                self.frames += self.playout.next_frame() is not None
+
+    def _perform(self, actions: list[Any]) -> None:
+        for action in actions:
+            match action:
+                case Spoken(segment):
+                    self.said.append(segment)
+                case CreateResponse(instructions):
+                    self.link.response_create(instructions)
+                case IgnoreResponse(response_id):
+                    self.link.ignore_response(response_id)
+                case Truncate(item_id, ms):
+                    self.link.truncate(item_id, 0, ms)
+                case EndCall(error):
+                    raise error
+
+    async def speak(self, audio: bytes = QUESTION, pause_s: float = 0.8) -> None:
+        """In real time, with so much silence after it."""
+        audio += SILENCE * round(pause_s * 8000)
+        for at in range(0, len(audio), FRAME):
+            self.link.append(audio[at : at + FRAME])
+            await asyncio.sleep(0.1)
+
+    @property
+    def session(self) -> Any:
+        """The one that hears the caller."""
+        return self.backend.sessions[-1]
+
+    def words(self, role: str) -> list[str]:
+        return [
+            each.content for each in sorted(self.said, key=lambda each: each.sequence) if each.role == role
+        ]
+
+
+def test_seventy_minutes_with_a_rotation_and_two_losses() -> None:
+    phone = Phone(FakeBackend(script_of(70)))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(5)
+        for minute in range(70):
+            if minute == 4:
+                phone.session.break_off()
+            loop = asyncio.get_running_loop()
+            if minute == 66:  # in the middle of a word
+                loop.call_later(0.8, phone.session.break_off)
+            began = loop.time()
+            await phone.speak()
+            await asyncio.sleep(60 + began - loop.time())
+
+    run(lambda: phone.talk(scene))
+    assert phone.ended is None
+    assert phone.words("user") == [f"Question {n}" for n in range(70)]
+    assert phone.words("assistant") == ["Hello there my friend"] + [
+        f"Answer number {n} to the caller of today" for n in range(70)
+    ]
+    assert phone.watch.opened_for == ["first", "reconnect", "rotation", "reconnect"]
+    assert sorted(phone.watch.ended_as) == [False, False, True, True]
+    assert not phone.watch.open_ids
+    assert max(phone.watch.outages) < 1.0
+    spoken = {line.say: clip.duration_ms for line, clip in phone.backend.speech.items()}
+    assert sum(ms for _, ms in phone.received) == sum(spoken[text] for text in phone.words("assistant"))
+
+
+def test_an_answer_that_is_cut_off_is_finished_once() -> None:
+    phone = Phone(FakeBackend(script_of(2)))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(3)
+        await phone.speak()  # the answer is under way at its end: 4 times as fast as it is played
+        await asyncio.sleep(0.35)
+        phone.session.break_off()
+        await asyncio.sleep(8)
+        await phone.speak()
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    hello, first, rest, second = phone.words("assistant")
+    assert (hello, second) == ("Hello there my friend", "Answer number 1 to the caller of today")
+    assert f"{first} {rest}" == "Answer number 0 to the caller of today"
+    assert phone.words("user") == ["Question 0", "Question 1"]
+    whole_ms = 8 * 400  # words
+    heard_ms = sum(ms for _, ms in phone.received) - (4 + 8) * 400
+    assert abs(heard_ms - whole_ms) <= 400  # a word: what was said when is an estimate
