@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sipua.errors import SipuaError
+from sipua.outcome import Ending
 from sipua.transcript import Segment
 
 
@@ -69,6 +70,13 @@ class ToolOutput:
     call_id: str
     name: str
     output: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """The agent wants to, after its last words: ``EndAfterPlayback`` says that they have come."""
+
+    ending: Ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ Action = (
     | Truncate
     | CallTool
     | ToolOutput
+    | HangUp
     | EndAfterPlayback
     | CallGoesOn
     | Spoken

@@ -28,7 +28,7 @@ from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import SipuaError
-from sipua.idle import IdleRules
+from sipua.idle import IdleRules, instructions
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
 from sipua.media_ports import MediaPorts
@@ -114,6 +114,7 @@ class Call:
         self.state = CallState(began)
         self._way = way
         self._services = services
+        self._conversation: Conversation | None = None
         self._stop: Ending | None = None
         self._ending: Ending | None = None
         self._is_settled = asyncio.Event()
@@ -190,13 +191,19 @@ class Call:
             self._move(Phase.TALKING)
             self._is_settled.set()
             keypad = Keypad(services.keys, services.clock)
+            conversation = self._conversation = Conversation(
+                leg.media.playout,
+                greeting=language.greeting,
+                keys=services.keys,
+                turns=services.turns,
+                idle=services.idle,
+                idle_words=lambda what: instructions(what, language.language.phrases),
+                answered_at=answered.monotonic,
+            )
             leg.on_change = self._follow_hold
             leg.on_key = keypad.press
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            conversation = Conversation(
-                leg.media.playout, greeting=language.greeting, keys=services.keys, turns=services.turns
-            )
             echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
                 on_audio=self._uplink(session, bridge, echo),
@@ -251,6 +258,8 @@ class Call:
             self._move(Phase.TALKING)
         elif held and self.state.phase is Phase.TALKING:
             self._move(Phase.HELD)
+        if self._conversation is not None:
+            self._conversation.held(held, self._services.clock.now())
 
     def _first_audio(self, seconds: float) -> None:
         self._services.metrics.first_audio_seconds.observe(seconds)

@@ -25,7 +25,7 @@ from sipua.keypad import Keypad
 from sipua.last_words import LastWords
 from sipua.meter import Meter
 from sipua.metrics import Metrics
-from sipua.outcome import AGENT_HUNG_UP, SPEND_CAP, is_voice_failure
+from sipua.outcome import SPEND_CAP, Ending, is_voice_failure
 from sipua.ports import CallOpening, CallRecord, Clock, Moment
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
 from sipua.realtime.commands import function_output_item, system_text_item
@@ -117,9 +117,14 @@ async def converse(
     ``consent`` is asked for first.
     """
     last_words, leaving = LastWords(), asyncio.Event()
+
+    def leave(ending: Ending) -> None:
+        last_words.wanted(clock.now().monotonic, ending)
+        leaving.set()
+
     performer = _Performer(
         session, service.backend.capabilities, language, announcer, record, metrics, clock, last_words,
-        lambda call: box.start(call),
+        lambda call: box.start(call), leave,
     )  # fmt: skip
     control = CallControl(
         conversation, language, last_words, record, clock,
@@ -186,7 +191,7 @@ async def _hang_up_after(last_words: LastWords, leaving: asyncio.Event, playout:
     while True:
         await leaving.wait()
         if last_words.are_heard(clock.now().monotonic, playout.queued_ms):
-            raise CallOver(AGENT_HUNG_UP)
+            raise CallOver(last_words.ending)
         if not last_words.is_wanted:
             leaving.clear()
         await asyncio.sleep(FRAME_S)
@@ -203,6 +208,7 @@ class _Performer:
     clock: Clock
     last_words: LastWords
     start_tool: Callable[[act.CallTool], None]
+    hang_up: Callable[[Ending], None]
 
     def follow(self, changes: list[Change]) -> None:
         """The caller has changed the language, or the transcription does not take its code."""
@@ -240,6 +246,8 @@ class _Performer:
                         session.truncate(item_id, 0, audio_end_ms)
                 case act.CallTool():
                     self.start_tool(action)
+                case act.HangUp(ending):
+                    self.hang_up(ending)
                 case act.EndAfterPlayback():
                     self.last_words.said()
                 case act.CallGoesOn():

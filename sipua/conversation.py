@@ -15,7 +15,7 @@ A hang-up that the model wants happens after its goodbye has been heard, unless 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sipua.actions import (
     Action,
@@ -24,6 +24,7 @@ from sipua.actions import (
     EndAfterPlayback,
     EndCall,
     Fault,
+    HangUp,
     Logged,
     PlayPhrase,
     Spoken,
@@ -31,7 +32,9 @@ from sipua.actions import (
     SystemText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
+from sipua.idle import Idle, IdleRules, IdleWatch
 from sipua.keys import Entry, KeyNews, KeyRules
+from sipua.outcome import CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
@@ -42,7 +45,7 @@ from sipua.turns import Speech, TurnRules, Turns
 ODD_KINDS_MAX = 32
 ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
 ASKED_MAX = 2  # times about an item that never got its place: the service has refused it
-NO_TURN_RULES = TurnRules()
+NO_TURN_RULES, NO_IDLE_RULES = TurnRules(), IdleRules()
 SPEECHES_MAX = 64  # begun and not in the conversation yet
 
 
@@ -50,10 +53,22 @@ class Conversation:
     """One caller and one voice session."""
 
     def __init__(
-        self, speech: Speech, *, greeting: str, keys: KeyRules, turns: TurnRules = NO_TURN_RULES
+        self,
+        speech: Speech,
+        *,
+        greeting: str,
+        keys: KeyRules,
+        turns: TurnRules = NO_TURN_RULES,
+        idle: IdleRules = NO_IDLE_RULES,
+        idle_words: Callable[[Idle], str] = lambda what: what.value,
+        answered_at: float = 0.0,
     ) -> None:
+        """``idle_words``: instructions, in the language of the moment; ``answered_at`` is monotonic."""
         self._speech = speech
         self._turns = Turns(turns, speech)
+        self._idle = IdleWatch(idle, answered_at)
+        self._idle_words = idle_words
+        self._is_held = False
         self._key_rules = keys
         self._entries = 0  # of keys, so far
         self._announced = 0
@@ -78,11 +93,35 @@ class Conversation:
 
     def deadline(self) -> float | None:
         """When ``tick`` is to be called, on the monotonic clock, if nothing happens before."""
-        return self._turns.deadline()
+        deadlines = (self._turns.deadline(), self._idle.deadline())
+        return min((each for each in deadlines if each is not None), default=None)
 
     def tick(self, now: Moment) -> list[Action]:
         """What is due."""
-        return self._turned(self._turns.tick(now.monotonic))
+        actions = self._turned(self._turns.tick(now.monotonic))
+        idle = self._idle.tick(now.monotonic, self._speech.queued_ms, is_busy=self._is_busy)
+        if idle is None:
+            return actions
+        if idle is Idle.FAREWELL:
+            self._is_leaving = True
+            actions.append(HangUp(CALLER_SILENT))
+        self._request = CreateResponse(self._idle_words(idle))
+        return [*actions, self._ask(self._request)]
+
+    @property
+    def _is_busy(self) -> bool:
+        """Somebody speaks, or is about to."""
+        speaks = self._is_speaking or self._turns.is_paused or self.active_response is not None
+        return speaks or self._is_asked or self._is_held or self._is_leaving or self._tools.is_busy
+
+    def held(self, is_held: bool, now: Moment) -> None:
+        """Nobody listens, or somebody does again."""
+        self._is_held = is_held
+        self._quiet(now)
+
+    def _quiet(self, now: Moment) -> None:
+        """Something has ended, and nobody may be speaking from now on."""
+        self._idle.quiet(now.monotonic, self._speech.queued_ms)
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting, or it speaks already."""
@@ -97,6 +136,8 @@ class Conversation:
             return self._turned(self._turns.interrupt()) if self._key_rules.interrupts else []
         if len(self._unanswered) >= ENTRIES_WAITING_MAX:
             return self._once(Fault("keys_dropped", "more keys than the voice service answers"))
+        self._idle.caller_spoke()
+        self._quiet(now)
         self._entries += 1
         item_id = f"sipua_keys_{self._entries}"
         self._unanswered[item_id] = 0
@@ -110,6 +151,7 @@ class Conversation:
 
     def tool_done(self, call_id: str, output: str, now: Moment) -> list[Action]:
         """A tool of the model's has given its result (JSON text), or its error."""
+        self._quiet(now)
         return [*self._deliver(self._tools.done(call_id, output)), *self._answer(), *self._leave()]
 
     def hang_up(self, now: Moment) -> list[Action]:
@@ -180,7 +222,12 @@ class Conversation:
                         event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
                     ),
                     *self._turned(
-                        self._turns.speech_started(event.item_id, event.audio_start_ms, now.monotonic)
+                        self._turns.speech_started(
+                            event.item_id,
+                            event.audio_start_ms,
+                            now.monotonic,
+                            is_last_chance=self._is_leaving,
+                        )
                     ),
                 ]
             case ev.SpeechStopped():
@@ -191,6 +238,8 @@ class Conversation:
             case ev.InputCommitted():
                 self._is_speaking = False
                 self._turns.committed(event.item_id)
+                self._idle.caller_spoke()
+                self._quiet(now)
                 self._tools.caller_spoke()
                 self._request = CreateResponse()
                 began = self._speech_began.pop(event.item_id, now)
@@ -228,6 +277,7 @@ class Conversation:
                 ]
             case ev.AudioDone():
                 self._speech.end_item(event.item_id)
+                self._quiet(now)
                 return []
             case ev.ResponseDone():
                 return self._response_done(event, now)
@@ -267,6 +317,7 @@ class Conversation:
 
     def _response_done(self, event: ev.ResponseDone, now: Moment) -> list[Action]:
         self._turns.response_done(event.response_id)
+        self._quiet(now)
         payload = {"response_id": event.response_id, "status": event.status, "reason": event.reason}
         actions: list[Action] = [Logged(event.raw_type, payload | {"usage": event.usage})]
         for item_id in [i for i, response in self._items.items() if response == event.response_id]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 
 class Idle(Enum):
@@ -25,12 +26,28 @@ class IdleRules:
     prompts: int = 2
 
 
+class Words(Protocol):
+    """What is said in a language (``sipua.languages.Phrases``)."""
+
+    @property
+    def still_there(self) -> str: ...
+    @property
+    def goodbye(self) -> str: ...
+
+
+def instructions(what: Idle, words: Words) -> str:
+    """For the response that says it."""
+    said = words.still_there if what is Idle.PROMPT else words.goodbye
+    why = "has not said anything for a while" if what is Idle.PROMPT else "does not answer: the call ends now"
+    return f'The caller {why}. Say exactly these words and nothing else: "{said}"'
+
+
 class IdleWatch:
     """One call's. ``now`` is monotonic."""
 
-    def __init__(self, rules: IdleRules) -> None:
+    def __init__(self, rules: IdleRules, answered_at: float) -> None:
         self._rules = rules
-        self._since: float | None = None  # None: nobody has spoken yet
+        self._since = answered_at
         self._prompts = 0
 
     def caller_spoke(self) -> None:
@@ -43,7 +60,7 @@ class IdleWatch:
 
     def deadline(self) -> float | None:
         """When ``tick`` has something to do."""
-        if not self._rules.after_s or self._since is None or self._prompts > self._rules.prompts:
+        if not self._rules.after_s or self._prompts > self._rules.prompts:
             return None
         return self._since + self._rules.after_s
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from sipua.outcome import AGENT_HUNG_UP, Ending
+
 LATEST_S = 30.0  # after the wish: a service that says no goodbye must not hold the call
 TAIL_S = 0.3  # the far end's jitter buffer still plays; others clip 100 to 300 ms
 
 
 class LastWords:
+    """``ending`` is how the call will have ended."""
+
     def __init__(self) -> None:
+        self.ending = AGENT_HUNG_UP
         self._wanted_at: float | None = None
         self._is_said = False
         self._empty_since: float | None = None
@@ -16,10 +21,10 @@ class LastWords:
     def is_wanted(self) -> bool:
         return self._wanted_at is not None
 
-    def wanted(self, now: float) -> None:
+    def wanted(self, now: float, ending: Ending = AGENT_HUNG_UP) -> None:
         """The model may have something to say first."""
         if self._wanted_at is None:
-            self._wanted_at = now
+            self._wanted_at, self.ending = now, ending
 
     def said(self) -> None:
         """Nothing follows what is queued."""

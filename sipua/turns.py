@@ -120,9 +120,11 @@ class Turns:
 
     # ---- the caller ----------------------------------------------------------------------------------------
 
-    def speech_started(self, item_id: str, start_ms: int, now: float) -> list[Action]:
-        """The service hears a voice."""
-        if not self.rules.pause_ms or self._is_in_opening():
+    def speech_started(
+        self, item_id: str, start_ms: int, now: float, *, is_last_chance: bool = False
+    ) -> list[Action]:
+        """The service hears a voice. ``is_last_chance``: the call is about to end, and the shortest yes counts."""
+        if not self.rules.pause_ms or is_last_chance or self._is_in_opening():
             return self.interrupt(cancels=not self.rules.service_interrupts)
         if self._pause is not None:  # said twice
             self._pause.item_id, self._pause.start_ms = item_id, start_ms

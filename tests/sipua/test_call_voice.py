@@ -43,6 +43,7 @@ def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[t
         SystemClock(),
         LastWords(),
         cast(Callable[[act.CallTool], None], None),
+        lambda ending: None,
     )
     performer.perform([act.Truncate("item_1", 240)])
     assert session.told == told

@@ -19,6 +19,7 @@ from sipua.actions import (
     EndAfterPlayback,
     EndCall,
     Fault,
+    HangUp,
     IgnoreResponse,
     Logged,
     PlayPhrase,
@@ -30,11 +31,14 @@ from sipua.actions import (
 )
 from sipua.conversation import ENTRIES_WAITING_MAX, ODD_KINDS_MAX, Conversation
 from sipua.errors import RealtimeClosed, RealtimeRefused, RealtimeRejectedConfig
+from sipua.idle import IdleRules
 from sipua.keys import Entry, EntryBegun, KeyRules
+from sipua.outcome import CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity
 from sipua.transcript import Segment
+from sipua.turns import TurnRules
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BYTES_PER_MS = 8
@@ -47,9 +51,16 @@ def moment(ms: int) -> Moment:
 class Talk:
     """A conversation on a PCMU playout, with a clock turned by hand."""
 
-    def __init__(self, greeting: str = "Say hello.", **keys: Any) -> None:
+    def __init__(self, greeting: str = "Say hello.", turns: TurnRules | None = None, **keys: Any) -> None:
         self.playout = Playout(CODECS["PCMU"])
-        self.core = Conversation(self.playout, greeting=greeting, keys=KeyRules(**keys))
+        self.core = Conversation(
+            self.playout,
+            greeting=greeting,
+            keys=KeyRules(**keys),
+            turns=turns or TurnRules(),
+            idle=IdleRules(after_s=10, prompts=1),
+            idle_words=lambda what: what.value,
+        )
         self.now_ms = 0
 
     def on(self, *events: ev.Event, at: int | None = None) -> list[Action]:
@@ -553,6 +564,99 @@ def test_impossible_logprobs_give_no_impossible_confidence() -> None:
     (spoken,) = Talk().on(ev.UserTranscript("item_1", "hello", logprobs=(1000.0, 5.0)))
     assert isinstance(spoken, Spoken)
     assert spoken.segment.confidence == 1.0
+
+
+# ---- silence ---------------------------------------------------------------------------------------------
+
+
+def ticked(talk: Talk, at: int) -> list[Action]:
+    return talk.core.tick(moment(at))
+
+
+def test_a_silent_caller_is_asked_and_then_the_call_ends() -> None:
+    talk = Talk("")
+    assert ticked(talk, 9_990) == []
+    assert ticked(talk, 10_000) == [CreateResponse("prompt")]
+    assert ticked(talk, 25_000) == []  # it is on its way
+    talk.on(created(), at=25_100)
+    talk.receive("a1", 1000)
+    talk.on(ev.AudioDone("r1", "a1", 0), done(), at=25_200)
+    assert talk.core.deadline() == pytest.approx(
+        36.2
+    )  # from the end of what is heard, not from its last delta
+    talk.play(1000)
+    assert ticked(talk, 36_200) == [HangUp(CALLER_SILENT), CreateResponse("farewell")]
+    assert talk.on(created("r2"), done("r2"), at=36_500) == [EndAfterPlayback()]
+    assert talk.core.deadline() is None
+
+
+@pytest.mark.parametrize("pause_ms", [0, 400])
+def test_the_shortest_yes_keeps_a_call_that_was_about_to_end(pause_ms: int) -> None:
+    talk = Talk("", turns=TurnRules(pause_ms=pause_ms))
+    talk.core.tick(moment(10_000))
+    talk.on(created("r1"), done("r1"), at=10_500)
+    ticked(talk, 20_500)
+    talk.on(created("r2"))
+    talk.receive("a2", 1000)
+    talk.on(done("r2"), at=21_000)
+    assert talk.on(ev.SpeechStarted("u1", 0), at=21_100) == [CallGoesOn(), Truncate("a2", 0)]
+    talk.on(ev.SpeechStopped("u1", 900), ev.InputCommitted("u1", None), at=21_800)
+    assert talk.core.deadline() == pytest.approx(31.8)
+    assert ticked(talk, 31_800) == [CreateResponse("prompt")]  # it begins anew
+
+
+def test_nobody_is_asked_while_held_or_while_the_caller_talks_without_pause() -> None:
+    talk = Talk("")
+    talk.core.held(True, moment(0))
+    assert [ticked(talk, at) for at in range(0, 120_000, 1000)] == [[]] * 120
+    talk.core.held(False, moment(120_000))
+    assert ticked(talk, 129_000) == []
+    assert ticked(talk, 130_000) == [CreateResponse("prompt")]
+    talk.on(created("r1"), done("r1"), ev.SpeechStarted("u1", 0), at=131_000)
+    assert [ticked(talk, at) for at in range(131_000, 900_000, 5000)] == [[]] * 154
+
+
+# ---- who interrupts --------------------------------------------------------------------------------------
+
+
+def test_a_protected_opening_is_heard_and_what_was_said_over_it_is_answered() -> None:
+    talk = Talk(turns=TurnRules(protects_opening=True))
+    talk.core.begin()
+    talk.on(created("r0"), ev.OutputItemAdded("r0", "hello", "message", None))
+    talk.receive("hello", 1000)
+    assert talk.on(*turn("u1")) == []
+    assert talk.playout.queued_ms == 1000
+    assert talk.on(ev.AudioDone("r0", "hello", 0), done("r0")) == [CreateResponse()]
+
+
+def test_a_greeting_that_had_to_be_asked_for_twice_is_protected_too() -> None:
+    talk = Talk(turns=TurnRules(protects_opening=True))
+    talk.core.begin()
+    talk.on(created("r0"), done("r0", "failed", code="server_error"))
+    talk.on(created("r1"), ev.OutputItemAdded("r1", "hello", "message", None))
+    talk.receive("hello", 1000)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == []
+
+
+def test_a_pause_is_counted_by_the_clock_and_by_the_services_words() -> None:
+    talk = Talk(turns=TurnRules(pause_ms=400))
+    talk.on(created(), at=0)
+    talk.receive("a1", 1000)
+    talk.on(ev.AudioDone("r1", "a1", 0), done(), ev.SpeechStarted("u1", 0), at=100)
+    assert talk.core.deadline() == pytest.approx(1.0)
+    talk.on(ev.UserTranscript("u1", ""), at=500)  # no words
+    talk.play(100)
+    assert talk.playout.queued_ms == 900
+    talk.on(ev.SpeechStarted("u2", 0), at=2000)
+    assert ticked(talk, 2900) == [Truncate("a1", 100)]
+
+
+def test_audio_under_way_of_an_item_that_nobody_announced_is_truncated_at_nothing() -> None:
+    talk = Talk()
+    talk.on(created())
+    talk.receive("strange", 100)
+    assert talk.on(ev.SpeechStarted("u1", 0)) == [IgnoreResponse("r1"), Truncate("strange", 0)]
+    assert talk.on(ev.LateAudio("r1", "stranger")) == [Truncate("stranger", 0)]
 
 
 # ---- keys ------------------------------------------------------------------------------------------------
