@@ -80,6 +80,34 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteToolCalled:
+    """The voice service calls a tool of a remote server by itself: for the ledger."""
+
+    item_id: str
+    server: str
+    name: str
+    arguments_json: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteToolDone:
+    """What came of it."""
+
+    item_id: str
+    output: str = field(repr=False)
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerApproval:
+    """conversation.item.create of an mcp_approval_response; ``item_id`` is ours."""
+
+    item_id: str
+    request_id: str
+    approve: bool
+
+
+@dataclass(frozen=True, slots=True)
 class EndAfterPlayback:
     """The call is over when what is queued has been heard; ``CallGoesOn`` takes that back."""
 
@@ -145,6 +173,9 @@ Action = (
     | CallTool
     | ToolOutput
     | HangUp
+    | RemoteToolCalled
+    | RemoteToolDone
+    | AnswerApproval
     | EndAfterPlayback
     | CallGoesOn
     | Spoken

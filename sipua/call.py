@@ -196,6 +196,7 @@ class Call:
                 greeting=language.greeting,
                 keys=services.keys,
                 turns=services.turns,
+                approvals=services.voice.tools.approvals,
                 idle=services.idle,
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,

@@ -28,7 +28,7 @@ from sipua.metrics import Metrics
 from sipua.outcome import SPEND_CAP, Ending, is_voice_failure
 from sipua.ports import CallOpening, CallRecord, Clock, Moment
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
-from sipua.realtime.commands import function_output_item, system_text_item
+from sipua.realtime.commands import approval_item, function_output_item, system_text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.continuity import Rules
 from sipua.realtime.events import AudioDelta
@@ -117,6 +117,7 @@ async def converse(
     ``consent`` is asked for first.
     """
     last_words, leaving = LastWords(), asyncio.Event()
+    box = ToolBox(service.tools.find, lambda: control, record, lambda: language.locale, metrics, clock)
 
     def leave(ending: Ending) -> None:
         last_words.wanted(clock.now().monotonic, ending)
@@ -124,13 +125,12 @@ async def converse(
 
     performer = _Performer(
         session, service.backend.capabilities, language, announcer, record, metrics, clock, last_words,
-        lambda call: box.start(call), leave,
+        box, leave,
     )  # fmt: skip
     control = CallControl(
         conversation, language, last_words, record, clock,
         perform=performer.perform, follow=performer.follow, leaving=leaving.set, consent=consent,
     )  # fmt: skip
-    box = ToolBox(service.tools.find, control, record, lambda: language.locale, metrics, clock)
     alarm = Alarm(conversation.deadline, clock)
     meter = Meter(service.spend, service.today, record, metrics, clock)
     announcer.on_said = lambda text: performer.perform(conversation.announced(text, clock.now()))
@@ -207,7 +207,7 @@ class _Performer:
     metrics: Metrics
     clock: Clock
     last_words: LastWords
-    start_tool: Callable[[act.CallTool], None]
+    box: ToolBox
     hang_up: Callable[[Ending], None]
 
     def follow(self, changes: list[Change]) -> None:
@@ -245,7 +245,13 @@ class _Performer:
                     if self.capabilities.client_truncates:
                         session.truncate(item_id, 0, audio_end_ms)
                 case act.CallTool():
-                    self.start_tool(action)
+                    self.box.start(action)
+                case act.RemoteToolCalled():
+                    self.box.remote_called(action)
+                case act.RemoteToolDone():
+                    self.box.remote_done(action)
+                case act.AnswerApproval(item_id, request_id, approve):
+                    session.item_create(approval_item(item_id, request_id, approve))
                 case act.HangUp(ending):
                     self.hang_up(ending)
                 case act.EndAfterPlayback():

@@ -15,7 +15,7 @@ A hang-up that the model wants happens after its goodbye has been heard, unless 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sipua.actions import (
     Action,
@@ -38,6 +38,7 @@ from sipua.outcome import CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
+from sipua.remote_tools import RemoteTools
 from sipua.tool_round import Delivery, ToolRound
 from sipua.transcript import TranscriptOrder
 from sipua.turns import Speech, TurnRules, Turns
@@ -59,11 +60,15 @@ class Conversation:
         greeting: str,
         keys: KeyRules,
         turns: TurnRules = NO_TURN_RULES,
+        approvals: Mapping[str, tuple[str, ...]] | None = None,
         idle: IdleRules = NO_IDLE_RULES,
         idle_words: Callable[[Idle], str] = lambda what: what.value,
         answered_at: float = 0.0,
     ) -> None:
-        """``idle_words``: instructions, in the language of the moment; ``answered_at`` is monotonic."""
+        """``idle_words``: instructions, in the language of the moment; ``answered_at`` is monotonic.
+
+        ``approvals``: see ``sipua.remote_tools``.
+        """
         self._speech = speech
         self._turns = Turns(turns, speech)
         self._idle = IdleWatch(idle, answered_at)
@@ -81,6 +86,7 @@ class Conversation:
         self._items: dict[str, str] = {}  # item → response, while a response is running
         self._speech_began: dict[str, Moment] = {}
         self._tools = ToolRound()
+        self._remote = RemoteTools(approvals or {})
         self._is_leaving = False  # the model wants to hang up
         self._opening = CreateResponse(greeting)
         self._request = self._opening  # what a failed response is asked for again
@@ -257,7 +263,7 @@ class Conversation:
                 self._turns.item_added(event.response_id, event.item_id)
                 if event.type == "message":
                     self._tools.spoke(event.response_id)
-                return []
+                return self._remote.on_event(event)
             case ev.LateAudio():
                 return self._turns.late_audio(event.item_id)
             case ev.ResponseCreated():
@@ -283,6 +289,8 @@ class Conversation:
                 return self._response_done(event, now)
             case ev.FunctionCall():
                 return [*self._tools.called(event)]
+            case ev.McpCall() | ev.McpArguments() | ev.McpCallDone() | ev.McpApproval():
+                return self._remote.on_event(event)
             case ev.ServiceError():
                 return self._service_error(event)
             case ev.ProtocolFault() | ev.UnknownEvent():
@@ -327,6 +335,9 @@ class Conversation:
             if segment is not None:
                 actions.append(Spoken(segment, None))
         actions += self._deliver(self._tools.response_over(event.response_id))
+        remote = self._remote.response_over(event.response_id)
+        self._unanswered |= dict.fromkeys(remote, 0)
+        self._placed |= set(remote)
         if event.status == "failed":
             actions += self._failed(event.severity, event.error_code, event.error_message or "no message")
         elif event.status == "completed":

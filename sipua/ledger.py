@@ -360,12 +360,17 @@ def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening
         input_audio_format=_text(_mapping(source.get("format")).get("type")),
         output_audio_format=_text(_mapping(sink.get("format")).get("type")),
         turn_detection=_mapping(source.get("turn_detection")) or None,
-        tools=tuple(tool for tool in tools if isinstance(tool, dict)) if isinstance(tools, list) else (),
+        tools=tuple(map(_without_secrets, tools)) if isinstance(tools, list) else (),
         temperature=None,
         max_response_output_tokens=limit if type(limit) is int and 0 <= limit < 2**31 else None,
         started_at=at,
         metadata={"opened_for": session.why},
     )
+
+
+def _without_secrets(tool: object) -> Mapping[str, Any]:
+    """A tool as the service echoed it: that of a remote server may hold the token that it was given."""
+    return {key: value for key, value in _mapping(tool).items() if key not in ("authorization", "headers")}
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -32,6 +32,16 @@ def function_output_item(call_id: str, output: str, item_id: str | None = None) 
     return item if item_id is None else {"id": item_id} | item
 
 
+def approval_item(item_id: str, request_id: str, approve: bool) -> dict[str, Any]:
+    """Whether the service may call a tool of a remote server."""
+    return {
+        "id": item_id,
+        "type": "mcp_approval_response",
+        "approval_request_id": request_id,
+        "approve": approve,
+    }
+
+
 def system_text_item(item_id: str, text: str) -> dict[str, Any]:
     """What the model is told in the middle of a conversation; nobody's speech."""
     content = [{"type": "input_text", "text": text}]

@@ -252,6 +252,50 @@ class FunctionCall(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class McpCall(Event):
+    """The service calls a tool of a remote server; its arguments follow."""
+
+    raw_type: ClassVar[str] = "response.output_item.added"
+    response_id: str
+    item_id: str
+    server: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpArguments(Event):
+    raw_type: ClassVar[str] = "response.mcp_call_arguments.done"
+    item_id: str
+    arguments: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallDone(Event):
+    """``error`` is None where it went well."""
+
+    raw_type: ClassVar[str] = "response.output_item.done"
+    response_id: str
+    item_id: str
+    server: str
+    name: str
+    arguments: str = field(repr=False)
+    output: str = field(repr=False)
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class McpApproval(Event):
+    """The service asks whether it may call; ``item_id`` is what the answer names."""
+
+    raw_type: ClassVar[str] = "response.output_item.done"
+    response_id: str
+    item_id: str
+    server: str
+    name: str
+    arguments: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RateLimits(Event):
     raw_type: ClassVar[str] = "rate_limits.updated"
     limits: tuple[Mapping[str, Any], ...]

@@ -96,12 +96,45 @@ def _item_done(wire: Wire) -> ev.Event:
 
 
 def _output_item(kind: type[ev.OutputItemAdded] | type[ev.OutputItemDone]) -> Callable[[Wire], ev.Event]:
+    remote = {
+        (ev.OutputItemAdded, "mcp_call"): _mcp_call,
+        (ev.OutputItemDone, "mcp_call"): _mcp_call_done,
+        (ev.OutputItemDone, "mcp_approval_request"): _mcp_approval,
+    }
+
     def parse(wire: Wire) -> ev.Event:
         item = mapping(wire, "item")
-        phase = optional_text(item, "phase")
-        return kind(text(wire, "response_id"), text(item, "id"), text(item, "type"), phase)
+        response_id, type = text(wire, "response_id"), text(item, "type")
+        if (of_mcp := remote.get((kind, type))) is not None:
+            return of_mcp(response_id, item)
+        return kind(response_id, text(item, "id"), type, optional_text(item, "phase"))
 
     return parse
+
+
+def _mcp_call(response_id: str, item: Wire) -> ev.Event:
+    return ev.McpCall(response_id, text(item, "id"), text(item, "server_label"), text(item, "name"))
+
+
+def _mcp_call_done(response_id: str, item: Wire) -> ev.Event:
+    failure = optional_mapping(item, "error")
+    error = None
+    if failure is not None:
+        error = optional_text(failure, "message") or optional_text(failure, "type") or "error"
+    return ev.McpCallDone(
+        response_id,
+        text(item, "id"),
+        text(item, "server_label"),
+        text(item, "name"),
+        text(item, "arguments"),
+        optional_text(item, "output") or "",
+        error and error[:MESSAGE_MAX_CHARS],
+    )
+
+
+def _mcp_approval(response_id: str, item: Wire) -> ev.Event:
+    names = (text(item, name) for name in ("id", "server_label", "name", "arguments"))
+    return ev.McpApproval(response_id, *names)
 
 
 def _user_transcript(wire: Wire) -> ev.Event:
@@ -189,6 +222,7 @@ PARSERS: dict[str, Callable[[Wire], ev.Event]] = {
     "response.output_text.delta": _spoken(ev.TextDelta, "delta"),
     "response.output_text.done": _spoken(ev.TextDone, "text"),
     "response.function_call_arguments.done": _function_call,
+    "response.mcp_call_arguments.done": lambda w: ev.McpArguments(text(w, "item_id"), text(w, "arguments")),
     "rate_limits.updated": lambda w: ev.RateLimits(tuple(_objects(w, "rate_limits"))),
     "error": error,
 }
@@ -208,7 +242,6 @@ OTHER_TYPES = frozenset(
         "response.content_part.done",
         "response.function_call_arguments.delta",
         "response.mcp_call_arguments.delta",
-        "response.mcp_call_arguments.done",
         "response.mcp_call.in_progress",
         "response.mcp_call.completed",
         "response.mcp_call.failed",

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from sipua.actions import CallTool
+from sipua.actions import CallTool, RemoteToolCalled, RemoteToolDone
 from sipua.metrics import Metrics
 from sipua.ports import CallOpening, CallRecord, Clock
 from sipua.tools.context import Control, ToolContext
@@ -31,6 +31,7 @@ ARGUMENTS_MAX_CHARS = 16_384
 OUTPUT_MAX_CHARS = 16_384  # about 4,000 tokens, which the model reads again in every later response
 NAME_MAX_CHARS = 64
 UNKNOWN = "unknown"  # the label of tools that there are not
+REMOTE = "remote"  # and of those that the service calls by itself
 
 CALL_ENDED = "the call ended first"
 
@@ -58,7 +59,7 @@ class ToolBox:
     def __init__(
         self,
         find: Callable[[str], Tool | None],
-        control: Control,
+        control: Callable[[], Control],
         record: CallRecord,
         locale: Callable[[], str],
         metrics: Metrics,
@@ -74,6 +75,9 @@ class ToolBox:
         self._late: set[asyncio.Task[Result]] = set()  # cancelled, not over yet; the loop holds tasks weakly
         self._results: deque[ToolResult] = deque()  # bounded by how many may run (sipua.tool_round)
         self._wake = asyncio.Event()
+        self._remote: dict[
+            str, UUID
+        ] = {}  # items of calls that the service makes → rows; bounded by who tells
 
     def start(self, call: CallTool) -> None:
         """Begins to run it; its result, or an error, comes with ``results``."""
@@ -104,6 +108,24 @@ class ToolBox:
         self._runs[id] = _Run(call, tool, began.monotonic, task, limit)
         task.add_done_callback(lambda _: self._worked(id))
 
+    def remote_called(self, call: RemoteToolCalled) -> None:
+        """The service calls a tool by itself."""
+        id = self._remote[call.item_id] = uuid4()
+        arguments, _ = read_arguments(call.arguments_json)
+        name, server = call.name[:NAME_MAX_CHARS], call.server[:NAME_MAX_CHARS]
+        self._record.tool_called(self._clock.now(), id, server=server, tool=name, args=arguments)
+
+    def remote_done(self, done: RemoteToolDone) -> None:
+        """What came of it; the model has it already."""
+        id = self._remote.pop(done.item_id, None)
+        if id is None:
+            return
+        result, fault = read_arguments(done.output)
+        if fault:
+            result = {"result": done.output[:OUTPUT_MAX_CHARS]}
+        self._metrics.tool_calls.labels(REMOTE, "ok" if done.error is None else "error").inc()
+        self._record.tool_done(id, result=result if done.error is None else None, error=done.error)
+
     async def results(self) -> AsyncIterator[ToolResult]:
         """All of them, for as long as they are asked for."""
         while True:
@@ -117,6 +139,9 @@ class ToolBox:
         for id, run in list(self._runs.items()):
             self._leave(id)
             self._answer(id, run.call, run.tool, run.began, error=CALL_ENDED, outcome="ended")
+        for id in self._remote.values():
+            self._record.tool_done(id, result=None, error=CALL_ENDED)
+        self._remote.clear()
 
     @staticmethod
     async def _work(tool: Tool, checked: Any, context: ToolContext) -> Result:
@@ -134,7 +159,7 @@ class ToolBox:
             country=opening.country,
             locale=self._locale(),
             ledger=self._record,
-            control=self._control,
+            control=self._control(),
         )
 
     def _worked(self, id: UUID) -> None:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -121,6 +120,11 @@ class RemoteMcp(_File):
         _check_url(self.url)
         return self
 
+    @property
+    def approved(self) -> tuple[str, ...]:
+        """What may be called where we are asked; ``*`` is all."""
+        return (self.tools or ("*",)) if self.approval == "approve" else ()
+
     def wire(self, secret: SecretStr | None) -> dict[str, Any]:
         """As ``session.update`` has it."""
         definition: dict[str, Any] = {
@@ -214,12 +218,3 @@ def _is_near(host: str) -> bool:
     except ValueError:
         return host == "localhost"
     return address.is_loopback or address.is_private
-
-
-def approved(files: ToolFiles) -> Mapping[str, tuple[str, ...]]:
-    """Of the servers that ask: label → tools that may be called; () = none, ("*",) = all."""
-    return {
-        tool.name: (() if tool.approval == "refuse" else tool.tools or ("*",))
-        for tool, _ in files.remote
-        if tool.approval != "never"
-    }

@@ -20,7 +20,7 @@ async def foreign_tools(files: ToolFiles, registry: Registry, clock: Clock) -> A
             for tool, secret in files.http:
                 registry.add_foreign(http.tool(tool, secret.get_secret_value()))
         for remote, token in files.remote:
-            registry.add_remote(remote.wire(token))
+            registry.add_remote(remote.wire(token), remote.approved)
         if files.servers:
             from sipua.tools.mcp import servers_running  # 0.8 s of processor time, for those who need it
 

@@ -102,6 +102,7 @@ class Registry:
         self._off = frozenset(off)
         self._by_server: dict[str, dict[str, Tool]] = {}
         self._remote: list[Mapping[str, Any]] = []
+        self.approvals: dict[str, tuple[str, ...]] = {}
 
     def add(self, *tools: TypedTool) -> None:
         """Tools of ours. ConfigError for a name that is taken: both are in the code or in files of the operator."""
@@ -112,9 +113,13 @@ class Registry:
         """As ``add``."""
         self._add(tool)
 
-    def add_remote(self, definition: Mapping[str, Any]) -> None:
-        """A server whose tools the voice service calls by itself (``type: mcp``)."""
+    def add_remote(self, definition: Mapping[str, Any], approved: tuple[str, ...] = ()) -> None:
+        """A server whose tools the voice service calls by itself (``type: mcp``).
+
+        Where it asks before, it may call the ``approved`` ones; ``*`` is all.
+        """
         self._remote.append(definition)
+        self.approvals[definition["server_label"]] = approved
 
     def replace(self, server: str, tools: Iterable[Tool]) -> list[str]:
         """What a server offers now; gives what was left out, and why."""

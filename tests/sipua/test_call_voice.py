@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -17,6 +16,7 @@ from sipua.last_words import LastWords
 from sipua.metrics import Metrics
 from sipua.ports import CallRecord
 from sipua.realtime.backend import Capabilities, VoiceSession
+from sipua.tools.box import ToolBox
 
 
 @dataclass
@@ -42,7 +42,7 @@ def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[t
         Metrics(node="", worker=0, instance="", version=""),
         SystemClock(),
         LastWords(),
-        cast(Callable[[act.CallTool], None], None),
+        cast(ToolBox, None),
         lambda ending: None,
     )
     performer.perform([act.Truncate("item_1", 240)])

@@ -71,7 +71,9 @@ class Desk:
         self.metrics = Metrics(node="n", worker=0, instance="i", version="v")
         start = Moment(0.0, datetime(2026, 1, 1, tzinfo=UTC))
         record: Record = Ledger(self, Feed(), {}).open(OPENING, start)
-        self.box = ToolBox(registry.find, self.control, record, lambda: "rw", self.metrics, SystemClock())
+        self.box = ToolBox(
+            registry.find, lambda: self.control, record, lambda: "rw", self.metrics, SystemClock()
+        )
         self._results = self.box.results()
 
     def put(self, group: Group) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from sipua.actions import CallTool
+from sipua.actions import CallTool, RemoteToolCalled, RemoteToolDone
 from sipua.errors import ConfigError
 from sipua.tools.box import ARGUMENTS_MAX_CHARS, CALL_ENDED, OUTPUT_MAX_CHARS, read_arguments
 from sipua.tools.context import ToolContext
@@ -164,6 +164,22 @@ async def test_a_tool_that_does_not_let_itself_be_cancelled_answers_once(desk: D
 
 def test_no_arguments_at_all_are_an_empty_object() -> None:
     assert read_arguments("") == read_arguments(" ") == ({}, "")
+
+
+async def test_calls_that_the_service_makes_are_rows_too(desk: Desk) -> None:
+    desk.box.remote_called(RemoteToolCalled("m1", "crm", "find", '{"n": 1}'))
+    desk.box.remote_called(RemoteToolCalled("m2", "crm", "read", "no JSON"))
+    desk.box.remote_called(RemoteToolCalled("m3", "crm", "write", "{}"))
+    desk.box.remote_done(RemoteToolDone("m1", "a text", None))
+    desk.box.remote_done(RemoteToolDone("m2", "", "gone"))
+    desk.box.remote_done(RemoteToolDone("m9", "", None))
+    desk.box.close()
+    assert [(called.server, called.tool, called.args) for called in desk.called] == [
+        ("crm", "find", {"n": 1}), ("crm", "read", None), ("crm", "write", {}),
+    ]  # fmt: skip
+    assert [(done.success, done.result, done.error) for done in desk.done] == [
+        (True, {"result": "a text"}, None), (False, None, "gone"), (False, None, CALL_ENDED),
+    ]  # fmt: skip
 
 
 # ---- the registry ----------------------------------------------------------------------------------------

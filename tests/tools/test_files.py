@@ -9,7 +9,7 @@ import pytest
 from openai.types.realtime.realtime_tools_config_union import Mcp
 
 from sipua.errors import ConfigError
-from sipua.tools.files import ToolFiles, approved, load_tool_files
+from sipua.tools.files import ToolFiles, load_tool_files
 
 HTTP = """
 kind = "http"
@@ -63,7 +63,7 @@ def test_one_of_each_kind(tmp_path: Path) -> None:
         "allowed_tools": ["find"],
         "authorization": "s2",
     }
-    assert approved(files) == {"crm": ("find",)}
+    assert remote.approved == ("find",)
 
 
 def test_no_folder_is_no_tools(tmp_path: Path) -> None:

@@ -266,6 +266,8 @@ class RealtimeSession:
             self.emit(kind, previous_item_id=previous, item=dict(item.body))
         if item.body["type"] == "function_call_output":
             self._dialogue.tool_output(item.body["call_id"])
+        elif item.body["type"] == "mcp_approval_response":
+            self._dialogue.approval(item.body["approval_request_id"], approve=bool(item.body["approve"]))
         elif item.body["type"] == "message":
             is_history = any(each.body.get("role") == "assistant" for each in self.conversation.after(item))
             self._dialogue.text_message(item.body, is_history=is_history)
@@ -340,7 +342,10 @@ class RealtimeSession:
         options = configuration.effective_response(self._session, wanted, voice_locked=self._voice_locked)
         if self._faults.has("no_response"):
             return
-        declared = frozenset(tool["name"] for tool in options["tools"] if tool["type"] == "function")
+        declared = frozenset(
+            tool["name"] if tool["type"] == "function" else f"mcp {tool['server_label']}"
+            for tool in options["tools"]
+        )
         plan = self._dialogue.fallback() if timeout else self._dialogue.plan(declared)
         self._faults.of_turn(plan.answer.faults)
         if self._faults.has("no_response"):
@@ -365,6 +370,13 @@ class RealtimeSession:
 
     def calling(self, call_id: str, tool: Tool) -> None:
         self._dialogue.calling(call_id, tool)
+
+    def must_ask(self, server: str) -> bool:
+        """Whether the session wants to be asked before a tool of this server is called."""
+        return any(
+            tool.get("server_label") == server and tool.get("require_approval") == "always"
+            for tool in self._session["tools"]
+        )
 
     def finished(self, response: Response) -> None:
         """Called by the response after its response.done."""

@@ -21,6 +21,7 @@ class Plan:
     tools: tuple[Tool, ...] = ()
     turn: Turn | None = None
     said: str = ""  # of the first line, in an earlier session
+    is_approved: bool = False
 
 
 class Dialogue:
@@ -33,6 +34,7 @@ class Dialogue:
         self._unfinished = ""  # text of an answer that was cut off in an earlier session
         self._waiting: dict[str, Tool] = {}  # call_id -> the tool whose output has not come
         self._results: list[Tool] = []
+        self._approved: list[Tool] = []
 
     def heard(self) -> Turn:
         """The caller said something: the next turn of the script, or the fallback."""
@@ -78,8 +80,17 @@ class Dialogue:
         if tool is not None:
             self._results.append(tool)
 
+    def approval(self, request_id: str, *, approve: bool) -> None:
+        """The client's answer to the request to call a remote tool."""
+        tool = self._waiting.pop(request_id, None)
+        if tool is not None and approve:
+            self._approved.append(tool)
+
     def plan(self, declared: frozenset[str]) -> Plan:
         """What the next response says. A tool that the session did not declare is not called."""
+        if self._approved:
+            approved, self._approved = tuple(self._approved), []
+            return Plan(Answer(), (), approved, is_approved=True)
         if self._results:
             said = tuple(line for tool in self._results for line in tool.then)
             self._results.clear()
@@ -114,7 +125,7 @@ class Dialogue:
 
 
 def _planned(answer: Answer, declared: frozenset[str], turn: Turn | None = None) -> Plan:
-    if all(tool.undeclared or tool.name in declared for tool in answer.tools):
+    if all(tool.undeclared or tool.declaration in declared for tool in answer.tools):
         return Plan(answer, answer.lines, answer.tools, turn)
     return Plan(answer, answer.lines + tuple(line for tool in answer.tools for line in tool.then), (), turn)
 

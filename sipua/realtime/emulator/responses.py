@@ -21,6 +21,7 @@ from .usage import ANSWER_AUDIO_TOKEN_MS, context_tokens, response_usage
 from .wire import Event, Ids, tokens
 
 _TEXT_TOKEN_S = 0.03  # between two deltas of text or arguments at real-time speed
+_REMOTE_CALL_S = 0.5
 _LEAD_TOKENS = 4  # the transcript is ahead of the audio by this (observed)
 _FAILURES = {
     "rate_limit": ("rate_limit_exceeded", "Rate limit reached for requests. Please try again in a moment."),
@@ -42,6 +43,7 @@ class Host(Protocol):
 
     def emit(self, kind: str, **fields: object) -> None: ...
     def calling(self, call_id: str, tool: Tool) -> None: ...
+    def must_ask(self, server: str) -> bool: ...
     def finished(self, response: Response) -> None: ...
 
 
@@ -120,12 +122,17 @@ class Response:
                 self._finish("incomplete", {"type": "incomplete", "reason": "max_output_tokens"})
                 return
         for tool in self.plan.tools:
-            yield from self._call(tool)
+            if not tool.server:
+                yield from self._call(tool)
+                continue
+            yield from self._remote_call(tool)
+            for line in tool.then if self._called_remotely(tool) else ():
+                yield from (self._written(line, "") if texts else self._spoken(line, ""))
         self._finish("completed", None)
 
     def cancel(self, reason: str) -> None:
         """Ends it where it stands (derived from the specification): open parts are closed as incomplete."""
-        if self._open is not None and self._open.item.body["type"] == "function_call":
+        if self._open is not None and self._open.item.body["type"] != "message":
             self._end({"status": "incomplete"}, previous=None)
         elif self._open is not None:
             self._close_message("incomplete")
@@ -275,6 +282,39 @@ class Response:
         self._host.emit("response.function_call_arguments.done", **common, **done)
         self._host.calling(call_id, tool)
         self._end({"status": "completed", "arguments": tool.arguments_json}, previous=None)
+
+    # --- calls of remote MCP servers: derived from the specification, not observed ------------------------
+
+    def _called_remotely(self, tool: Tool) -> bool:
+        return self.plan.is_approved or not self._host.must_ask(tool.server)
+
+    def _remote_call(self, tool: Tool) -> Steps:
+        """The call with its result, or the request for leave, which the client answers by an item."""
+        arguments = tool.arguments_json
+        common: Event = {
+            "id": self._host.ids.new("item"),
+            "server_label": tool.server,
+            "name": tool.name,
+        }
+        if not self._called_remotely(tool):
+            request = {**common, "type": "mcp_approval_request", "arguments": arguments}
+            opened = self._begin(request, audio=False)
+            self._host.calling(opened.item.id, tool)
+            self._end({}, previous=None)
+            return
+        opened = self._begin({**common, "type": "mcp_call", "arguments": ""}, audio=False)
+        place: Event = {"item_id": opened.item.id, "output_index": opened.index}
+        at: Event = {"response_id": self.id, **place}
+        padding = self._host.ids.obfuscation(arguments)
+        self._host.emit("response.mcp_call_arguments.delta", **at, delta=arguments, obfuscation=padding)
+        self._host.emit("response.mcp_call_arguments.done", **at, arguments=arguments)
+        self._host.emit("response.mcp_call.in_progress", **place)
+        yield _REMOTE_CALL_S / self._manner.speed
+        result: Event = {"arguments": arguments, "output": None if tool.error else tool.output, "error": None}
+        if tool.error:
+            result["error"] = {"type": "tool_execution_error", "message": tool.error}
+        self._host.emit(f"response.mcp_call.{'failed' if tool.error else 'completed'}", **place)
+        self._end(result, previous=None)
 
     # --- items and the response itself ----------------------------------------------------------------
 

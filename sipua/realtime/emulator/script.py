@@ -47,7 +47,8 @@ class Tool(_Strict):
     """A function call; ``then`` is said once the client has sent the output and asked for a response.
 
     For what models do wrong: ``raw`` are arguments as they stand, ``padding`` so many characters more; ``undeclared``
-    is called whether the session declared it or not.
+    is called whether the session declared it or not. With ``server`` it is a tool of a remote MCP server, whose call
+    gives ``output`` or fails with ``error``; ``then`` is said in the same response.
     """
 
     name: str = Field(min_length=1)
@@ -55,7 +56,15 @@ class Tool(_Strict):
     raw: str | None = None
     padding: int = Field(default=0, ge=0, le=4_000_000)
     undeclared: bool = False
+    server: str = ""
+    output: str = ""
+    error: str = ""
     then: tuple[Line, ...] = ()
+
+    @property
+    def declaration(self) -> str:
+        """By which it is known whether the session has it."""
+        return f"mcp {self.server}" if self.server else self.name
 
     @property
     def arguments_json(self) -> str:
@@ -198,6 +207,18 @@ def _describe(name: str, error: Any) -> str:
 def _allowed_keys(where: tuple[str | int, ...]) -> list[str]:
     written = {"lines": ("say", "audio", "lang"), "tools": ("tool",), "turns": ("turn",)}
     if "tools" in where:
-        return ["name", "arguments", "raw", "padding", "undeclared", "say", "audio", "lang"]
+        return [
+            "name",
+            "arguments",
+            "raw",
+            "padding",
+            "undeclared",
+            "server",
+            "output",
+            "error",
+            "say",
+            "audio",
+            "lang",
+        ]
     model: type[BaseModel] = Turn if "turns" in where else Answer if len(where) > 1 else Script
     return sorted(key for field in model.model_fields for key in written.get(field, (field,)))
