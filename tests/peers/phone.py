@@ -117,14 +117,17 @@ class Phone:
             time.sleep(max(0.0, due - time.monotonic()))
             if self.target is None or self.mute:
                 continue
-            frame, self._sound = self._sound[:FRAME], self._sound[FRAME:]
-            frame += self.codec.silence * (FRAME - len(frame))
+            frame = self._next_frame()
             head = struct.pack("!BBHII", 0x80, self.codec.payload_type, sequence, timestamp, 0x1234)
             if not self.lose_every or sequence % self.lose_every:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(head + frame, self.target)
                     self.sent += 1
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
+
+    def _next_frame(self) -> bytes:
+        frame, self._sound = self._sound[:FRAME], self._sound[FRAME:]
+        return frame + self.codec.silence * (FRAME - len(frame))
 
     # ---- judging ---------------------------------------------------------------------------------------------
 

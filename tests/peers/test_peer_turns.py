@@ -1,0 +1,162 @@
+"""Whose turn it is, on calls: a line that echoes, a caller who speaks over the agent, coughs, or says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtp.wav import read_wav
+from sipua.resources import shipped_speech
+from tests.peers.agent import Agent, Emulator
+from tests.peers.conftest import StartSipp
+from tests.peers.phone import FRAME, Phone
+from tests.peers.processes import until
+from tests.postgres import create_database, drop_database
+
+pytestmark = pytest.mark.peer
+
+# The first words take seven seconds.
+SCRIPT = """
+[greeting]
+say = ["Hello, this is the ride desk. How can I help you?", "One."]
+audio = ["greeting_en.wav", "greeting_en.wav"]
+[[turn]]
+user = "a question"
+say = "I am sorry."
+audio = "fallback_en.wav"
+"""
+TRUNKS = {"bare": '["127.0.0.1/32"]', "guarded": '["127.0.0.2/32"]\necho_guard = true'}
+ECHO_MS, ECHO_LOSS_DB = 180, 25.0
+QUESTION = "question_en.wav"
+STARTED, DONE = "openai_input_audio_buffer_speech_started", "openai_response_done"
+
+
+class EchoingPhone(Phone):
+    """What it hears it returns, later and weaker, under what it says itself."""
+
+    def _next_frame(self) -> bytes:
+        own, back = super()._next_frame(), len(self.heard) - ECHO_MS // 20
+        if back < 0:
+            return own
+        echo = self.codec.decode(self.heard[back].payload[:FRAME]) * 10 ** (-ECHO_LOSS_DB / 20)
+        mixed = np.clip(self.codec.decode(own) + echo, -32768, 32767)
+        return self.codec.encode(mixed.astype(np.int16))
+
+
+@pytest.fixture
+def echoing() -> Iterator[EchoingPhone]:
+    with EchoingPhone() as each:
+        yield each
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    folder = tmp_path_factory.mktemp("voice")
+    (folder / "script.toml").write_text(SCRIPT)
+    process = Emulator(folder / "emulator.log", "--script", str(folder / "script.toml"))
+    yield process
+    process.end()
+
+
+StartTalker = Callable[..., Agent]
+
+
+@pytest.fixture(scope="module")
+def talker(
+    tmp_path_factory: pytest.TempPathFactory, voice: Emulator, postgres_server: str, template: str
+) -> Iterator[Agent]:
+    """Whom everybody may interrupt."""
+    yield from _running(tmp_path_factory.mktemp("talker"), voice, postgres_server, template)
+
+
+@pytest.fixture(scope="module")
+def patient_talker(
+    tmp_path_factory: pytest.TempPathFactory, voice: Emulator, postgres_server: str, template: str
+) -> Iterator[Agent]:
+    """Pauses for a cough; asks a silent caller once."""
+    yield from _running(
+        tmp_path_factory.mktemp("patient"), voice, postgres_server, template,
+        SIPUA_TURNS__PAUSE_MS="900", SIPUA_TURNS__IDLE_S="1", SIPUA_TURNS__IDLE_PROMPTS="0",
+    )  # fmt: skip
+
+
+def _running(folder: Path, voice: Emulator, server: str, template: str, **settings: str) -> Iterator[Agent]:
+    dsn = create_database(server, template)
+    process = Agent(folder / "agent", dsn, voice.base_url, trunks=TRUNKS, **settings)
+    yield process
+    process.end()
+    drop_database(server, dsn)
+
+
+def payloads(agent: Agent, call: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    query = "SELECT payload FROM voice_events WHERE call_id = %s AND type = %s ORDER BY t, created_at"
+    return [row["payload"] for row in agent.select(query, call["id"], kind)]
+
+
+def speech_ms(phone: Phone) -> int:
+    """Of the agent, heard by now."""
+    return 20 * sum(packet.payload.strip(b"\xff\x7f") != b"" for packet in phone.heard)
+
+
+def test_on_a_line_that_echoes_the_agent_interrupts_itself(
+    talker: Agent, sipp: StartSipp, echoing: EchoingPhone
+) -> None:
+    caller = sipp(talker.sip, "call", rtp_port=echoing.port, duration_ms=4000).wait()
+    assert payloads(
+        talker, talker.closed_call(caller.call_id), STARTED
+    )  # without that, the next test shows nothing
+
+
+def test_with_the_guard_it_does_not_and_a_caller_who_speaks_over_it_does(
+    talker: Agent, sipp: StartSipp, echoing: EchoingPhone
+) -> None:
+    caller = sipp(
+        talker.sip, "call", source="127.0.0.2", rtp_port=echoing.port, rtp_ip=echoing.host, duration_ms=6500
+    )
+    until(lambda: speech_ms(echoing) > 3000, "the agent speaks")
+    before = len(echoing.heard)
+    echoing.say(read_wav(shipped_speech(QUESTION)))
+    call = talker.closed_call(caller.wait().call_id)
+    started = payloads(talker, call, STARTED)
+    assert len(started) == 1
+    assert started[0]["audio_start_ms"] > 2500
+    frames = [packet.payload.strip(b"\xff\x7f") != b"" for packet in echoing.heard[before:]]
+    assert not any(frames[75:125])  # 1.5 s later it is silent, although four more seconds were to come
+
+
+def test_a_cough_makes_the_agent_pause_and_nothing_of_what_it_says_is_lost(
+    patient_talker: Agent, sipp: StartSipp, phone: Phone
+) -> None:
+    """It is silent for a moment, goes on where it was, and hangs up when nobody says anything more."""
+    question = read_wav(shipped_speech(QUESTION))
+    caller = sipp(patient_talker.sip, "call_until_bye", rtp_port=phone.port, rtp_ip=phone.host)
+    until(lambda: speech_ms(phone) > 1000, "the agent speaks")
+    phone.say(question[31 * 8 : 31 * 8 + 2800])
+    call = patient_talker.closed_call(caller.wait(25).call_id)
+    assert len(payloads(patient_talker, call, STARTED)) == 1
+    assert call["metadata"]["end_reason"] == "caller_silent"
+    greeting_ms = 2 * len(read_wav(shipped_speech("greeting_en.wav"))) / 8
+    assert speech_ms(phone) > 0.8 * greeting_ms + 1000  # pauses between its words are silence too
+    done = payloads(patient_talker, call, DONE)
+    assert [each["reason"] for each in done if each["status"] == "cancelled"] == ["client_cancelled"]
+    speaks = "".join("x" if p.payload.strip(b"\xff\x7f") else "." for p in phone.heard)
+    assert "." * 25 in speaks[50:200]  # half a second and more, in the middle of a word
+
+
+def test_a_caller_who_speaks_longer_is_no_cough(patient_talker: Agent, sipp: StartSipp, phone: Phone) -> None:
+    caller = sipp(patient_talker.sip, "call", rtp_port=phone.port, duration_ms=8000)
+    until(lambda: speech_ms(phone) > 600, "the agent speaks")
+    phone.say(read_wav(shipped_speech(QUESTION)))
+    call = patient_talker.closed_call(caller.wait().call_id)
+    kinds = [each["status"] for each in payloads(patient_talker, call, DONE)]
+    assert kinds[-1] == "completed"
+    said = patient_talker.select(
+        "SELECT role, content FROM transcripts WHERE call_id = %s ORDER BY t", call["id"]
+    )
+    assert [row["role"] for row in said if row["role"] == "user"] == ["user"]
+    assert said[-1]["content"] == "I am sorry."
+    assert "error" not in patient_talker.events(call)
