@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sipua.checks import languages, machine, registration, services, trunk_files, trunk_wire
 from sipua.checks.own_certificate import own_certificate
+from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
@@ -43,6 +44,8 @@ async def run_checks(folder: Path) -> list[Check]:
     checks += [spoken, await services.database(settings), await services.voice_service(settings)]
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
+    if (kept := await recordings(settings)) is not None:
+        checks.append(kept)
     checks.append(trunk_files.fit(trunks, folder, facts))
     reports = await asyncio.gather(*(_trunk(each, settings, facts, running) for each in trunks))
     bindings = await _registrations(registration.registering(trunks), settings, running)

@@ -51,6 +51,7 @@ class Phone:
         self.mute = mute
         self.lose_every = lose_every
         self.heard: list[Heard] = []
+        self.said: list[tuple[float, int, bytes]] = []  # when a frame went out, its timestamp, and the frame
         self.sent = 0
         self.target: tuple[str, int] | None = None  # learnt from the first packet, as a phone's is from SDP
         self._socket = self._bound()
@@ -122,6 +123,7 @@ class Phone:
             if not self.lose_every or sequence % self.lose_every:
                 with contextlib.suppress(OSError):
                     self._socket.sendto(head + frame, self.target)
+                    self.said.append((time.monotonic(), timestamp, frame))
                     self.sent += 1
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
 
