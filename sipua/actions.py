@@ -68,7 +68,6 @@ class ToolOutput:
 
     item_id: str
     call_id: str
-    name: str
     output: str = field(repr=False)
 
 

@@ -258,7 +258,7 @@ class _Performer:
                     self.last_words.said()
                 case act.CallGoesOn():
                     self.last_words.taken_back()
-                case act.ToolOutput(item_id, call_id, _, output):
+                case act.ToolOutput(item_id, call_id, output):
                     session.item_create(function_output_item(call_id, output, item_id))
                 case act.PlayPhrase(name):
                     self.announcer.say(name)

@@ -165,13 +165,6 @@ class Conversation:
         self._is_leaving = True
         return []
 
-    def session_changed(self, now: Moment) -> list[Action]:
-        """Another session goes on with this conversation: results of tools that the former one called are told it."""
-        self._turns.session_changed()
-        self._is_asked = False
-        actions = [item for each in self._tools.session_changed() for item in self._deliver(each)]
-        return actions + self._answer()
-
     def _deliver(self, delivery: Delivery) -> list[Action]:
         """Results for the model; no answer is wanted after a goodbye that has been said already."""
         if delivery.asks and not (self._is_leaving and delivery.spoke):

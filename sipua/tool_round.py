@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sipua.actions import CallTool, SystemText, ToolOutput
+from sipua.actions import CallTool, ToolOutput
 from sipua.realtime.events import FunctionCall
 
 RUNNING_MAX = 8
 ROUNDS_MAX = 8  # in a row; beyond twice of it the model is not asked any more until the caller speaks
+WAITING_MAX = 64  # with their results, for responses that do not end: beyond, calls are not heard
 KNOWN_MAX = 256  # call ids that are told from a repetition
 
 TOO_MANY = f"more than {RUNNING_MAX} tools are running: wait for their results"
@@ -31,15 +32,15 @@ class Delivery:
     ``spoke``: the response that called them has said something, too.
     """
 
-    items: Sequence[ToolOutput | SystemText] = ()
+    items: Sequence[ToolOutput] = ()
     asks: bool = False
     spoke: bool = False
 
 
 @dataclass(slots=True)
 class _Round:
-    running: dict[str, str] = field(default_factory=dict)  # call_id → name
-    results: list[ToolOutput | SystemText] = field(default_factory=list)  # wait for the end of the response
+    running: set[str] = field(default_factory=set)  # call ids
+    results: list[ToolOutput] = field(default_factory=list)  # wait for the end of the response
     is_over: bool = False  # the response
 
 
@@ -47,7 +48,6 @@ class ToolRound:
     def __init__(self) -> None:
         self._rounds: dict[str, _Round] = {}
         self._known: dict[str, None] = {}
-        self._lost: set[str] = set()  # called in a session that is no more
         self._spoke: dict[str, None] = {}
         self._in_row = 0
         self._items = 0
@@ -59,24 +59,27 @@ class ToolRound:
 
     def called(self, event: FunctionCall) -> list[CallTool]:
         """The model wants a tool. An event that is repeated is one call."""
-        if event.call_id in self._known:
+        running = sum(len(each.running) for each in self._rounds.values())
+        waiting = sum(len(each.results) for each in self._rounds.values())
+        if event.call_id in self._known or running + waiting >= WAITING_MAX:
             return []
         _remember(self._known, event.call_id)
-        refused = TOO_MANY if sum(len(each.running) for each in self._rounds.values()) >= RUNNING_MAX else ""
+        refused = TOO_MANY if running >= RUNNING_MAX else ""
         if event.response_id not in self._rounds:
             self._rounds[event.response_id] = _Round()
             self._in_row += 1
         if self._in_row > ROUNDS_MAX:
             refused = IN_A_CIRCLE
-        self._rounds[event.response_id].running[event.call_id] = event.name[:64]
+        self._rounds[event.response_id].running.add(event.call_id)
         return [CallTool(event.call_id, event.name, event.arguments, event.response_id, refused)]
 
     def done(self, call_id: str, output: str) -> Delivery:
         """A tool has given its result, or its error. Of an unknown call nothing follows."""
         for response_id, found in self._rounds.items():
             if call_id in found.running:
-                name = found.running.pop(call_id)
-                found.results.append(self._item(call_id, name, output))
+                found.running.remove(call_id)
+                self._items += 1
+                found.results.append(ToolOutput(f"sipua_tool_{self._items}", call_id, output))
                 return self._delivery(response_id)
         return Delivery()
 
@@ -95,13 +98,6 @@ class ToolRound:
         """A turn of the caller's: the model is not going round in a circle."""
         self._in_row = 0
 
-    def session_changed(self) -> list[Delivery]:
-        """The session that knew the calls is gone: what comes now is told in words."""
-        for each in self._rounds.values():
-            self._lost |= each.running.keys()
-            each.results = [self._as_text(item) for item in each.results]
-        return [self.response_over(response_id) for response_id in tuple(self._rounds)]
-
     def _delivery(self, response_id: str) -> Delivery:
         found = self._rounds[response_id]
         if not found.is_over:
@@ -111,20 +107,6 @@ class ToolRound:
             return Delivery(items)
         del self._rounds[response_id]
         return Delivery(items, self._in_row <= 2 * ROUNDS_MAX, response_id in self._spoke)
-
-    def _item(self, call_id: str, name: str, output: str) -> ToolOutput | SystemText:
-        self._items += 1
-        item = ToolOutput(f"sipua_tool_{self._items}", call_id, name, output)
-        if call_id not in self._lost:
-            return item
-        self._lost.discard(call_id)
-        return self._as_text(item)
-
-    @staticmethod
-    def _as_text(item: ToolOutput | SystemText) -> SystemText:
-        if isinstance(item, SystemText):
-            return item
-        return SystemText(item.item_id, f"Result of the tool {item.name} that you called: {item.output}")
 
 
 def _remember(ids: dict[str, None], new: str) -> None:

@@ -30,13 +30,17 @@ TRUNKS = {
     "inband": '["127.0.0.6/32"]\ndtmf = "inband"',
     "alaw": '["127.0.0.4/32"]\ncodecs = ["PCMA"]',
 }
+NO_TOOLS: Mapping[str, str] = {}
 STRANGER = "127.0.0.9"
 KEY = "sk-of-the-tests"
 
 
-def write_conf(folder: Path, trunks: Mapping[str, str]) -> Path:
-    """A configuration folder with these trunks (name → its ACL and further lines)."""
+def write_conf(folder: Path, trunks: Mapping[str, str], tools: Mapping[str, str] = NO_TOOLS) -> Path:
+    """A configuration folder with these trunks (name → its ACL and further lines) and files of tools."""
     (folder / "trunks").mkdir(parents=True)
+    (folder / "tools").mkdir()
+    for name, text in tools.items():
+        (folder / "tools" / f"{name}.toml").write_text(text)
     for name, lines in trunks.items():
         text = f'schema = 1\nname = "{name}"\nprovider = "loopback"\ninbound_acl = {lines}\n'
         (folder / "trunks" / f"{name}.toml").write_text(text)
@@ -67,13 +71,14 @@ class Agent(Process):
         base_url: str,
         *,
         trunks: Mapping[str, str] = TRUNKS,
+        tools: Mapping[str, str] = NO_TOOLS,
         prefix: Sequence[str] = (),
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True)
         self.database = database
         env = {
-            "SIPUA_CONF": str(write_conf(folder / "conf", trunks)),
+            "SIPUA_CONF": str(write_conf(folder / "conf", trunks, tools)),
             "SIPUA_STATE_DIR": str(folder / "state"),
             "SIPUA_NODE": "peers",
             "SIPUA_SIP__PORT": "0",

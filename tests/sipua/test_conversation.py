@@ -321,8 +321,8 @@ def call(name: str = "book", call_id: str = "c1", response: str = "r1") -> ev.Fu
     return ev.FunctionCall(response, f"f_{call_id}", call_id, name, "{}")
 
 
-def output(number: int = 1, call_id: str = "c1", name: str = "book") -> ToolOutput:
-    return ToolOutput(f"sipua_tool_{number}", call_id, name, "{}")
+def output(number: int = 1, call_id: str = "c1") -> ToolOutput:
+    return ToolOutput(f"sipua_tool_{number}", call_id, "{}")
 
 
 def placed(number: int = 1) -> ev.ItemAdded:
@@ -345,7 +345,7 @@ def test_two_results_are_asked_about_once() -> None:
     talk = Talk()
     talk.on(created(), call("book", "c1"), call("search", "c2"))
     talk.done("c2")
-    assert talk.on(done()) == [output(1, "c2", "search")]
+    assert talk.on(done()) == [output(1, "c2")]
     assert talk.done("c1") == [output(2, "c1"), CreateResponse()]
 
 
@@ -389,14 +389,6 @@ def test_an_output_that_the_service_refuses_is_not_asked_about_for_ever() -> Non
     assert asked.count(CreateResponse()) == 2
 
 
-def test_another_session_is_told_in_words() -> None:
-    talk = Talk()
-    talk.on(created(), call())
-    assert talk.core.session_changed(moment(0)) == []
-    told = SystemText("sipua_tool_1", "Result of the tool book that you called: {}")
-    assert talk.done("c1") == [told, CreateResponse()]
-
-
 # ---- the agent hangs up ----------------------------------------------------------------------------------
 
 
@@ -410,19 +402,19 @@ def leaving(*events: ev.Event) -> Talk:
 def test_after_a_goodbye_the_call_ends_without_another_word() -> None:
     talk = leaving(spoken())
     assert talk.done("c1") == []
-    assert talk.on(done()) == [output(name="hang_up"), EndAfterPlayback()]
+    assert talk.on(done()) == [output(), EndAfterPlayback()]
 
 
 def test_a_result_that_comes_after_the_goodbye_does_not_end_the_call_twice_or_too_soon() -> None:
     talk = leaving(spoken())
     assert talk.on(done()) == []
-    assert talk.done("c1") == [output(name="hang_up"), EndAfterPlayback()]
+    assert talk.done("c1") == [output(), EndAfterPlayback()]
 
 
 def test_without_a_goodbye_one_is_asked_for_first() -> None:
     talk = leaving()
     talk.done("c1")
-    assert talk.on(done()) == [output(name="hang_up"), CreateResponse()]
+    assert talk.on(done()) == [output(), CreateResponse()]
     assert talk.on(placed(), created("r2"), spoken("r2")) == []
     assert talk.on(done("r2")) == [EndAfterPlayback()]
 
