@@ -86,7 +86,7 @@ def patient_talker(
 
 def _running(folder: Path, voice: Emulator, server: str, template: str, **settings: str) -> Iterator[Agent]:
     dsn = create_database(server, template)
-    process = Agent(folder / "agent", dsn, voice.base_url, trunks=TRUNKS, **settings)
+    process = Agent(folder / "agent", dsn, voice.base_url, trunks=TRUNKS, tools={}, **settings)
     yield process
     process.end()
     drop_database(server, dsn)
