@@ -10,7 +10,7 @@ from sipua.ports import Clock, Moment
 
 
 class Alarm:
-    """``deadline`` is asked when one has passed; whoever may have brought it forward calls ``moved``."""
+    """Whoever may have brought ``deadline`` forward calls ``moved``; at each ring it has to move on."""
 
     def __init__(self, deadline: Callable[[], float | None], clock: Clock) -> None:
         self._deadline = deadline
@@ -33,6 +33,6 @@ class Alarm:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
-            now = self._clock.now()
-            if self._armed is not None and now.monotonic >= self._armed:
+            now, due = self._clock.now(), self._deadline()
+            if due is not None and now.monotonic >= due:
                 yield now

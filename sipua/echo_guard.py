@@ -21,7 +21,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 FRAME_MS = 20
 HISTORY_FRAMES = 100  # 2 s: what the path is learnt from
@@ -138,15 +137,17 @@ class EchoGuard:
         heard = self._heard
         if np.count_nonzero(heard >= QUIET) < HISTORY_FRAMES // 5:
             return
-        best, best_lag = LEAST_CORRELATION, None
-        for lag in range(MAX_LAG_FRAMES + 1):
-            correlation = _correlation(heard, self._behind(lag))
-            if correlation > best:
-                best, best_lag = correlation, lag
-        if best_lag is not None:
-            sent = self._behind(best_lag)
-            self._lag = best_lag
-            self._gain = min(1.0, float(heard @ sent / (sent @ sent)))
+        centred = heard - heard.mean()
+        behind = np.lib.stride_tricks.sliding_window_view(self._sent, HISTORY_FRAMES)[::-1][
+            : MAX_LAG_FRAMES + 1
+        ]
+        energy = np.einsum("ij,ij->i", behind, behind)
+        power = (energy - behind.sum(axis=1) ** 2 / HISTORY_FRAMES) * (centred @ centred)
+        correlation = (behind @ centred) / np.sqrt(np.maximum(power, 1.0))
+        lag = int(correlation.argmax())
+        if correlation[lag] > LEAST_CORRELATION:
+            self._lag = lag
+            self._gain = min(1.0, float(heard @ behind[lag]) / float(energy[lag]))
 
     def _bound(self) -> None:
         """No echo can be stronger than what came back in a second of our voice, whoever spoke besides."""
@@ -158,13 +159,3 @@ class EchoGuard:
         if np.count_nonzero(told) >= BOUND_FRAMES * 4 // 5:
             back = float((self._heard[-BOUND_FRAMES:][told] / loudest[told]).max())
             self._assumed = min(self._assumed, back)
-
-    def _behind(self, lag: int) -> npt.NDArray[np.float64]:
-        end = len(self._sent) - lag
-        return self._sent[end - HISTORY_FRAMES : end]
-
-
-def _correlation(heard: npt.NDArray[np.float64], sent: npt.NDArray[np.float64]) -> float:
-    a, b = heard - heard.mean(), sent - sent.mean()
-    power = float(a @ a) * float(b @ b)
-    return float(a @ b) / math.sqrt(power) if power > 0 else 0.0

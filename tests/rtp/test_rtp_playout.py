@@ -156,3 +156,46 @@ def test_every_byte_leaves_once_and_in_order(steps: list[tuple[str, bytes, int, 
     assert b"".join(frames).replace(PCMU.silence, b"") == appended
     assert playout.queued_ms == 0
     assert {item_id: playout.sent_ms(item_id) for item_id in sent} == {k: v // 8 for k, v in sent.items()}
+
+
+def test_a_pause_loses_nothing_and_goes_on_with_the_next_sample() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 160 + b"b" * 160)
+    assert playout.next_frame() == b"a" * 160
+    playout.pause()
+    assert [playout.next_frame() for _ in range(2 * TAIL_WAIT_TICKS)] == [None] * (2 * TAIL_WAIT_TICKS)
+    playout.append("a", b"c" * 160)
+    assert playout.sent_ms("a") == 20
+    playout.resume()
+    assert drain(playout) == [b"b" * 160, b"c" * 160]
+
+
+def test_a_flush_ends_a_pause() -> None:
+    playout = Playout(PCMU)
+    playout.append("a", b"a" * 320)
+    playout.next_frame()
+    playout.pause()
+    assert playout.flush() == [FlushedItem("a", 20, 20)]
+    playout.append("b", b"b" * 160)
+    assert drain(playout) == [b"b" * 160]
+
+
+def test_a_flush_may_keep_an_item_wherever_it_stands() -> None:
+    playout = Playout(PCMU)
+    for item in ("a", "keep", "b"):
+        playout.append(item, item[:1].encode() * 240)
+    playout.next_frame()
+    assert playout.flush({"keep"}) == [FlushedItem("a", 20, 10), FlushedItem("b", 0, 30)]
+    assert (playout.queued_ms, playout.waiting_ms("keep"), playout.waiting_ms("a")) == (30, 30, 0)
+    playout.append("keep", b"k" * 80)
+    assert drain(playout) == [b"k" * 160] * 2
+
+
+def test_a_flush_in_the_midst_of_what_it_keeps_repeats_nothing() -> None:
+    playout = Playout(PCMU)
+    playout.append("keep", bytes(range(160)) + bytes(range(100, 160)) + b"x" * 100)
+    playout.append("b", b"b" * 200)
+    assert playout.next_frame() == bytes(range(160))
+    assert playout.flush(["keep"]) == [FlushedItem("b", 0, 25)]
+    playout.end_item("keep")
+    assert drain(playout) == [bytes(range(100, 160)) + b"x" * 100]
