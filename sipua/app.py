@@ -174,7 +174,7 @@ async def serve(
         languages = texts.texts.languages.by_code
         tools = Registry(settings.tools.names_off)
         tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
-        consent = consent_policy(settings, recorder, texts)
+        consent = consent_policy(settings, recorder)
         if consent is not None:
             tools.add(RecordConsent())
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))

@@ -213,7 +213,14 @@ class Call:
                 on_sent=None if echo is None else echo.sent,
             )
             with consenting(
-                services.consent, leg.media, self.record, language, keypad, services.metrics, services.clock
+                services.consent,
+                leg.media,
+                self.record,
+                language,
+                announcer,
+                keypad,
+                services.metrics,
+                services.clock,
             ) as consent:
                 async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sipua.actions import Action
+from sipua.actions import Action, SystemText
+from sipua.announcer import Announcer
 from sipua.call_language import CallLanguage
 from sipua.consent import Answered, Ask, Channel, Confirm, Consent, Proceed, Start, Step, Stop
 from sipua.conversation import Conversation
@@ -26,8 +27,6 @@ from sipua.metrics import Metrics
 from sipua.ports import CallRecord, Clock
 from sipua.realtime import events as ev
 from sipua.recorder import Recorder, Tape, Trouble
-from sipua.texts import Texts
-from sipua.turns import OWN_ITEM
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +47,6 @@ class ConsentPolicy:
     recorder: Recorder | None  # None: only transcripts depend on it
     withholds_transcripts: bool  # of who did not say yes
     deletes_withdrawn: bool
-    texts: Callable[[], Texts]  # in force for a call that begins now
 
 
 class CallConsent:
@@ -60,21 +58,21 @@ class CallConsent:
         media: MediaLeg,
         record: CallRecord,
         language: CallLanguage,
+        announcer: Announcer,
         keypad: Keypad,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._policy = policy
-        self._texts = policy.texts()
         self._media = media
         self._record = record
         self._language = language
+        self._announcer = announcer
         self._metrics = metrics
         self._clock = clock
         self._consent = Consent(policy.answer_s)
         self._steps: deque[Step] = deque()  # a handful for each answer, and those are bounded
         self._wake = asyncio.Event()
-        self._items = 0
         self._question = ""
         self._answer: UUID | None = None  # row of the last one
         self._tape: Tape | None = None
@@ -151,13 +149,13 @@ class CallConsent:
     def _performed(self, step: Step, conversation: Conversation) -> list[Action]:
         match step:
             case Ask():
-                actions = self._tell(conversation, QUESTION, ASKED)
+                actions = self._tell(QUESTION, ASKED)
                 self._consent.asked(self._clock.now().monotonic, self._media.playout.queued_ms / 1000)
                 return actions
             case Answered():
                 self._answered(step)
             case Confirm(recorded):
-                return self._tell(conversation, "consent_yes" if recorded else "consent_no", TOLD)
+                return self._tell("consent_yes" if recorded else "consent_no", TOLD)
             case Start():
                 self._start()
             case Stop():
@@ -166,19 +164,14 @@ class CallConsent:
                 return self._proceed(conversation, channel)
         return []
 
-    def _tell(self, conversation: Conversation, phrase: str, to_service: str) -> list[Action]:
-        """Plays a phrase; what it says is in the transcript."""
+    def _tell(self, phrase: str, to_service: str) -> list[Action]:
+        """Plays a phrase, and tells the model of it."""
         if self._policy.recorder is None and phrase != QUESTION:
             return []  # nothing is recorded either way
-        self._items += 1
-        item_id = f"{OWN_ITEM}consent_{self._items}"
-        locale = self._language.locale
-        text: str = getattr(self._texts.languages.of(locale).phrases, phrase)
+        text: str = getattr(self._language.language.phrases, phrase)
         if phrase == QUESTION:
             self._question = text
-        self._media.playout.append(item_id, self._texts.recordings.encoded(locale, phrase, self._media.codec))
-        self._media.playout.end_item(item_id)
-        return conversation.told(item_id, text, self._clock.now(), to_service=to_service.format(text))
+        return [SystemText(f"{self._announcer.say(phrase)}_told", to_service.format(text))]
 
     def _proceed(self, conversation: Conversation, channel: Channel | None) -> list[Action]:
         """The voice's answer is followed by the model by itself: its tool has returned."""
@@ -222,6 +215,7 @@ def consenting(
     media: MediaLeg,
     record: CallRecord,
     language: CallLanguage,
+    announcer: Announcer,
     keypad: Keypad,
     metrics: Metrics,
     clock: Clock,
@@ -230,7 +224,7 @@ def consenting(
     if policy is None:
         yield None
         return
-    consent = CallConsent(policy, media, record, language, keypad, metrics, clock)
+    consent = CallConsent(policy, media, record, language, announcer, keypad, metrics, clock)
     try:
         yield consent
     finally:

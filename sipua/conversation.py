@@ -171,12 +171,6 @@ class Conversation:
             self._unanswered[delivery.items[-1].item_id] = 0
         return list(delivery.items)
 
-    def told(self, item_id: str, text: str, now: Moment, *, to_service: str = "") -> list[Action]:
-        """``text`` is said to the caller by ourselves; ``to_service`` is what the model is to know of it."""
-        segment = self._order.complete(item_id, "system", text, now.wall)
-        actions: list[Action] = [SystemText(item_id, to_service)] if to_service else []
-        return [*actions, Spoken(segment, None)] if segment is not None else actions
-
     def _answer(self) -> list[Action]:
         is_wanted = self._unanswered or self._turns.is_owed
         if not is_wanted or self._is_asked or self._is_speaking or self.active_response is not None:

@@ -15,7 +15,6 @@ from sipua.recording_keeper import Keeper, KeptLedger
 from sipua.recording_store import store_of
 from sipua.settings import Settings
 from sipua.tasks import tell_of_a_bug
-from sipua.texts import TextFiles
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ async def recording_calls(
                 await keeper.settle()
 
 
-def consent_policy(settings: Settings, recorder: Recorder | None, texts: TextFiles) -> ConsentPolicy | None:
+def consent_policy(settings: Settings, recorder: Recorder | None) -> ConsentPolicy | None:
     """None where nothing depends on the caller's consent."""
     consent = settings.consent
     withholds = consent.transcripts == "with_consent"
@@ -69,5 +68,4 @@ def consent_policy(settings: Settings, recorder: Recorder | None, texts: TextFil
         recorder=recorder,
         withholds_transcripts=withholds,
         deletes_withdrawn=consent.on_withdrawal == "delete",
-        texts=lambda: texts.texts,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
@@ -108,6 +109,56 @@ def test_a_receiver_that_fails_breaks_the_leg_and_is_logged_once(caplog: pytest.
 
     run(main)
     assert [record.name for record in caplog.records if record.levelno >= logging.ERROR] == ["sipua.media"]
+
+
+def test_what_is_heard_and_really_sent_is_recorded_but_no_music_on_hold() -> None:
+    async def main() -> None:
+        heard: list[bytes] = []
+
+        class Tape:
+            def __init__(self) -> None:
+                self.heard_at: list[tuple[float, bytes, bool]] = []
+                self.sent_at: list[tuple[float, bytes]] = []
+
+            def heard(self, now: float, payload: bytes, *, made_up: bool) -> None:
+                self.heard_at.append((now, payload, made_up))
+
+            def sent(self, now: float, payload: bytes) -> None:
+                self.sent_at.append((now, payload))
+
+        async def said(word: bytes) -> None:
+            before = len(heard)
+            call.say(word * 160)
+            await until(lambda: len(heard) > before)
+
+        with line() as call:
+            call.configure()
+            call.leg.start(on_audio=heard.append)
+            tape = Tape()
+            await said(b"a")
+            call.leg.record(tape)
+            began = time.monotonic()
+            await said(b"b")
+            call.leg.playout.append("item", b"x" * 160)
+            call.leg.tick(7.0)
+            call.leg.tick(7.02)
+            call.configure(direction="recvonly")
+            await said(b"c")
+            call.leg.playout.append("item", b"y" * 160)
+            call.leg.tick(7.04)
+            call.configure()
+            await said(b"d")
+            call.leg.record(None)
+            await said(b"e")
+            call.leg.tick(7.06)
+            assert [(payload[:1], made_up) for _, payload, made_up in tape.heard_at] == [
+                (b"b", False),
+                (b"d", False),
+            ]
+            assert all(began <= now <= time.monotonic() for now, _, _ in tape.heard_at)
+            assert tape.sent_at == [(7.0, b"x" * 160), (7.02, b""), (7.04, b"")]
+
+    run(main)
 
 
 def test_a_digit_receiver_that_fails_breaks_the_leg_too() -> None:

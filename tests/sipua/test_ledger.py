@@ -22,6 +22,7 @@ from storage.facts import (
     CallChanged,
     CallCreated,
     CallEnded,
+    ConsentAnswered,
     Event,
     Fact,
     Group,
@@ -358,6 +359,32 @@ def test_a_transcript_has_a_language(book: Book, lang: str | None, expected: str
         3, "user", "Muraho", expected, 0.9, at(4).wall,
     )  # fmt: skip
     assert types(given) == ["transcript_segment"]
+
+
+async def test_transcripts_that_are_not_kept_are_shown_all_the_same(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    with book.feed.subscribe() as watching:
+        record.keep_transcripts(False)
+        record.transcript(Segment(1, "user", "Yego", at(4).wall, "item_1"), None)
+        assert book.groups == []
+        record.keep_transcripts(True)
+        record.transcript(Segment(2, "user", "Oya", at(5).wall, "item_2"), None)
+        assert only(Transcript, book.take()).content == "Oya"
+        shown = aiter(watching)
+        assert [(await anext(shown))["text"] for _ in range(2)] == ["Yego", "Oya"]
+
+
+def test_an_answer_about_consent_is_one_fact(book: Book) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    record.consent(at(3), UUID(int=9), text="May we?", result=None, channel=None)
+    answer = only(ConsentAnswered, book.take())
+    assert (answer.id, answer.call_id, answer.at, answer.granted) == (UUID(int=9), CALL, at(3).wall, None)
+    book.ledger.recording_kept(UUID(int=9), "file:///x")
+    assert book.take() == [facts.RecordingKept(UUID(int=9), "file:///x")]
+    book.ledger.recording_deleted(UUID(int=9))
+    assert book.take() == [facts.RecordingDeleted(UUID(int=9))]
 
 
 def test_every_event_of_the_service_has_a_name_of_the_check_list() -> None:
