@@ -70,7 +70,7 @@ class Scene:
         refusal = policy.pop("refusal", "")
         self.recorder = Recorder(folder, self.counted, refusal=lambda: refusal)
         self.recorder.start()
-        values = {
+        values: dict[str, Any] = {
             "answer_s": 2.0, "recorder": self.recorder, "withholds_transcripts": False, "deletes_withdrawn": True,
         }  # fmt: skip
         rules = ConsentPolicy(**values | policy)
