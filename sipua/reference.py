@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from sipua.metrics import Metrics
+from sipua.reference_tools import tools_text
 from sipua.reference_voice import languages_text, service_text
 from sipua.settings import PREFIX, UNPREFIXED, Settings
 from sipua.trunk import Trunk
@@ -61,6 +62,7 @@ def documents() -> dict[str, str]:
         "metrics.md": metrics_text(),
         "languages.md": languages_text(),
         "voice-service.md": service_text(),
+        "tools.md": tools_text(),
     }
 
 

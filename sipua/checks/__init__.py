@@ -13,6 +13,7 @@ from sipua.checks import languages, machine, registration, services, trunk_files
 from sipua.checks.own_certificate import own_certificate
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
+from sipua.checks.tools import tools
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
 from sipua.settings import Settings, load_settings
@@ -44,6 +45,7 @@ async def run_checks(folder: Path) -> list[Check]:
     checks += [spoken, await services.database(settings), await services.voice_service(settings)]
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
+    checks += await tools(folder, settings)
     if (kept := await recordings(settings)) is not None:
         checks.append(kept)
     checks.append(trunk_files.fit(trunks, folder, facts))

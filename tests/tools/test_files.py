@@ -9,6 +9,7 @@ import pytest
 from openai.types.realtime.realtime_tools_config_union import Mcp
 
 from sipua.errors import ConfigError
+from sipua.resources import shipped_conf
 from sipua.tools.files import ToolFiles, load_tool_files
 
 HTTP = """
@@ -105,3 +106,14 @@ def test_a_fault_names_file_and_key(tmp_path: Path, text: str, told: str) -> Non
 def test_a_name_is_given_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"1\.toml: name = 'book_table': .*0\.toml has it already"):
         load(tmp_path, HTTP, HTTP)
+
+
+def test_the_shipped_examples_are_read_when_they_are_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = sorted((shipped_conf() / "tools").glob("*.toml"))
+    assert load_tool_files(shipped_conf()) == ToolFiles()
+    for name in ("OPENING_HOURS_SECRET", "CRM_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    files = load(tmp_path, *(file.read_text().replace("enabled = false", "") for file in shipped))
+    assert [len(each) for each in (files.http, files.servers, files.remote)] == [1, 1, 1]
