@@ -115,6 +115,7 @@ class Call:
         self._way = way
         self._services = services
         self._conversation: Conversation | None = None
+        self._echo: EchoFilter | None = None
         self._stop: Ending | None = None
         self._ending: Ending | None = None
         self._is_settled = asyncio.Event()
@@ -205,7 +206,7 @@ class Call:
             leg.on_key = keypad.press
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
-            echo = echo_filter(leg.trunk, leg.media.codec, format)
+            echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
                 on_audio=self._uplink(session, bridge, echo),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
@@ -308,6 +309,8 @@ class Call:
         if way.leg is not None and way.leg.answered_at is not None and not self.state.answered:
             self.record.answered(way.leg.answered_at, way.leg.codec)  # before the voice session was ready
         await way.end(0 if self._is_answered else (ending.sip_code or 500))
+        if self._echo is not None:
+            log.info("call=%s %s", self.key, self._echo)
         figures = way.leg.media.figures() if way.leg is not None else None
         srtp = way.leg.media.srtp_suite if way.leg is not None else ""
         way.close()

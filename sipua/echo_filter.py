@@ -59,6 +59,13 @@ class EchoFilter:
         self._silence = SILENCE[format]
         self._heard_bytes = format.bytes_per_ms * FRAME_MS
 
+    def __str__(self) -> str:
+        path = self.guard.path
+        told = (
+            "no echo found" if path is None else f"echo after {path.lag_ms} ms, {path.loss_db:.0f} dB weaker"
+        )
+        return f"echo guard: {told}, {self.guard.echo_frames * FRAME_MS} ms went up as silence"
+
     def sent(self, payload: bytes, ms: float) -> None:
         """What left in one packet; "" was silence, or a key."""
         if not payload:

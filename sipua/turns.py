@@ -206,12 +206,6 @@ class Turns:
         """Audio of a response that was interrupted came and was dropped: the caller has not heard it."""
         return [] if item_id in self._truncated else [self._truncate(item_id)]
 
-    def session_changed(self) -> None:
-        """Another session: nothing of the former one's runs any more."""
-        self._active.clear()
-        self.is_owed = False
-        self._dismissed = None
-
     def _truncate(self, item_id: str) -> Truncate:
         self._truncated[item_id] = None
         if len(self._truncated) > ITEMS_MAX:

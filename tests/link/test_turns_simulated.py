@@ -15,9 +15,19 @@ import pytest
 
 from rtp.codec import CODECS
 from rtp.playout import Playout
-from sipua.actions import Action, CancelResponse, CreateResponse, IgnoreResponse, Truncate
+from sipua.actions import (
+    Action,
+    CancelResponse,
+    CreateResponse,
+    EndAfterPlayback,
+    HangUp,
+    IgnoreResponse,
+    Truncate,
+)
 from sipua.conversation import Conversation
+from sipua.idle import IdleRules
 from sipua.keys import KeyRules
+from sipua.outcome import CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.config import SessionConfig, Transcription, TurnDetection
@@ -54,9 +64,11 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 class Call:
     """``says`` speaks into the call, ``passes`` lets time pass in silence."""
 
-    rules: TurnRules
+    rules: TurnRules = field(default_factory=TurnRules)
+    idle: IdleRules = field(default_factory=IdleRules)
     faults: tuple[str, ...] = ()
     cut: list[Truncate] = field(default_factory=list)
+    ending: list[Action] = field(default_factory=list)
     heard: list[str] = field(default_factory=list)  # items, in the order in which they became audible
 
     def __post_init__(self) -> None:
@@ -68,7 +80,10 @@ class Call:
             SessionConfig("gpt-realtime", turn_detection=detection, transcription=Transcription("whisper-1"))
         )
         self.playout = Playout(CODECS["PCMU"])
-        self.talk = Conversation(self.playout, greeting="Hello.", keys=KeyRules(), turns=self.rules)
+        self.talk = Conversation(
+            self.playout, greeting="Hello.", keys=KeyRules(), turns=self.rules,
+            idle=self.idle, answered_at=self.service.now,
+        )  # fmt: skip
         self._taken = 0
         self._take()
         self._send(self.core.session_update())
@@ -83,6 +98,13 @@ class Call:
 
     def says(self, ms: int) -> None:
         sound = ulaw(np.resize(WORDS, ms * 8))
+        for at in range(0, len(sound), FRAME):
+            self._step(sound[at : at + FRAME])
+
+    def breathes(self, ms: int) -> None:
+        """Noise that swells and fades, louder than the threshold of the service."""
+        swell = 1 + np.sin(np.arange(ms * 8) / 8000 * 2)
+        sound = ulaw((np.random.default_rng(1).normal(0, 150, ms * 8) * swell).astype(np.int16))
         for at in range(0, len(sound), FRAME):
             self._step(sound[at : at + FRAME])
 
@@ -129,6 +151,8 @@ class Call:
                     self._send(self.core.response_cancel(response_id))
                 case IgnoreResponse(response_id):
                     self.core.ignore_response(response_id)
+                case HangUp() | EndAfterPlayback():
+                    self.ending.append(action)
                 case Truncate(item_id, audio_end_ms):
                     assert audio_end_ms == self.playout.sent_ms(item_id)
                     self.cut.append(action)
@@ -149,7 +173,7 @@ class Call:
 
 
 def after_the_greeting(mode: str, *faults: str) -> Call:
-    call = Call(MODES[mode], faults)
+    call = Call(MODES[mode], faults=faults)
     call.passes(5000)
     assert call.answers() == ["Hello.", "There."]
     return call
@@ -226,3 +250,15 @@ def test_a_caller_who_talks_without_pause_is_never_talked_over(mode: str) -> Non
     call.says(30_000)
     assert call.answers() == ["Hello.", "There."]
     assert call.playout.queued_ms == 0
+
+
+@pytest.mark.parametrize("does", ["passes", "breathes"])
+def test_a_caller_who_says_nothing_or_only_breathes_is_asked_twice_and_let_go(does: str) -> None:
+    """Each time ten seconds after the last of what the agent said, which takes two (the greeting four)."""
+    call = Call(idle=IdleRules(after_s=10, prompts=2))
+    getattr(call, does)(50_000)
+    asked = len(call.service.of("response.created"))
+    assert asked == 4  # greeting, two prompts, goodbye
+    assert call.ending == [HangUp(CALLER_SILENT), EndAfterPlayback()]
+    assert call.service.of("input_audio_buffer.speech_started") == []
+    assert call.cut == []

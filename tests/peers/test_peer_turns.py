@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from rtp.wav import read_wav
+from sipua.realtime.emulator.formats import encode
+from sipua.realtime.emulator.speech import read_wav as read_clip
 from sipua.resources import shipped_speech
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
@@ -24,6 +26,9 @@ SCRIPT = """
 [greeting]
 say = ["Hello, this is the ride desk. How can I help you?", "One."]
 audio = ["greeting_en.wav", "greeting_en.wav"]
+[fallback]
+say = "I am sorry."
+audio = "fallback_en.wav"
 [[turn]]
 user = "a question"
 say = "I am sorry."
@@ -97,6 +102,11 @@ def payloads(agent: Agent, call: Mapping[str, Any], kind: str) -> list[dict[str,
     return [row["payload"] for row in agent.select(query, call["id"], kind)]
 
 
+def as_said(name: str) -> bytes:
+    """A recording as the emulator sends it in PCMU."""
+    return encode(read_clip(Path(shipped_speech(name)).read_bytes(), name), {"type": "audio/pcmu"})
+
+
 def speech_ms(phone: Phone) -> int:
     """Of the agent, heard by now."""
     return 20 * sum(packet.payload.strip(b"\xff\x7f") != b"" for packet in phone.heard)
@@ -141,6 +151,11 @@ def test_a_cough_makes_the_agent_pause_and_nothing_of_what_it_says_is_lost(
     assert call["metadata"]["end_reason"] == "caller_silent"
     greeting_ms = 2 * len(read_wav(shipped_speech("greeting_en.wav"))) / 8
     assert speech_ms(phone) > 0.8 * greeting_ms + 1000  # pauses between its words are silence too
+    heard = b"".join(packet.payload for packet in phone.heard)
+    goodbye = as_said("fallback_en.wav")
+    last = heard.rindex(goodbye[-800:]) + 800
+    assert heard.find(goodbye) >= 0  # whole, and in one piece
+    assert len(heard) - last >= 8 * 280  # and then the time that a far end's jitter buffer takes
     done = payloads(patient_talker, call, DONE)
     assert [each["reason"] for each in done if each["status"] == "cancelled"] == ["client_cancelled"]
     speaks = "".join("x" if p.payload.strip(b"\xff\x7f") else "." for p in phone.heard)
