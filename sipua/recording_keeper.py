@@ -95,8 +95,8 @@ class Keeper:
             try:
                 if not await self._settle(file, size):
                     continue
-            except StoreRefused as error:
-                self.on_refused(error.reason)
+            except (StoreRefused, OSError) as error:
+                self.on_refused(StoreRefused.reason)
                 log.error("a recording waits for its store (%d times): %s", self._backoff.refused + 1, error)
                 return False
             self.waiting_bytes -= size
@@ -123,8 +123,8 @@ class Keeper:
         try:
             names = await self.store.delete_before(then)
             names += await asyncio.to_thread(delete_files, self.folder, then, f"*{PART}")
-        except StoreRefused as error:
-            self.on_refused(error.reason)
+        except (StoreRefused, OSError) as error:
+            self.on_refused(StoreRefused.reason)
             log.error("old recordings were not deleted, once more in an hour: %s", error)
             return
         for name in names:

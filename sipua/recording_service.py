@@ -25,9 +25,12 @@ LAST_MOVE_S = 5.0  # for what is finished when the process ends; the rest is mov
 async def recording_calls(
     settings: Settings, ledger: KeptLedger, metrics: Metrics, clock: Clock
 ) -> AsyncIterator[Recorder | None]:
-    """None where nothing is recorded. To be left after the last call and before the ledger. Raises ConfigError."""
+    """None where nothing is recorded. To be left after the last call and before the ledger. Raises ConfigError.
+
+    What was recorded once is moved and gets old all the same.
+    """
     chosen = settings.recording
-    if not chosen.enabled:
+    if not (chosen.enabled or chosen.s3_bucket or settings.recordings_path.is_dir()):
         yield None
         return
     keeper = Keeper(
@@ -47,7 +50,7 @@ async def recording_calls(
     keeping = asyncio.create_task(keeper.run(), name="recordings")
     keeping.add_done_callback(tell_of_a_bug)
     try:
-        yield recorder
+        yield recorder if chosen.enabled else None
     finally:
         await recorder.stop()
         keeping.cancel()

@@ -120,7 +120,7 @@ class BucketStore:
                 chunk_size=CHUNK_BYTES,
                 max_concurrency=2,
             )
-        await asyncio.to_thread(file.unlink)
+            await asyncio.to_thread(file.unlink)
         return f"{self._base_url}/{quote(self._prefix + name)}"
 
     async def delete_before(self, then: datetime) -> list[str]:

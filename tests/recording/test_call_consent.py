@@ -193,6 +193,15 @@ async def test_by_voice_and_withdrawn(tmp_path: Path, deletes: bool, left: int) 
     assert len(files(call.folder)) == left
 
 
+async def test_withdrawn_with_the_last_words_of_the_call(tmp_path: Path) -> None:
+    async with scene(tmp_path) as call:
+        await call.consent.answered(True, "yes")
+        await until(lambda: files(call.folder))
+        await call.consent.answered(False, "no")  # and the call is over before anything was done about it
+    assert [answer[0] for answer in call.ledger.answers] == [True, False]
+    assert files(call.folder) == []
+
+
 async def test_transcripts_follow_the_consent_where_that_is_wanted(tmp_path: Path) -> None:
     async with scene(tmp_path, withholds_transcripts=True) as call:
         await call.consent.answered(True, "yes")

@@ -66,6 +66,20 @@ async def test_what_is_being_written_is_left_alone(tmp_path: Path, ledger: Remem
     assert len(ledger.kept) == 1
 
 
+async def test_what_the_recorder_writes_is_its_own_until_it_ends(tmp_path: Path, ledger: Remembered) -> None:
+    recorder, guard = Recorder(tmp_path, Counted()), keeper(tmp_path, FolderStore(tmp_path), ledger)
+    recorder.start()
+    tape = begun(recorder, [])
+    talk(tape, 5)
+    await until(lambda: any(file.stat().st_size > 44 for file in files(tmp_path)))
+    await guard.settle()
+    assert ledger.kept == {}
+    tape.finish(5.0)
+    await recorder.stop()
+    await guard.settle()
+    assert len(ledger.kept) == 1
+
+
 async def test_a_file_without_sound_is_no_recording(tmp_path: Path, ledger: Remembered) -> None:
     finished(tmp_path, SOUND[:44])
     await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
