@@ -33,7 +33,7 @@ from sipua.realtime.continuity import (
     Switch,
 )
 from sipua.realtime.counters import Counters
-from sipua.realtime.floor import Ask
+from sipua.realtime.floor import Ask, Floor
 from sipua.realtime.history import History
 from sipua.realtime.outbox import QueueFullError
 from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
@@ -119,13 +119,14 @@ class VoiceLink:
         self._is_closed = False
         self._core: Continuity
         self._uplink: Uplink
+        self._seen: VoiceSession  # the one that hears the caller, or was the last to
         self._bytes_per_ms = 8
 
     # life
 
     async def open(self) -> None:
         """The first session; errors as ``RealtimeSession.open``."""
-        session = await self._opened(0, "first")
+        session = self._seen = await self._opened(0, "first")
         self._bytes_per_ms = session.config.audio_format.bytes_per_ms
         self._uplink = Uplink(self._bytes_per_ms)
         self._core = Continuity(self._plan.rules, self._plan.chance, self._now(), self._cap_s(session))
@@ -155,19 +156,19 @@ class VoiceLink:
 
     @property
     def config(self) -> SessionConfig:
-        return self._latest.config
+        return self._seen.config
 
     @property
     def session_id(self) -> str:
-        return self._latest.session_id
+        return self._seen.session_id
 
     @property
     def echoed(self) -> Mapping[str, Any]:
-        return self._latest.echoed
+        return self._seen.echoed
 
     @property
     def counters(self) -> Counters:
-        return self._latest.counters
+        return self._seen.counters
 
     @property
     def active_response_id(self) -> str | None:
@@ -245,13 +246,6 @@ class VoiceLink:
         """The one that hears the caller."""
         return None if self._core.is_lost else self._sessions.get(self._core.current)
 
-    @property
-    def _latest(self) -> VoiceSession:
-        found = self._present or next(iter(self._sessions.values()), None)
-        if found is None:
-            raise RealtimeClosed("there is no voice session at the moment")
-        return found
-
     def _owner(self, response_id: str | None) -> VoiceSession | None:
         number = self._owners.get(response_id) if response_id is not None else None
         return self._present if number is None else self._sessions.get(number)
@@ -296,7 +290,8 @@ class VoiceLink:
 
     def _on_event(self, number: int, event: ev.Event) -> None:
         if number != self._core.current:
-            if number < self._core.current and isinstance(event, LATE):
+            if number in self._core.former and isinstance(event, LATE):
+                self._core.former[number].on_event(event, self._now())
                 self._on_late(event)
             return
         if isinstance(event, ev.ServiceError) and event.code == "session_expired":
@@ -331,23 +326,36 @@ class VoiceLink:
         if is_current:
             log.warning("session %s is gone: %s", session.session_id, error)
             self._lost_at = self._now()
-            self._break_off()
+            self._unfinished = self._break_off(self._core.floor)
             self._perform(self._core.lost(self._lost_at, error))
+        elif number in self._core.former:
+            self._former_gone(number)
         elif number > self._core.current:
             self._perform(self._core.failed(self._now(), error))
 
-    def _break_off(self) -> None:
-        """What will not come any more is said to have ended."""
-        responses = self._core.floor.responses
-        response_id = responses[-1] if responses else ""
-        self._unfinished = None
+    def _break_off(self, floor: Floor) -> str | None:
+        """What will not come any more is said to have ended; the item that the caller has heard a part of."""
+        response_id = floor.responses[-1] if floor.responses else ""
+        unfinished = None
         for item_id, text in self._history.broken_off():
             self._put(ev.AudioDone(response_id, item_id, 0))
             self._put(ev.AssistantTranscript(item_id, response_id, text))
-            self._unfinished = item_id if text else None
-        for each in responses:
-            status = "completed" if self._core.floor.awaits_tools(each) else "cancelled"
+            unfinished = item_id if text else None
+        for each in floor.responses:
+            status = "completed" if floor.awaits_tools(each) else "cancelled"
             self._put(ev.ResponseDone(each, status, "connection_lost", None, None, None))
+        return unfinished
+
+    def _former_gone(self, number: int) -> None:
+        """Its cap came in the middle of its last answer: the present session gives the rest."""
+        floor = self._core.former[number]
+        self._core.forget(number)
+        ask = floor.resumption().ask
+        unfinished = self._break_off(floor) if floor.responses else None
+        if unfinished is not None:
+            self._create_all(self._history.unfinished(unfinished))
+        if ask is not Ask.NOTHING and self._core.floor.quiet_at() is not None:
+            self.response_create(GO_ON if unfinished is not None else None)
 
     def _put(self, event: ev.Event | BaseException | None) -> None:
         try:
@@ -360,14 +368,18 @@ class VoiceLink:
     async def _keep_time(self) -> None:
         while True:
             self._wake.clear()
-            now = self._now()
-            self._perform(self._core.tick(now))
+            self._do(self._core.tick(self._now()))
             delay_s = self._core.deadline() - self._now()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, delay_s) if delay_s < float("inf") else None):
                     await self._wake.wait()
 
     def _perform(self, outputs: list[Output]) -> None:
+        """What follows from something that has happened."""
+        self._do(outputs)
+        self._wake.set()
+
+    def _do(self, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
                 case OpenNext(number):
@@ -380,8 +392,6 @@ class VoiceLink:
                     self._observer.comfort()
                 case GiveUp(error):
                     self._put(error)
-        if outputs:
-            self._wake.set()
 
     async def _open_next(self, number: int) -> None:
         try:
@@ -410,6 +420,7 @@ class VoiceLink:
 
     def _switch(self, switch: Switch) -> None:
         """The session behind ``_present`` is the new one already."""
+        self._seen = self._sessions[switch.number]
         left, is_lost = switch.resumption, switch.cause is Cause.LOST
         goes_on = left.ask is Ask.CONTINUE and self._unfinished is not None
         if self._updates:

@@ -20,7 +20,10 @@ from sipua.realtime.floor import Floor, Resumption
 MARGIN_SHARE = 0.4  # of a short session that the margin may take …
 FORCED_SHARE, FORCED_S = 0.15, 10.0  # … and how long before the cap the change is made in any case
 BACK_OFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # before each try, from half of it to all of it
-LINGER_S = 5.0  # the former session's late transcripts are awaited
+LINGER_S, ANSWERING_S = (
+    5.0,
+    30.0,
+)  # the former session's late transcripts are awaited; or the end of its answer
 COMFORT_AFTER_S, COMFORT_EVERY_S = 1.2, 10.0  # of silence that the caller need not wonder about
 LOSSES_MAX, LOSSES_WITHIN_S = 6, 60.0  # more is not a network but a service that does not want us
 
@@ -105,7 +108,8 @@ class Continuity:
         self._error = RealtimeError("the voice session ended")
         self._lost_at = self._give_up_at = self._comfort_at = now
         self._losses: deque[float] = deque(maxlen=LOSSES_MAX)
-        self._lingering: dict[int, float] = {}
+        self.former: dict[int, Floor] = {}  # sessions that have been switched from
+        self._switched_at: dict[int, float] = {}
         self._is_over = False
         self._set_cap(now, cap_s)
 
@@ -149,7 +153,7 @@ class Continuity:
         """When ``tick`` has something to do next; infinity if nothing but an event can bring it."""
         if self._is_over:
             return float("inf")
-        dues = list(self._lingering.values())
+        dues = [self._retire_at(number) for number in self.former]
         if self.is_lost:
             dues += [self._give_up_at, self._comfort_at]
         elif self._next is Next.READY:
@@ -172,10 +176,19 @@ class Continuity:
         if self.is_lost and now >= self._comfort_at:
             self._comfort_at = now + COMFORT_EVERY_S
             outputs.append(PlayComfort())
-        for number in [each for each, until in self._lingering.items() if now >= until]:
-            del self._lingering[number]
+        for number in [each for each in self.former if now >= self._retire_at(each)]:
+            self.forget(number)
             outputs.append(Retire(number))
         return outputs
+
+    def forget(self, number: int) -> None:
+        """That former session is over."""
+        self.former.pop(number, None)
+        self._switched_at.pop(number, None)
+
+    def _retire_at(self, number: int) -> float:
+        answers = bool(self.former[number].responses)
+        return self._switched_at[number] + (ANSWERING_S if answers else LINGER_S)
 
     def _give_up(self, error: RealtimeError) -> list[Output]:
         self._is_over = True
@@ -204,7 +217,8 @@ class Continuity:
     def _switch(self, now: float, cause: Cause) -> list[Output]:
         left = self.floor.resumption() if cause is Cause.LOST else self.floor.takeover()
         if cause is not Cause.LOST:
-            self._lingering[self.current] = now + LINGER_S
+            self.former[self.current] = self.floor
+            self._switched_at[self.current] = now
         self.current, self.is_lost = self._newest, False
         self.floor = Floor(now)
         self._next, self._tries = Next.NONE, 0

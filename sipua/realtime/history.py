@@ -22,7 +22,7 @@ ITEMS_MAX = 400
 TEXT_MAX = 4000  # characters of one item
 SEED_ITEMS_MAX = 200  # the queue of a session takes 256 control events at once
 SEED_CHARS_MAX = 24_000  # about 6000 tokens, of 128,000
-USUAL_CHARS_PER_S = 15.0
+SLOWEST_CHARS_PER_S, USUAL_CHARS_PER_S, FASTEST_CHARS_PER_S = 8.0, 15.0, 25.0
 
 Wire = dict[str, Any]
 Role = Literal["user", "assistant", "system", "tool"]
@@ -145,6 +145,11 @@ class History:
             return []
         return self._told(item)
 
+    def unfinished(self, item_id: str) -> list[tuple[Wire, str]]:
+        """The same for an item that the assistant is to go on with."""
+        item = self._by_id.get(item_id)
+        return [] if item is None or item_id in self._present else self._told(item, is_whole=False)
+
     def tool_result(self, call_id: str) -> list[tuple[Wire, str]]:
         """The same for a tool whose call the present session has not seen; [] if it has."""
         item = self._calls.get(call_id)
@@ -158,11 +163,11 @@ class History:
         self._present.discard(item_id)
         return self._told(item) if _can_be_told(item) else []
 
-    def _told(self, item: _Item) -> list[tuple[Wire, str]]:
+    def _told(self, item: _Item, *, is_whole: bool = True) -> list[tuple[Wire, str]]:
         before = self._before(item)
         self._present.add(item.item_id)
         self._as_text.add(item.item_id)
-        wires = _wires(item)
+        wires = _wires(item, is_whole=is_whole)
         ids = [before, *(str(wire["id"]) for wire in wires)]
         return list(zip(wires, ids, strict=False))
 
@@ -227,7 +232,8 @@ class History:
             return
         item.text, item.is_done = text.strip()[:TEXT_MAX], True
         if role == "assistant" and item.audio_ms >= 1000 and item.text:
-            self._chars_per_s = len(item.text) / item.audio_ms * 1000
+            per_s = len(item.text) / item.audio_ms * 1000
+            self._chars_per_s = min(max(per_s, SLOWEST_CHARS_PER_S), FASTEST_CHARS_PER_S)
 
     def _spoken_in(self, item: _Item, ms: int) -> str:
         text = "".join(item.parts).strip()

@@ -103,6 +103,7 @@ class Phone:
         try:
             async for event in self.link.events():
                 self._perform(self.conversation.on_event(event, VirtualClock().now()))
+                assert self.link.config.model  # a call asks its session at any time
         except RealtimeError as error:
             self.ended = error
 

@@ -115,7 +115,7 @@ class Dialogue:
         for answer in answers:
             for index, line in enumerate(answer.lines):
                 if line.say.startswith(said):
-                    return Plan(answer, answer.lines[index:], said=said)
+                    return Plan(Answer(lines=answer.lines[index:]), answer.lines[index:], said=said)
         return self.fallback()
 
     def give_back(self, turn: Turn) -> None:
