@@ -19,7 +19,7 @@ from sipua.realtime.floor import Floor, Resumption
 
 MARGIN_SHARE = 0.4  # of a short session that the margin may take …
 FORCED_SHARE, FORCED_S = 0.15, 10.0  # … and how long before the cap the change is made in any case
-BACK_OFF_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # before each try, from half of it to all of it
+BACK_OFF_S = (0.25, 0.5, 1.0, 2.0, 4.0)  # before each further try: from half of it to all of it
 LINGER_S, ANSWERING_S = (
     5.0,
     30.0,
@@ -127,7 +127,7 @@ class Continuity:
             self._next, self._refusal = Next.HOPELESS, error
             return self._give_up(error) if self.is_lost else []
         self._next = Next.PAUSED
-        pause_s = BACK_OFF_S[min(self._tries, len(BACK_OFF_S) - 1)]
+        pause_s = BACK_OFF_S[min(self._tries, len(BACK_OFF_S)) - 1]
         self._retry_at = now + pause_s * (0.5 + 0.5 * self._chance())
         return self.tick(now)
 
