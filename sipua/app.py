@@ -302,7 +302,9 @@ def _voice_service(
     realtime = settings.realtime
     return VoiceService(
         backend=backend,
-        session_config=lambda format: replace(session_config(settings, format), tools=tools.wire()),
+        session_config=lambda format: replace(
+            session_config(settings, format), tools=tools.wire() if backend.capabilities.has_tools else ()
+        ),
         language_of=lambda opening, now: language_of(settings, texts.texts, opening, now),
         audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,

@@ -223,7 +223,9 @@ class ToolBox:
         name = tool.name if tool is not None else UNKNOWN
         self._metrics.tool_calls.labels(name, outcome or ("ok" if error is None else "error")).inc()
         self._metrics.tool_seconds.labels(name).observe(self._clock.now().monotonic - began)
-        log.info("call=%s tool %s: %s", self._record.id, name, error or "ok")
+        log.info(
+            "call=%s tool %s: %s", self._record.id, name, outcome or ("ok" if error is None else "error")
+        )
         self._record.tool_done(id, result=result, error=error)
         self._results.append(ToolResult(call.call_id, output))
         self._wake.set()
