@@ -45,7 +45,8 @@ async def test_a_row_gets_its_result_in_the_same_batch_or_a_later_one(database: 
             ToolCalled(third, call, None, "\0", {}, T0),
         ),
         (late,),
-        (late, ToolDone(second, call, True, {"too": "late"})),  # the first word counts
+        (late, ToolDone(second, call, True, {"too": "late"})),  # the first word counts, in a batch
+        (ToolDone(second, call, True, {"too": "late"}),),  # and after it
     )
     found = rows(database, call)
     assert {name: (row["server"], row["args"], row["result"], row["success"]) for name, row in found.items()} == {

@@ -49,7 +49,8 @@ async def over_http() -> AsyncIterator[str]:
 async def test_a_program_is_started_listed_called_and_restarted(caplog: pytest.LogCaptureFixture) -> None:
     registry = Registry()
     spec = by_command(tools=("distance", "say", "fail", "die", "wait", "key", "fly"), secret_env="MAPS_KEY")
-    async with servers_running(((spec, SecretStr("k1")),), registry) as (server,):
+    # no look at whether it is there within the test: a call that fails tells it
+    async with servers_running(((spec, SecretStr("k1")),), registry, check_s=120) as (server,):
         assert "maps: left out: fly: it does not offer it" in caplog.text
         assert list(registry.offered()) == ["distance", "say", "fail", "die", "wait", "key"]
         tool = registry.wire()[0]
