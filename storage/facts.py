@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
+from storage.desk_facts import DeskFact
+
 Direction = Literal["inbound", "outbound"]
 Status = Literal["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer"]
 SessionStatus = Literal["active", "completed", "failed"]
@@ -408,5 +410,6 @@ Fact = (
     | ConsentAnswered
     | RecordingKept
     | RecordingDeleted
+    | DeskFact
 )
 Group = tuple[Fact, ...]

@@ -72,6 +72,34 @@ TABLES: dict[str, tuple[str, ...]] = {
         *("attempts_per_call", "recover_ms", "mutate", "live", "version", "node", "started_at", "ended_at"),
         "details",
     ),
+    "sipua.catalogue": (
+        *(
+            "key",
+            "name",
+            "category",
+            "location",
+            "text_en",
+            "text_sw",
+            "text_fr",
+            "text_rw",
+            "phone",
+            "hours",
+        ),
+        *("price_note", "updated_at", "search"),
+    ),
+    "sipua.faq": (
+        *("key", "question_en", "answer_en", "question_sw", "answer_sw", "question_fr", "answer_fr"),
+        *("question_rw", "answer_rw", "updated_at", "search"),
+    ),
+    "sipua.service_requests": (
+        *("id", "reference", "kind", "details", "caller", "call_id", "locale", "status", "created_at"),
+        "updated_at",
+    ),
+    "sipua.callback_requests": (
+        *("id", "number", "name", "department", "reason", "wanted_at", "locale", "call_id", "status"),
+        *("created_at", "updated_at"),
+    ),
+    "sipua.wa_messages": ("id", "msisdn", "direction", "thread_id", "status", "error", "at"),
 }
 SHARED = tuple(name.removeprefix("public.") for name in TABLES if name.startswith("public."))
 

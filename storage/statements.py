@@ -1,10 +1,7 @@
 """Facts into SQL: one statement per table and batch, each fed by one JSON array, all idempotent.
 
 A batch is at most: processes, calls in, sessions in, transcripts in, events in, tools called, tools done, calls
-changed, sessions ended, calls ended, calls changed after their end, what trunks did (``trunk_statements``), processes
-ended. Several changes of one call are folded into one row first (an UPDATE … FROM applies only one of several matches);
-folding and the guards in the SQL follow the same rule (``STATUS_RANK``), so how facts fall into batches does not show
-in the rows.
+changed, sessions X
 """
 
 from __future__ import annotations
@@ -14,7 +11,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
-from storage import clean, consent_statements, tool_statements, trunk_statements
+from storage import clean, consent_statements, desk_statements, tool_statements, trunk_statements
+from storage.desk_facts import Forgotten, Remembered
 from storage.facts import (
     FINAL_RANK,
     STATUS_RANK,
@@ -46,6 +44,8 @@ _KEYS = frozenset(
         "from_e164",
         "country",
         "target",
+        "msisdn",
+        "message_id",
     )
 )
 _LATE = "CallChanged after the end"
@@ -73,6 +73,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     ended: set[UUID] = set()
     carried: dict[UUID, CallCarried] = {}
     states: list[TrunkState | TargetsWatched] = []
+    memories: list[Remembered | Forgotten] = []
     for fact in facts:
         match fact:
             case CallChanged():
@@ -81,6 +82,8 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
                 carried[fact.call_id] = fact  # the last word
             case TrunkState():
                 states.append(fact)
+            case Remembered() | Forgotten():
+                memories.append(fact)
             case Transcript() if clean.text(fact.content) is None:
                 continue  # nothing was said
             case _:
@@ -93,6 +96,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     rows[_LATE] = [_row(change) for change in fold(late)]
     rows[CallCarried.__name__] = [_row(fact) for fact in carried.values()]
     rows[TrunkState.__name__] = [_row(state) for state in trunk_statements.fold(states)]
+    rows[Remembered.__name__] = desk_statements.fold(memories)
     rows[CallEnded.__name__] = _first_by(rows[CallEnded.__name__], "call_id")
     rows[SessionEnded.__name__] = _first_by(rows[SessionEnded.__name__], "id")
     rows[ToolDone.__name__] = _first_by(rows[ToolDone.__name__], "id")
@@ -299,5 +303,6 @@ _SQL = {
     _LATE: _CALL_CHANGED,
     **consent_statements.SQL,
     **trunk_statements.SQL,
+    **desk_statements.SQL,
     ProcessEnded.__name__: _PROCESS_ENDED,
 }
