@@ -109,7 +109,7 @@ class EchoGuard:
         if heard < QUIET:
             self._passing = max(0, self._passing - 1)
             return False
-        if heard > self._margin * self._expected(before):
+        if heard > self._margin * self._expected():
             self._passing = self._hangover_frames
             return False
         if self._passing:
@@ -118,11 +118,11 @@ class EchoGuard:
         self.echo_frames += 1
         return True
 
-    def _expected(self, before: int) -> float:
+    def _expected(self) -> float:
         """The loudest that an echo could be in this frame."""
         if self._lag is None:
             return float(self._sent.max()) * self._assumed if self._is_talking() else 0.0
-        newest = len(self._sent) - 1 - before - self._lag
+        newest = len(self._sent) - 1 - self._lag
         near = self._sent[max(0, newest - SPREAD_FRAMES) : newest + SPREAD_FRAMES + 1]
         return float(near.max()) * self._gain
 

@@ -86,6 +86,23 @@ def test_duplicate_delta() -> None:
     assert deltas[::2] == deltas[1::2]
 
 
+def test_amid_a_barge_in_a_delta_is_under_way_before_and_after_the_cancellation() -> None:
+    session = Driven(faults=("late_delta",))
+    session.listen()
+    session.ask()
+    session.run(0.25)
+    before = len(session.events)
+    session.ask()
+    kinds = [event["type"] for event in session.events[before:]]
+    assert kinds[:2] == ["input_audio_buffer.speech_started", "response.output_audio.delta"]
+    done = kinds.index("response.done")
+    assert kinds[done + 1] == "response.output_audio.delta"
+    session.run()
+    before = len(session.events)
+    session.ask()
+    assert session.events[before + 1]["type"] == "input_audio_buffer.speech_stopped"  # it was over by then
+
+
 def test_late_delta_comes_after_response_done() -> None:
     kinds = _asked("late_delta").types()
     assert "response.output_audio.delta" in kinds[kinds.index("response.done") :]

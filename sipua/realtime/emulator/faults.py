@@ -25,7 +25,7 @@ FAULTS: dict[str, str] = {
     "http_401": "refuses the upgrade with HTTP 401 invalid_api_key",
     "http_500": "refuses the upgrade with HTTP 500 server_error",
     "invalid_json": "sends a text frame that is not JSON after each response.created",
-    "late_delta": "sends one more audio delta of a response after its response.done",
+    "late_delta": "sends one more audio delta after response.done, and amid a barge-in after speech_started",
     "no_response": "answers neither turns nor response.create",
     "no_session_updated": "never sends session.updated",
     "no_transcript": "never sends transcripts of the caller",
@@ -164,6 +164,9 @@ class Injector:
             )
         if kind == "response.created" and self.has("invalid_json"):
             found.append(SendText('{"type": "response.output_audio.delta", "delta": "AAA'))
-        if kind == "response.done" and self._last_delta is not None and self.has("late_delta"):
-            found.append(Send({**self._last_delta, "event_id": self._ids.new("event")}))
+        # Under way when the response was cancelled: from others' logs and the specification, not observed.
+        if kind in ("response.done", "input_audio_buffer.speech_started") and self._last_delta is not None:
+            if self.has("late_delta"):
+                found.append(Send({**self._last_delta, "event_id": self._ids.new("event")}))
+            self._last_delta = self._last_delta if kind != "response.done" else None
         return found
