@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from sipua.actions import Action
 from sipua.call_language import CallLanguage, Change
 from sipua.conversation import Conversation
-from sipua.last_words import LastWords
 from sipua.ports import CallRecord, Clock
 from sipua.tools.schema import ToolError
 
@@ -29,38 +28,31 @@ class TransferPort(Protocol):
 
 
 class CallControl:
-    """Of one call. ``perform`` and ``follow`` are its adapter's; ``leaving`` has the last words watched."""
+    """Of one call. ``perform`` and ``follow`` are its adapter's."""
 
     def __init__(
         self,
         conversation: Conversation,
         language: CallLanguage,
-        last_words: LastWords,
         record: CallRecord,
         clock: Clock,
         *,
         perform: Callable[[list[Action]], None],
         follow: Callable[[list[Change]], None],
-        leaving: Callable[[], None],
         consent: ConsentPort | None = None,
         transfer: TransferPort | None = None,
     ) -> None:
         self._conversation = conversation
         self._language = language
-        self._last_words = last_words
         self._record = record
         self._clock = clock
         self._perform = perform
         self._follow = follow
-        self._leaving = leaving
         self._consent = consent
         self._transfer = transfer
 
     def hang_up(self) -> None:
-        now = self._clock.now()
-        self._last_words.wanted(now.monotonic)
-        self._leaving()
-        self._perform(self._conversation.hang_up(now))
+        self._perform(self._conversation.hang_up(self._clock.now()))
 
     def set_language(self, wanted: str) -> str:
         try:

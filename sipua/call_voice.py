@@ -128,8 +128,8 @@ async def converse(
         box, leave,
     )  # fmt: skip
     control = CallControl(
-        conversation, language, last_words, record, clock,
-        perform=performer.perform, follow=performer.follow, leaving=leaving.set, consent=consent,
+        conversation, language, record, clock,
+        perform=performer.perform, follow=performer.follow, consent=consent,
     )  # fmt: skip
     alarm = Alarm(conversation.deadline, clock)
     meter = Meter(service.spend, service.today, record, metrics, clock)
@@ -152,6 +152,7 @@ async def converse(
     async def take_results() -> None:
         async for result in box.results():
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
+            alarm.moved()
 
     if meter.is_over():
         await announcer.close_with("service_error")

@@ -34,7 +34,7 @@ from sipua.actions import (
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import Idle, IdleRules, IdleWatch
 from sipua.keys import Entry, KeyNews, KeyRules
-from sipua.outcome import CALLER_SILENT
+from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
@@ -163,7 +163,7 @@ class Conversation:
     def hang_up(self, now: Moment) -> list[Action]:
         """The model wants to (a tool, whose result comes by ``tool_done``)."""
         self._is_leaving = True
-        return []
+        return [HangUp(AGENT_HUNG_UP)]
 
     def _deliver(self, delivery: Delivery) -> list[Action]:
         """Results for the model; no answer is wanted after a goodbye that has been said already."""

@@ -33,7 +33,7 @@ from sipua.conversation import ENTRIES_WAITING_MAX, ODD_KINDS_MAX, Conversation
 from sipua.errors import RealtimeClosed, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import IdleRules
 from sipua.keys import Entry, EntryBegun, KeyRules
-from sipua.outcome import CALLER_SILENT
+from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity
@@ -395,7 +395,7 @@ def test_an_output_that_the_service_refuses_is_not_asked_about_for_ever() -> Non
 def leaving(*events: ev.Event) -> Talk:
     talk = Talk()
     talk.on(created(), *events, call("hang_up"))
-    assert talk.core.hang_up(moment(0)) == []
+    assert talk.core.hang_up(moment(0)) == [HangUp(AGENT_HUNG_UP)]
     return talk
 
 
