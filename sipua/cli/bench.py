@@ -260,6 +260,12 @@ def show_egress(document: Mapping[str, Any]) -> None:
             out.print(
                 f"{key}: {each['count']} gaps, longest {each['longest_ms']:.1f} ms, in second {each['second']}"
             )
+    if document["tshark"] is not None:
+        judged = document["tshark"]
+        out.print(
+            f"tshark: {judged['streams']} streams, {judged['lost']} packets lost, "
+            f"jitter {judged['jitter_ms_mean']:.2f} ms, of the worst {judged['jitter_ms_worst']:.2f} ms"
+        )
     cut, busy = document["barge_in_ms"], document["busy"]
     out.print(
         f"flush → last packet: p50 {cut['p50']:.2f} ms, longest {cut['max']:.2f} ms ({cut['count']} flushes)\n"

@@ -16,6 +16,7 @@ import pytest
 from sipua.bench.egress.agent import Measured
 from sipua.bench.egress.gaps import Gap, figures, gaps_of, unexplained
 from sipua.bench.egress.run import document
+from sipua.bench.egress.tshark import figures_of
 from sipua.errors import LocalError
 from tests.bench.test_bench_path import processes_below
 
@@ -92,6 +93,19 @@ def command(scratch: Path, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
+def test_what_tshark_prints_is_read() -> None:
+    table = (
+        "     7.235539     17.236786       192.0.2.1 56302       192.0.2.2 30862 0xA517188C            g711U   489    "
+        "11 (2.2%)           0.005          20.494         120.124           1.666          14.062          20.411 X\n"
+        "     7.216356     17.213582       192.0.2.2 30862       192.0.2.1 56302 0x98F22F1B            g711U   501     "
+        "-1 (-0.2%)          15.614          19.994          24.771           0.173           1.320           1.851\n"
+    )
+    assert figures_of(table) == {
+        "streams": 2, "packets": 990, "lost": 10, "jitter_ms_mean": 7.691, "jitter_ms_worst": 14.062,
+    }  # fmt: skip
+    assert figures_of("no stream") is None
+
+
 def test_the_figures_of_a_short_run(scratch: Path) -> None:
     with command(scratch, "--seconds", "2") as process:
         output, errors = process.communicate(timeout=120)
@@ -100,6 +114,9 @@ def test_the_figures_of_a_short_run(scratch: Path) -> None:
     assert found["calls"] == 50
     assert found["packets"] > 50 * 50
     assert found["busy"]["facts_written"] > 0
+    if found["tshark"] is not None:
+        judged = found["tshark"]
+        assert (judged["streams"], judged["packets"], judged["lost"]) == (50, found["packets"], 0)
     assert found["barge_in_ms"]["count"] >= 5
     assert [each["legs"] for each in found["cost"]] == [10, 50, 100]
     assert all(each["percent_of_a_core_per_call"] > 0 for each in found["cost"])

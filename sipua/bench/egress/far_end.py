@@ -12,11 +12,13 @@ import struct
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from rtp.codec import CODECS
 from rtp.packet import build_rtp
 from rtp.wav import read_wav
 from sipua.bench.code import find_cells
+from sipua.line.capture import Capture, udp_packet
 from sipua.resources import shipped_speech
 
 ADDRESS = "127.0.0.1"
@@ -37,7 +39,7 @@ def main(pipe: Connection) -> None:
 
 
 class FarEnd:
-    """Asked ``open`` (a number), ``talk`` (the agent's ports) or ``arrivals``."""
+    """Asked ``open`` (a number), ``talk`` (the agent's ports), ``capture`` (a file) or ``arrivals``, which forgets."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -73,8 +75,13 @@ class FarEnd:
         elif question == "talk" and isinstance(argument, list):
             self._ports, self._due = argument, time.monotonic()
             self._pipe.send(None)
+        elif question == "capture" and isinstance(argument, Path):
+            self._capture(argument)
+            self._pipe.send(None)
         else:
-            self._pipe.send([[(at, _item(payload)) for at, payload in self._heard[p]] for p in self._phones])
+            self._pipe.send(
+                [[(at, _item(data[HEADER_BYTES:])) for at, data in self._heard[p]] for p in self._phones]
+            )
             for noted in self._heard.values():
                 noted.clear()
 
@@ -93,7 +100,13 @@ class FarEnd:
         if len(data) > HEADER_BYTES and ancillary and not 192 <= data[1] <= 223:
             seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
             noted = self._heard.setdefault(phone, [])
-            noted.append((seconds + nanoseconds / 1e9, data[HEADER_BYTES:]))
+            noted.append((seconds + nanoseconds / 1e9, data))
+
+    def _capture(self, path: Path) -> None:
+        with Capture(path) as capture:
+            for phone, port in zip(self._phones, self._ports, strict=True):
+                for at, data in self._heard.get(phone, []):
+                    capture.add(udp_packet(port, phone.getsockname()[1], data), at)
 
     def _speak(self) -> None:
         self._sent += 1

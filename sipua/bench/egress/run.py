@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -15,6 +16,7 @@ from sipua.bench.egress import agent, far_end, ticker
 from sipua.bench.egress.agent import Measured
 from sipua.bench.egress.far_end import Arrival
 from sipua.bench.egress.gaps import LONG_MS, Gap, figures, gaps_of, long_ones, unexplained
+from sipua.bench.egress.tshark import tshark_figures
 from sipua.bench.egress.worker import Worker
 from sipua.bench.figures import machine, percentile
 from sipua.bench.path import until_stopped
@@ -66,12 +68,18 @@ async def _measured(seconds: float, show: Show) -> dict[str, Any]:
                     await control.ask()
                     measured: Measured = await calls.ask("measure", seconds)
                     await asyncio.sleep(SETTLE_S)
-                    heard: list[list[Arrival]] = await phones.ask("arrivals")
+                    with tempfile.TemporaryDirectory(prefix="sipua-bench-") as folder:
+                        capture = Path(folder) / "heard.pcap"
+                        await phones.ask("capture", capture)
+                        heard: list[list[Arrival]] = await phones.ask("arrivals")
+                        judged = await asyncio.to_thread(tshark_figures, capture)
                     woken: list[float] = await control.ask()
                     await calls.ask("close")
     finally:
         os.sched_setaffinity(0, cpus)
-    return document(costs, measured, heard, woken) | {"machine": facts, "one_core_for_all": len(cpus) == 1}
+    return document(costs, measured, heard, woken) | {
+        "tshark": judged, "machine": facts, "one_core_for_all": len(cpus) == 1,
+    }  # fmt: skip
 
 
 async def _cost(calls: Worker, phones: Worker, legs: int, seconds: float) -> float:
