@@ -139,7 +139,9 @@ def test_whatever_comes_is_unprotected_once_or_turned_away(chance: random.Random
     context, far_end = SrtpContext(KEYS), FarEnd()
     indices = [2**16 - 30 + n for n in range(60)]
     wire = [far_end.says(index, bytes([n])) for n, index in enumerate(indices)]
-    heard = [context.unprotect_rtp(wire[0])]  # who hears none before the wrap cannot know of it (RFC 3711 3.3.1)
+    heard = [
+        context.unprotect_rtp(wire[0])
+    ]  # who hears none before the wrap cannot know of it (RFC 3711 3.3.1)
     for datagram in sorted([*wire, *wire], key=lambda each: wire.index(each) + chance.randrange(40)):
         damaged = bytearray(datagram)
         damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
