@@ -418,6 +418,7 @@ def test_a_codec_change_on_the_wire_keeps_the_applications_codec() -> None:
     assert audio(stream.receive_rtp(rtp(2, payload), PHONE, 0.02)) == payload  # still under way
     assert audio(stream.receive_rtp(rtp(3, payload, pt=8), PHONE, 0.04)) == payload.translate(PCMA_TO_PCMU)
     stream.playout.append("a", payload)
+    stream.playout.end_item("a")
     sent = packet_of(stream.next_packet(0.06))
     assert sent.payload_type == 8
     assert sent.payload == payload.translate(PCMU_TO_PCMA)
@@ -487,6 +488,7 @@ def test_without_silence_the_timestamp_advances_and_the_marker_shows_the_pause()
     assert stream.next_packet(0.0) is None
     assert stream.next_packet(0.02) is None
     stream.playout.append("a", b"a" * 320)
+    stream.playout.end_item("a")
     packets = [packet_of(stream.next_packet(tick * 0.02)) for tick in (2, 3)]
     assert [p.timestamp for p in packets] == [160, 320]
     assert [p.marker for p in packets] == [1, 0]
@@ -546,6 +548,7 @@ def test_a_key_is_as_long_as_it_was_meant_whatever_the_ptime(ptime_ms: int, even
 def test_digits_go_out_while_the_sound_waits() -> None:
     stream, phone = stream_of(), stream_of(replace(CONFIG, remote=NAT))
     stream.playout.append("a", b"a" * 320)
+    stream.playout.end_item("a")
     stream.send_digits("1#", duration_ms=60, pause_ms=40)
     events: list[StreamEvent] = []
     for tick in range(40):
