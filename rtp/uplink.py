@@ -109,7 +109,7 @@ class Uplink:
     def quality(self, network_ms: float) -> Quality | None:
         """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill.
 
-        None without any packet. G.722 is judged on the same narrow-band scale, as no worse than G.711 and no better.
+        None without any packet. Every codec is rated on G.711's narrow-band scale: wideband is no worse and no better.
         """
         counters = self.reorder.counters
         if not counters.get:
