@@ -4,7 +4,7 @@
 side by side; whoever finds that the call is over raises ``CallOver`` (or a SipuaError), which cancels the rest. How a
 call comes to be answered differs by direction and is a ``Way``: of a caller whom we answer (``sipua.inbound``), or of a
 callee whom we ring (``sipua.placed``). The far end gets a final response or CANCEL before the answer and a BYE after
-it; RTP is drained and the ports are given back last.
+it, once what waits to be said has left; the ports are given back last.
 """
 
 from __future__ import annotations
@@ -197,6 +197,7 @@ class Call:
         try:
             yield
         finally:
+            await leg.drain()
             await leg.hang_up(0)
 
     def _to_phone(self, bridge: Bridge) -> Callable[[AudioDelta], None]:

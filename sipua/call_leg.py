@@ -20,6 +20,8 @@ from sipua.trunk import Trunk
 
 WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
 HANG_UP_TIMEOUT_S = 3.0
+DRAIN_S = 3.0  # of speech that waits when we hang up: a sentence may end, a long answer is cut
+DRAIN_STEP_S = 0.02
 RETRY_AFTER = ("Retry-After", "5")
 
 
@@ -89,6 +91,17 @@ class CallLeg:
                 raise LocalError(f"the call's media leg failed: {self.media.broken}")
             if self.media.is_timed_out(clock.now().monotonic, timeout_s):
                 raise MediaTimeout(f"no RTP from the far end for {timeout_s:g} s")
+
+    async def drain(self) -> None:
+        """What waits to be said leaves before a BYE of ours, as far as ``DRAIN_S`` reaches and there is a listener."""
+        for _ in range(round(DRAIN_S / DRAIN_STEP_S)):
+            if not (self.media.playout.queued_ms and self._has_listener):
+                return
+            await asyncio.sleep(DRAIN_STEP_S)
+
+    @property
+    def _has_listener(self) -> bool:
+        return self.ended is None and not self.is_held and self.media.broken is None
 
     async def hang_up(self, code: int) -> None:
         """Final response or BYE, once and unless the leg is gone; bounded."""
