@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,10 +167,7 @@ def jitter(
         print_json(
             {
                 "rows": [row.document() for row in rows],
-                "promises": [
-                    {"trace": each.trace, "promise": each.promise, "is_kept": each.is_kept}
-                    for each in verdicts
-                ],
+                "promises": [asdict(each) for each in verdicts],
                 "seed": seed,
                 "machine": machine(),
             }
@@ -241,7 +239,7 @@ def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
     broken = [each for each in verdicts if not each.is_kept]
     out.print(f"{len(verdicts) - len(broken)} of {len(verdicts)} promises kept")
     for each in broken:
-        out.print(f"[red]{each.trace}: not {each.promise}[/red]")
+        out.print(f"[red]{each.trace}: not {each.promise}, but {each.measured:g}[/red]")
 
 
 def show_egress(document: Mapping[str, Any]) -> None:
