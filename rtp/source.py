@@ -117,8 +117,11 @@ class SourceLock:
         """Whose packets may count from now on, for a filter; None: anybody's."""
         if self._latched is None:
             return None
-        addresses = (self._latched,) if self._signalled is None else (self._latched, self._signalled)
-        return Guests(addresses, self.ssrc)
+        if self._signalled is None:
+            return Guests((self._latched,), self.ssrc)
+        host, port = self._signalled
+        is_at_home = self._is_of_signalled_host(self._latched)  # else that host may take over, from any port
+        return Guests((self._latched, (host, port if is_at_home else 0)), self.ssrc)
 
     @property
     def destination(self) -> Address | None:
