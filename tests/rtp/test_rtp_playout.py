@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtp.codec import CODECS
@@ -195,7 +195,6 @@ def genuine(playout: Playout) -> bytes:
     return frame if playout.counters.faded == faded else b""
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.binary(max_size=500), st.integers(0, 3), st.booleans()),
@@ -223,7 +222,6 @@ def test_every_byte_leaves_once_and_in_order(steps: list[tuple[str, bytes, int, 
     assert {item_id: playout.sent_ms(item_id) for item_id in sent} == {k: v // 8 for k, v in sent.items()}
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
