@@ -226,7 +226,7 @@ def test_the_files_are_read_again_while_they_talk(
     for name in ("primary", "secondary"):
         (office.agent.state.parent / f"conf/trunks/{name}.toml").unlink()
     office.agent.signal(signal.SIGHUP)
-    until(lambda: "read again; enabled: here" in office.agent.stderr, "read again")
+    office.agent.says("read again; enabled: here")
     callee.wait()
     assert office.closed(told["call"])["outcome"] == "callee_hangup"
     assert "no trunk may carry the call" in office.dial(code=1)["error"]["message"]
