@@ -27,7 +27,8 @@ from sipua.conversation import Conversation
 from sipua.errors import SipuaError
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
-from sipua.media_ports import MediaPorts
+from sipua.media import MediaLeg, MediaRules
+from sipua.media_ports import MediaPorts, Sockets
 from sipua.metrics import Metrics
 from sipua.outcome import (
     MAX_DURATION,
@@ -41,6 +42,7 @@ from sipua.outcome import (
 from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
+from sipua.trunk import Trunk
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +62,15 @@ class CallServices:
     voice: VoiceService
     pacer: Pacer
     ports: MediaPorts
-    max_wait_ms: float  # for a missing RTP packet
-    comfort_noise: bool  # towards the phone, instead of silence
-    hears_noise: bool  # of the phone's comfort noise, instead of silence
-    relatch_window_s: float  # in which the peer may change its RTP source
+    media: MediaRules
     keys: KeyRules
     metrics: Metrics
     clock: Clock
+
+    def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
+        """Of a call by this trunk."""
+        hears_tones = trunk.dtmf == "inband"
+        return MediaLeg(sockets, self.ports, self.pacer, codec, self.media, hears_tones=hears_tones)
 
 
 class Way(Protocol):

@@ -18,6 +18,7 @@ from sipua.ports import Clock, Moment, SipLegs
 from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, SipEvent
 from sipua.trunk import Trunk
 
+Measure = Callable[[], Mapping[str, Any]]
 WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
 HANG_UP_TIMEOUT_S = 3.0
 DRAIN_S = 3.0  # of speech that waits when we hang up: a sentence may end, a long answer is cut
@@ -81,12 +82,12 @@ class CallLeg:
         while self.ended is None and not self._events.empty():
             self._on_event(self._events.get_nowait())
 
-    async def watch_media(self, clock: Clock, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        """Tells the counters; raises when the media have failed or nothing has come for too long."""
+    async def watch_media(self, clock: Clock, tell: Callable[[Measure], None]) -> None:
+        """Offers the figures; raises when the media have failed or nothing has come for too long."""
         timeout_s = self.trunk.rtp_timeout_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            tell(self.media.figures().as_dict())
+            tell(lambda: self.media.figures().as_dict())
             if self.media.broken is not None:
                 raise LocalError(f"the call's media leg failed: {self.media.broken}")
             if self.media.is_timed_out(clock.now().monotonic, timeout_s):

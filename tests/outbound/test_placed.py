@@ -17,6 +17,7 @@ from sipua.call_leg import CallOver
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.keys import KeyRules
+from sipua.media import MediaRules
 from sipua.metrics import Metrics
 from sipua.placed import Placed
 from sipua.ports import AttemptMade, CallRecord, Moment
@@ -62,10 +63,7 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         voice=cast(VoiceService, None),  # nobody speaks
         pacer=Pacer(),
         ports=place.dialler.ports,
-        max_wait_ms=200,
-        comfort_noise=False,
-        hears_noise=False,
-        relatch_window_s=3,
+        media=MediaRules(),
         keys=KeyRules(),
         metrics=Metrics(node="", worker=0, instance="", version=""),
         clock=SystemClock(),

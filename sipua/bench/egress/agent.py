@@ -21,8 +21,6 @@ from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.playout import Playout
 from rtp.ports import PortAllocator
-from rtp.reorder import DEFAULT_MAX_WAIT_MS
-from rtp.source import RELATCH_WINDOW_S
 from sipua.admission import Grant
 from sipua.bench.agent import API_KEY
 from sipua.bench.code import encode_item
@@ -36,7 +34,7 @@ from sipua.feed import Feed
 from sipua.inbound import Inbound
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
-from sipua.media import MediaLeg
+from sipua.media import MediaLeg, MediaRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.realtime.backend import OpenAIBackend
@@ -178,10 +176,7 @@ class _Agent:
             voice=voice,
             pacer=self._pacer,
             ports=self._ports,
-            max_wait_ms=DEFAULT_MAX_WAIT_MS,
-            comfort_noise=False,
-            hears_noise=False,
-            relatch_window_s=RELATCH_WINDOW_S,
+            media=MediaRules(),
             keys=KeyRules(),
             metrics=Metrics(node="bench", worker=0, instance="", version=""),
             clock=SystemClock(),
