@@ -114,6 +114,9 @@ class Playout:
             self.counters.after_flush_bytes += len(payload)
             return 0
         item = self._items.get(item_id) or self._new_item(item_id)
+        if item is None:
+            self.counters.overflow_bytes += len(payload)
+            return 0
         item.received += len(payload)
         self._newest = item
         room = self._limit_bytes - self._queued
@@ -128,11 +131,13 @@ class Playout:
             self._ran_dry = False
         return len(payload)
 
-    def _new_item(self, item_id: str) -> _Item:
+    def _new_item(self, item_id: str) -> _Item | None:
+        """None: so many wait to be said that there is no account for another."""
         if len(self._items) >= MAX_ITEMS:
-            oldest = next(iter(self._items))
-            if not self._items[oldest].queued:
-                del self._items[oldest]
+            said = next((each.item_id for each in self._items.values() if not each.queued), None)
+            if said is None:
+                return None
+            del self._items[said]
         item = self._items[item_id] = _Item(item_id)
         return item
 

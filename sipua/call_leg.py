@@ -58,7 +58,7 @@ class CallLeg:
         self.on_key: Callable[[str], None] = lambda digit: None  # was pressed, by INFO
         self._legs = legs
         self._by_far_end = hung_up
-        # a leg has a handful of events in its life
+        # a leg has a handful of events in its life, and keys by INFO: 20 a second at most (``sipua.pj.info``)
         self._events: asyncio.Queue[SipEvent] = asyncio.Queue() if events is None else events
         self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -93,7 +92,7 @@ async def converse(
                 performer.perform(conversation.on_keys(news, clock.now()))
         finally:  # keys that were followed by the hang-up: for the ledger alone
             metrics.keys_dropped.inc(keypad.collector.dropped)
-            for news in keypad.collector.expire(math.inf):
+            for news in keypad.rest():
                 performer.write_down(conversation.on_keys(news, clock.now()))
 
     performer.perform(conversation.begin())

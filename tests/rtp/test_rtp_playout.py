@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtp.codec import CODECS
-from rtp.playout import TAIL_WAIT_TICKS, FlushedItem, Playout
+from rtp.playout import MAX_ITEMS, TAIL_WAIT_TICKS, FlushedItem, Playout
 
 PCMU, G722 = CODECS["PCMU"], CODECS["G722"]
 
@@ -178,13 +178,24 @@ def test_unknown_items_are_no_error() -> None:
     assert playout.queued_ms == 0
 
 
+def test_more_items_than_there_are_accounts_for_are_refused_until_one_has_been_said() -> None:
+    playout = Playout(PCMU)
+    for number in range(MAX_ITEMS):
+        assert playout.append(f"item {number}", b"x" * 160) == 160
+    assert playout.append("one more", b"x" * 160) == 0
+    assert playout.counters.overflow_bytes == 160
+    assert playout.next_frame() is not None
+    assert playout.append("one more", b"x" * 160) == 160
+    assert (playout.received_ms("item 0"), playout.received_ms("one more")) == (0, 20)
+
+
 def test_the_accounts_of_many_items_are_bounded() -> None:
     playout = Playout(PCMU)
     for n in range(2000):
         playout.append(f"item{n}", b"x" * 160)
         playout.end_item(f"item{n}")
         playout.next_frame()
-    assert len(playout._items) <= 257
+    assert len(playout._items) <= MAX_ITEMS
     assert playout.sent_ms("item1999") == 20
 
 
