@@ -87,20 +87,20 @@ async def converse(
     performer = _Performer(session, record, metrics, clock)
 
     async def take_keys() -> None:
-        try:
-            async for news in keypad.news():
-                performer.perform(conversation.on_keys(news, clock.now()))
-        finally:  # keys that were followed by the hang-up: for the ledger alone
-            metrics.keys_dropped.inc(keypad.collector.dropped)
-            for news in keypad.rest():
-                performer.write_down(conversation.on_keys(news, clock.now()))
+        async for news in keypad.news():
+            performer.perform(conversation.on_keys(news, clock.now()))
 
     performer.perform(conversation.begin())
-    async with asyncio.TaskGroup() as group:
-        group.create_task(take_keys(), name="keys")
-        async for event in session.events():
-            performer.perform(conversation.on_event(event, clock.now()))
-        raise RealtimeClosed("the voice session ended")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(take_keys(), name="keys")
+            async for event in session.events():
+                performer.perform(conversation.on_event(event, clock.now()))
+            raise RealtimeClosed("the voice session ended")
+    finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
+        metrics.keys_dropped.inc(keypad.collector.dropped)
+        for news in keypad.rest():
+            performer.write_down(conversation.on_keys(news, clock.now()))
 
 
 @dataclass(frozen=True, slots=True)
