@@ -126,7 +126,7 @@ def test_the_figures_of_a_short_run(scratch: Path) -> None:
     assert process.returncode == 0, errors.decode()
     found = orjson.loads(output)
     assert found["calls"] == 50
-    assert found["packets"] > 50 * 50
+    assert found["packets"] > 50 * 10  # of 5,000 where the machine is idle
     assert found["busy"]["facts_written"] > 0
     if found["tshark"] is not None:
         judged = found["tshark"]
