@@ -1,7 +1,8 @@
 """The telephones: real sockets that speak and note when each packet came, by the kernel's time of its arrival.
 
 So it does not matter when this process reads. It does before it speaks, and is not woken by packets: on loopback the
-agent would pay for each waking (up to 3 µs a packet). What is noted is bounded by the length of the run.
+agent would pay for each waking (up to 3 µs a packet). All speak at once: one by one they would wake the agent for every
+packet, which costs more (docs/decisions.md). What is noted is bounded by the length of the run.
 """
 
 from __future__ import annotations
