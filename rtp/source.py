@@ -197,7 +197,7 @@ class SourceLock:
         if addr == self._moved_from:
             return Verdict.FOREIGN if self._is_left_over(now) else Verdict.LATCHED
         known = self._candidates.get(addr)
-        if known is not None and _continues(packet, known.packet, PROOF_SEQUENCE):
+        if known is not None and continues(packet, known.packet, PROOF_SEQUENCE):
             return Verdict.LATCHED
         is_full = known is None and len(self._candidates) >= CANDIDATES
         if is_full:
@@ -242,7 +242,7 @@ class SourceLock:
             self._rtcp = addr
 
 
-def _continues(packet: RtpPacket, before: RtpPacket, most: int) -> bool:
+def continues(packet: RtpPacket, before: RtpPacket, most: int) -> bool:
     ahead = (packet.sequence_number - before.sequence_number) & 0xFFFF
     return packet.ssrc == before.ssrc and 0 < ahead <= most
 

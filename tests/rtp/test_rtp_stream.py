@@ -397,12 +397,34 @@ def test_an_ssrc_change_goes_on_with_the_new_stream_and_keeps_the_sums() -> None
     events = stream.receive_rtp(rtp(1), PHONE, 0.0)
     events += stream.receive_rtp(rtp(3), PHONE, 0.04)  # held
     events += stream.receive_rtp(rtp(50_000, b"n" * 160, ssrc=78), PHONE, 0.06)
+    events += stream.receive_rtp(rtp(50_001, b"m" * 160, ssrc=78), PHONE, 0.08)
     assert SsrcChanged(77, 78) in events
     payload = audio(events)
-    assert len(payload) == 640
-    assert payload.endswith(b"s" * 160 + b"n" * 160)
-    assert stream.snapshot().packets_received == 3
+    assert len(payload) == 800
+    assert payload.endswith(b"s" * 160 + b"n" * 160 + b"m" * 160)
+    assert stream.snapshot().packets_received == 4
     assert stream.snapshot().packets_lost == 1
+    assert stream.dropped == {}
+
+
+def test_one_stray_packet_of_another_ssrc_disturbs_nothing() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    assert stream.receive_rtp(rtp(50_000, b"n" * 160, ssrc=78), PHONE, 0.01) == []
+    assert audio(stream.receive_rtp(rtp(2), PHONE, 0.02)) == b"s" * 160
+    assert stream.receive_rtp(rtp(9, b"n" * 160, ssrc=79), PHONE, 0.03) == []
+    assert stream.receive_rtp(rtp(50_001, b"n" * 160, ssrc=78), PHONE, 0.03) == []
+    assert audio(stream.receive_rtp(rtp(3), PHONE, 0.04)) == b"s" * 160
+    assert stream.dropped == {"stray_ssrc": 3}
+
+
+def test_of_two_streams_mixed_at_one_port_the_first_is_heard() -> None:
+    stream = stream_of()
+    heard = b""
+    for index in range(100):
+        heard += audio(stream.receive_rtp(rtp(index), PHONE, index * 0.02))
+        heard += audio(stream.receive_rtp(rtp(index + 700, b"n" * 160, ssrc=78), PHONE, index * 0.02 + 0.01))
+    assert heard == b"s" * 16_000
 
 
 # -- codecs and hold -----------------------------------------------------------------------------------
