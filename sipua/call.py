@@ -179,7 +179,7 @@ class Call:
             self._is_settled.set()
             keypad = Keypad(services.keys, services.clock)
             leg.on_change = self._follow_hold
-            leg.on_key = keypad.press
+            leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
             conversation = Conversation(

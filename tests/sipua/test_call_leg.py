@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -14,11 +16,12 @@ from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua.call_leg import CallLeg
+from sipua.errors import MediaTimeout
 from sipua.media import MediaLeg
 from sipua.media_ports import MediaPorts
 from sipua.outcome import Ending, Status
-from sipua.ports import SipLegs
-from sipua.sip_events import LegChanged, LegState, MediaChanged, MediaDescription
+from sipua.ports import Moment, SipLegs
+from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, MediaDescription
 from sipua.trunk import Trunk
 
 HOST = "127.0.0.1"
@@ -47,6 +50,13 @@ class Bye:
         self.unsaid_ms.append(self.leg.media.playout.queued_ms)
 
 
+class LateClock:
+    """Long after everything."""
+
+    def now(self) -> Moment:
+        return Moment(time.monotonic() + 1e6, datetime.now(UTC))
+
+
 async def ended(what: str, phone: socket.socket) -> tuple[list[int], bytes]:
     """What was unsaid at each BYE, and the sound that the phone got."""
     ports, pacer, bye, key = PortAllocator(0, 0), Pacer(), Bye(), uuid4()
@@ -65,6 +75,11 @@ async def ended(what: str, phone: socket.socket) -> tuple[list[int], bytes]:
         if what == "gone":
             leg.deliver(LegChanged(key, LegState.DISCONNECTED, 200, "", 0.0))
             leg.catch_up()
+        if what == "silent":
+            assert not media.is_timed_out(time.monotonic(), 20.0)  # from now on nothing comes
+            with pytest.raises(MediaTimeout):
+                await leg.watch_media(LateClock(), lambda measure: None)
+            media.playout.append("next", SPEECH)
         if what == "broken":
             media.broken = ValueError("a bug")
         await leg.drain()
@@ -80,9 +95,32 @@ async def ended(what: str, phone: socket.socket) -> tuple[list[int], bytes]:
             return bye.unsaid_ms, sound
 
 
+async def test_keys_that_come_before_anybody_asks_for_them_are_heard() -> None:
+    """The far end has the 200 before the call's coroutine goes on."""
+    ports, key = PortAllocator(0, 0), uuid4()
+    media = MediaLeg(ports.open_pair(HOST), MediaPorts(ports), Pacer(), PCMU)
+    trunk = TRUNK.model_copy(update={"dtmf": "info"})
+    leg = CallLeg(key, trunk, media, cast(SipLegs, Bye()), Ending(Status.COMPLETED, "caller_hangup"))
+    heard: list[str] = []
+    for digit in "12":
+        leg.deliver(KeyPressed(key, digit))
+    leg.catch_up()
+    leg.hear_keys(heard.append)
+    leg.deliver(KeyPressed(key, "#"))
+    leg.catch_up()
+    media.close()
+    assert heard == ["1", "2", "#"]
+
+
 @pytest.mark.parametrize(
     ("what", "unsaid_ms", "is_said"),
-    [("listening", [0], True), ("held", [130], False), ("broken", [130], False), ("gone", [], False)],
+    [
+        ("listening", [0], True),
+        ("held", [130], False),
+        ("broken", [130], False),
+        ("silent", [130], True),
+        ("gone", [], False),
+    ],
 )
 def test_what_waits_to_be_said_leaves_before_the_bye(what: str, unsaid_ms: list[int], is_said: bool) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
