@@ -19,6 +19,7 @@ Wave = npt.NDArray[np.float64]
 HISTORY_MS = 50
 FULL_MS = 10
 MUTE_MS = 60
+FADE_IN_MS = 5
 SHORTEST_PITCH_MS = 5  # 200 Hz
 LONGEST_PITCH_MS = 15  # 66 Hz
 WINDOW_MS = 20  # that two stretches are compared over
@@ -77,6 +78,16 @@ class Concealer:
         backward = continued(after[::-1], samples, rate)[::-1]
         weight = (np.arange(samples) + 0.5) / samples
         return forward * (1 - weight) + backward * weight
+
+
+def faded_in(payload: bytes, codec: Codec) -> bytes:
+    """Sound that begins in its middle, without a click. A coder with a state is left alone: its state would be lost."""
+    if codec.delay_samples:
+        return payload
+    wave = codec.decode(payload).astype(np.float64)
+    length = min(len(wave), FADE_IN_MS * codec.sample_rate // 1000)
+    wave[:length] *= (np.arange(length) + 0.5) / length
+    return codec.encode(_samples(wave))
 
 
 def _samples(wave: Wave) -> Pcm:

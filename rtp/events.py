@@ -44,11 +44,15 @@ class StreamConfig:
 
 
 class AudioFrame(NamedTuple):  # 50 a second and call: a third of the time that a frozen dataclass takes
-    """Sound in the application's codec, in order; ``concealed`` if we made it up for a gap."""
+    """Sound in the application's codec, in order; ``concealed`` if we made it up for a gap.
+
+    ``is_pause``: the sender was silent by itself, nothing was lost.
+    """
 
     payload: bytes
     samples: int
     concealed: bool
+    is_pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Nothing is delayed for it, so up to 20 ms of a press are heard; from the packet that shows its tone until three windows
 show none, silence of the same length is handed on. What was made up for lost sound is not listened to (a tone would go
-on in it); made-up silence is, as it ends a press.
+on in it); a pause of the sender is, as it ends a press.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class InbandDigits:
         out: list[AudioFrame | DigitReceived] = []
         silence = self._codec.silence
         for frame in frames:
-            if not frame.concealed or not frame.payload.strip(silence):
+            if not frame.concealed or frame.is_pause:
                 for digit in self._detector.receive(self._decode(frame.payload)):
                     out.append(DigitReceived(digit.digit, digit.duration_ms))
             if self._detector.is_heard:

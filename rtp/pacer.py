@@ -3,9 +3,8 @@
 Tick n is due at start + n·ptime whatever happened before, so lateness never adds up. Each sender gets the
 tick's *scheduled* time as ``now``. After a stall of up to ``MAX_CATCH_UP_MS`` the overdue ticks are made good at once
 (the phone's jitter buffer takes a few packets together); what is older is skipped and counted, and the
-stream's RTP clock jumps over it. ``Schedule`` is the arithmetic, without a clock; ``Pacer`` asks the event
-loop for one timer per ptime in use, nearly always one. A sender that raises is logged and removed and its owner told:
-no call can stop the others.
+stream's RTP clock jumps over it. ``Schedule`` is the arithmetic, without a clock; ``Pacer`` hangs one bell per ptime in
+use, nearly always one. A sender that raises is logged and removed and its owner told: no call can stop the others.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
+
+from .bell import EARLY_S, Bell, Ring, hang
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PTIME_MS = 20
 MAX_CATCH_UP_MS = 80  # below rtp.sender.SKIP_S
-EARLY_S = 0.001  # uvloop's timers have whole milliseconds and may ring half a one early
 LATENESS_BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 100.0)
 
 
@@ -93,24 +94,27 @@ class LatenessHistogram:
 
 
 class _Beat:
-    """The senders of one ptime, their schedule and timer."""
+    """The senders of one ptime, their schedule and bell."""
 
-    __slots__ = ("ptime_ms", "schedule", "senders", "timer")
+    __slots__ = ("bell", "ptime_ms", "schedule", "senders")
 
     def __init__(self, ptime_ms: float) -> None:
         self.ptime_ms = ptime_ms
         self.senders: dict[PacedSender, Callable[[Exception], None] | None] = {}
         self.schedule: Schedule | None = None  # None: it does not tick
-        self.timer: asyncio.TimerHandle | None = None
+        self.bell: Bell | None = None
 
 
 class Pacer:
     """Calls ``tick`` of every registered sender once per its ptime. ``start`` within a running event loop."""
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, hang: Callable[[asyncio.AbstractEventLoop, float, float, Ring], Bell] = hang
+    ) -> None:
+        """``hang``: what rings for it, see ``bell``."""
         self.lateness = LatenessHistogram()
         self.failed = 0  # senders removed because they raised
-        self._clock = clock
+        self._hang = hang
         self._beats: dict[float, _Beat] = {}  # by ptime; one without senders goes
         self._loop: asyncio.AbstractEventLoop | None = None
         self._skipped_before = 0  # of schedules that are gone
@@ -167,31 +171,27 @@ class Pacer:
                 return
 
     def _begin(self, beat: _Beat) -> None:
-        beat.schedule = Schedule(self._clock() + beat.ptime_ms / 1000, beat.ptime_ms)
-        self._arm(beat, beat.schedule)
+        assert self._loop is not None
+        interval_s = beat.ptime_ms / 1000
+        start = time.monotonic() + interval_s
+        beat.schedule = Schedule(start, beat.ptime_ms)
+        beat.bell = self._hang(self._loop, start, interval_s, partial(self._ring, beat, beat.schedule))
 
     def _halt(self, beat: _Beat) -> None:
-        if beat.timer is not None:
-            beat.timer.cancel()
+        if beat.bell is not None:
+            beat.bell.cancel()
         if beat.schedule is not None:
             self._skipped_before += beat.schedule.skipped
-        beat.timer = beat.schedule = None
+        beat.bell = beat.schedule = None
 
-    def _arm(self, beat: _Beat, schedule: Schedule) -> None:
-        assert self._loop is not None
-        delay_s = max(0.0, schedule.next_due - self._clock())
-        beat.timer = self._loop.call_later(delay_s, self._fire, beat, schedule)
-
-    def _fire(self, beat: _Beat, schedule: Schedule) -> None:
-        now = self._clock()
+    def _ring(self, beat: _Beat, schedule: Schedule) -> None:
+        now = time.monotonic()
         late_s = now - schedule.next_due
         due = schedule.due(now)
         if due:
             self.lateness.add(late_s * 1000)
         for scheduled in due:
             self._tick(beat, scheduled)
-        if beat.schedule is schedule:  # a sender may have stopped us
-            self._arm(beat, schedule)
 
     def tick(self, now: float) -> None:
         """One tick for every sender, each guarded."""

@@ -4,7 +4,9 @@ The model sends faster than real time, so minutes may wait here; a frame costs t
 of one item need not be whole frames: items follow each other without a seam and may share a frame. At the end
 of the queue a part of a frame waits while its item may still grow (padding it would chop the speech) and is
 sent, padded with silence, once the item has ended, or after ``TAIL_WAIT_TICKS`` without news of it; either
-way no byte is lost.
+way no byte is lost. Where the queue runs dry inside an item its sound is continued for one frame, falling to nothing,
+and fades in where it goes on: a stop in the middle of a wave is heard as a click. A flush stops at once: the caller
+speaks himself then, and wants silence.
 
 Per item it is known how many milliseconds have really been handed to the wire: that, not what was received,
 is the ``audio_end_ms`` of a truncation. Bounded in bytes; what comes beyond the bound is refused and counted,
@@ -18,9 +20,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from .codec import Codec
+from .conceal import Concealer, faded_in
 
 DEFAULT_LIMIT_MS = 600_000  # 10 minutes
 TAIL_WAIT_TICKS = 5  # 100 ms at 20 ms per tick
+SPOKEN_FRAMES = 5  # 50 ms at least, what concealment looks back on
 MAX_ITEMS = 256  # items whose account is kept
 MAX_FLUSHED = 64  # flushed items whose late audio is still recognised
 
@@ -40,6 +44,7 @@ class PlayoutCounters:
 
     frames: int = 0  # handed out
     padded: int = 0  # of them completed with silence
+    faded: int = 0  # besides them: made up where the queue ran dry
     underruns: int = 0  # times the queue ran dry inside an item
     overflow_bytes: int = 0  # refused because the queue was full
     flushed_bytes: int = 0  # thrown away by flush
@@ -63,6 +68,8 @@ class Playout:
     __slots__ = (
         "_bytes_per_ms",
         "_chunks",
+        "_faded",
+        "_fades",
         "_flushed",
         "_frame_bytes",
         "_head_offset",
@@ -72,6 +79,7 @@ class Playout:
         "_newest",
         "_queued",
         "_ran_dry",
+        "_spoken",
         "_tail_ticks",
         "codec",
         "counters",
@@ -91,6 +99,9 @@ class Playout:
         self._tail_ticks = 0
         self._ran_dry = True
         self._is_paused = False
+        self._spoken: deque[bytes] = deque(maxlen=SPOKEN_FRAMES)  # of the sound that is not over
+        self._fades = False  # the next frame is made up
+        self._faded: _Item | None = None  # what was broken off
         self.set_ptime(ptime_ms)
 
     def set_ptime(self, ptime_ms: int) -> None:
@@ -106,6 +117,9 @@ class Playout:
             self.counters.after_flush_bytes += len(payload)
             return 0
         item = self._items.get(item_id) or self._new_item(item_id)
+        if item is None:
+            self.counters.overflow_bytes += len(payload)
+            return 0
         item.received += len(payload)
         self._newest = item
         room = self._limit_bytes - self._queued
@@ -120,11 +134,13 @@ class Playout:
             self._ran_dry = False
         return len(payload)
 
-    def _new_item(self, item_id: str) -> _Item:
+    def _new_item(self, item_id: str) -> _Item | None:
+        """None: so many wait to be said that there is no account for another."""
         if len(self._items) >= MAX_ITEMS:
-            oldest = next(iter(self._items))
-            if not self._items[oldest].queued:
-                del self._items[oldest]
+            said = next((each.item_id for each in self._items.values() if not each.queued), None)
+            if said is None:
+                return None
+            del self._items[said]
         item = self._items[item_id] = _Item(item_id)
         return item
 
@@ -137,8 +153,10 @@ class Playout:
     def next_frame(self) -> bytes | None:
         """One full frame for this tick, or None if there is nothing to say (or not yet)."""
         size = self._frame_bytes
-        if self._is_paused or (self._queued < size and not self._tail_is_due()):
+        if self._is_paused:
             return None
+        if self._queued < size and not self._tail_is_due():
+            return self._fade_out()
         item, chunk = self._chunks[0]
         end = self._head_offset + size
         if end < len(chunk):  # the usual case: inside one delta
@@ -153,7 +171,25 @@ class Playout:
         if len(frame) < size:
             self.counters.padded += 1
             frame += self.codec.silence * (size - len(frame))
+        if self._faded is not None:
+            if item is self._faded:
+                frame = faded_in(frame, self.codec)
+            self._faded = None
+        self._spoken.append(frame)
         return frame
+
+    def _fade_out(self) -> bytes | None:
+        """What follows the last frame of an item that is not over; None if all has been said."""
+        spoken, fades = b"".join(self._spoken), self._fades
+        self._spoken.clear()
+        self._fades = False
+        if not fades or not spoken:
+            return None
+        self._faded = self._newest
+        self.counters.faded += 1
+        concealer = Concealer(self.codec)
+        concealer.heard(spoken)
+        return concealer.fill(self._frame_bytes, 1)
 
     def _gather(self, size: int) -> bytes:
         """Up to ``size`` bytes over the borders of deltas and items."""
@@ -176,7 +212,7 @@ class Playout:
         """Less than a frame is left: may it leave with padding?"""
         newest = self._newest
         if newest is not None and not newest.ended and not self._ran_dry:
-            self._ran_dry = True
+            self._ran_dry = self._fades = True
             self.counters.underruns += 1
         if not self._queued:
             return False
@@ -215,6 +251,8 @@ class Playout:
             item.ended = True
             self._flushed.append(item.item_id)
         self._chunks = kept
+        self._spoken.clear()
+        self._fades, self._faded = False, None
         self._tail_ticks = 0
         return flushed
 

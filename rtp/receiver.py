@@ -25,7 +25,7 @@ from .events import (
 from .inband import InbandDigits
 from .liveness import Liveness
 from .packet import RtpPacket, parse_rtp
-from .source import SourceLock, Verdict
+from .source import PROOF_SEQUENCE, Candidate, SourceLock, Verdict, continues
 from .statistics import ReceiveStatistics
 from .timeline import Timeline
 from .uplink import Uplink
@@ -44,6 +44,7 @@ class RtpReceiver:
         "_hears_noise",
         "_inband",
         "_is_held",
+        "_successor",
         "_timeline",
         "dropped",
         "liveness",
@@ -80,6 +81,7 @@ class RtpReceiver:
         self._inband = InbandDigits(codec) if hears_tones else None
         self._hears_noise = hears_noise
         self._is_held = False
+        self._successor: Candidate | None = None  # sound of another SSRC, of which there may be more
 
     def configure(self, config: StreamConfig, before: StreamConfig | None) -> None:
         """What may come from now on, and from where."""
@@ -112,12 +114,17 @@ class RtpReceiver:
             return self._drop("wrong_source")
         if verdict is Verdict.UNPROVEN:
             return []
-        return self._latched(addr) + self._take(packet, codec, now)
+        return self._latched(addr, packet.ssrc if codec is not None else None) + self._take(
+            packet, codec, now
+        )
 
-    def _latched(self, addr: Address) -> list[StreamEvent]:
+    def _latched(self, addr: Address, ssrc: int | None) -> list[StreamEvent]:
+        """``ssrc`` of its sound: who moved has proven himself, and need not do so again."""
         if self.source.turned_away:
             self._drop("wrong_source", self.source.turned_away)
         events: list[StreamEvent] = [SourceLatched(addr)]
+        if ssrc not in (None, self.remote_ssrc):
+            self._change_source(ssrc, events)
         first = self.source.first
         if first is not None:
             events += self._take(first.packet, self._accepted.get(first.packet.payload_type), first.arrival)
@@ -137,7 +144,12 @@ class RtpReceiver:
                 if not is_event:
                     self._drop("comfort_noise")
                 return events
+            if self.remote_ssrc is not None:
+                return events + self._succeed(packet, now)
             self._change_source(packet.ssrc, events)
+        if self._successor is not None:
+            self._successor = None
+            self._drop("stray_ssrc")
         self.statistics.add(packet, now)
         payload, timestamp, samples = b"", packet.timestamp, 0
         if codec is not None and packet.payload:
@@ -185,6 +197,21 @@ class RtpReceiver:
             events += self._heard(self.uplink.restart())
             self.statistics.restart()
         self.remote_ssrc = ssrc
+
+    def _succeed(self, packet: RtpPacket, now: float) -> list[StreamEvent]:
+        """A new SSRC at the same source is believed by its second packet in a row (RFC 3550 A.1); the first is kept.
+
+        One stray packet, or two streams mixed at one port, would else begin the sound anew each time.
+        """
+        first, self._successor = self._successor, Candidate(packet, now)
+        if first is None or not continues(packet, first.packet, PROOF_SEQUENCE):
+            return [] if first is None else self._drop("stray_ssrc")
+        self._successor = None
+        events: list[StreamEvent] = []
+        self._change_source(packet.ssrc, events)
+        for each in (first, Candidate(packet, now)):
+            events += self._take(each.packet, self._accepted.get(each.packet.payload_type), each.arrival)
+        return events
 
     def _receive_event(self, packet: RtpPacket, now: float, events: list[StreamEvent]) -> None:
         try:

@@ -103,8 +103,9 @@ class RtcpSession:
         if remote_ssrc is not None and statistics.received != self._reported_received:
             self._reported_received = statistics.received
             blocks = [self._block(now, remote_ssrc, statistics)]
-        (before, last), self._reported_packets = self._reported_packets, (self._reported_packets[1], packets)
-        if packets != before or packets != last:
+        before, last = self._reported_packets
+        self._reported_packets = last, packets
+        if packets != before:
             head = sender_report(
                 self._ssrc,
                 ntp=ntp_timestamp(now + self._offset),

@@ -117,8 +117,11 @@ class SourceLock:
         """Whose packets may count from now on, for a filter; None: anybody's."""
         if self._latched is None:
             return None
-        addresses = (self._latched,) if self._signalled is None else (self._latched, self._signalled)
-        return Guests(addresses, self.ssrc)
+        if self._signalled is None:
+            return Guests((self._latched,), self.ssrc)
+        host, port = self._signalled
+        is_at_home = self._is_of_signalled_host(self._latched)  # else that host may take over, from any port
+        return Guests((self._latched, (host, port if is_at_home else 0)), self.ssrc)
 
     @property
     def destination(self) -> Address | None:
@@ -194,7 +197,7 @@ class SourceLock:
         if addr == self._moved_from:
             return Verdict.FOREIGN if self._is_left_over(now) else Verdict.LATCHED
         known = self._candidates.get(addr)
-        if known is not None and _continues(packet, known.packet, PROOF_SEQUENCE):
+        if known is not None and continues(packet, known.packet, PROOF_SEQUENCE):
             return Verdict.LATCHED
         is_full = known is None and len(self._candidates) >= CANDIDATES
         if is_full:
@@ -239,7 +242,7 @@ class SourceLock:
             self._rtcp = addr
 
 
-def _continues(packet: RtpPacket, before: RtpPacket, most: int) -> bool:
+def continues(packet: RtpPacket, before: RtpPacket, most: int) -> bool:
     ahead = (packet.sequence_number - before.sequence_number) & 0xFFFF
     return packet.ssrc == before.ssrc and 0 < ahead <= most
 

@@ -77,7 +77,7 @@ class MediaTransport:
         self._release = release
         self._closed = False
         self._strangers = 0  # datagrams from elsewhere, since the gate was open
-        self._guests: Guests | None = None  # of the RTP socket's gate, if it is shut
+        self._guests: tuple[Guests, Guests] | None = None  # of RTP and RTCP, if the gates are shut
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._loop = asyncio.get_running_loop()
@@ -113,8 +113,8 @@ class MediaTransport:
         return True
 
     def _is_stranger(self, sock: socket.socket, addr: Address) -> bool:
-        """Not where our packets go; of RTCP, which has other ports, not that host."""
-        ours = self.stream.destination
+        """Not where our packets go; of RTCP, which may come from any port, not that host."""
+        ours = self.stream.destination if sock is self._rtp else self.stream.rtcp_destination
         return ours is None or addr[0] != ours[0] or (sock is self._rtp and addr[1] != ours[1])
 
     def _deliver(self, events: list[StreamEvent]) -> None:
@@ -164,18 +164,21 @@ class MediaTransport:
 
     def _guard(self) -> None:
         """Shut strangers out, and follow whom the stream trusts."""
-        guests = self.stream.guests
-        if guests == self._guests:
+        guests, rtcp = self.stream.guests, self.stream.rtcp_destination
+        wanted = None
+        if guests is not None:
+            addresses = guests.addresses if rtcp is None else (*guests.addresses, rtcp)
+            wanted = guests, Guests(tuple((host, 0) for host, _ in addresses))
+        if wanted == self._guests:
             return
-        self._guests = guests
-        if guests is None:
+        self._guests = wanted
+        if wanted is None:
             self._strangers = 0
             for sock in (self._rtp, self._rtcp):
                 gate.open_again(sock)
             return
-        hosts = tuple((host, 0) for host, _ in guests.addresses)
-        gate.shut(self._rtp, guests)
-        gate.shut(self._rtcp, Guests(hosts))
+        gate.shut(self._rtp, wanted[0])
+        gate.shut(self._rtcp, wanted[1])
 
     def count_kernel_drops(self) -> None:
         """Note in the stream's ``dropped`` what never came up to us: shut out, or no room in the socket."""

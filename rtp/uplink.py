@@ -103,13 +103,13 @@ class Uplink:
         samples = self._whole(self.silence.expire(now)) if self.reorder.deadline() is None else 0
         if samples:
             quiet = self._concealer.fill(samples, 0, noise=self._quiet(samples))
-            sound.append(AudioFrame(quiet, samples, True))
+            sound.append(AudioFrame(quiet, samples, True, is_pause=True))
         return sound
 
     def quality(self, network_ms: float) -> Quality | None:
         """Of what was heard so far, if the network takes ``network_ms`` (half the round trip) and a packet to fill.
 
-        None without any packet. G.722 is judged on the same narrow-band scale, as no worse than G.711 and no better.
+        None without any packet. Every codec is rated on G.711's narrow-band scale: wideband is no worse and no better.
         """
         counters = self.reorder.counters
         if not counters.get:
@@ -155,7 +155,7 @@ class Uplink:
                 following = self._following(decoded[index + 1 :]) if each.packets else b""
                 noise = b"" if each.packets else self._quiet(samples)
                 filled = self._concealer.fill(samples, each.packets, following, noise)
-                sound.append(AudioFrame(filled, samples, True))
+                sound.append(AudioFrame(filled, samples, True, is_pause=not each.packets))
                 if each.packets:
                     self.concealed_frames += each.packets
                     self.concealed_samples += samples

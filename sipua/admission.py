@@ -26,7 +26,7 @@ from sipua.settings import read_secret
 from sipua.sip_events import Arrival, Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound
-from sipua.trunk_rules import limits_of, route_of, srtp_of
+from sipua.trunk_rules import limits_of, route_of, sdp_plan_of, srtp_of
 from sipua.trunks.routing import TrunkRoute, takes_did
 
 log = logging.getLogger(__name__)
@@ -138,15 +138,7 @@ class Admission:
         except OSError as error:
             self.occupancy.leave(token)
             return Refusal(503, f"no route to {source[0]}: {error.strerror}", trunk.name)
-        plan = SdpPlan(
-            opened.address,
-            opened.port,
-            trunk.codecs,
-            codec,
-            srtp_of(trunk),
-            has_telephone_events=trunk.dtmf == "rfc4733",
-            ptime_ms=trunk.ptime,
-        )
+        plan = sdp_plan_of(trunk, opened.address, opened.port, codec)
         return Grant(trunk, codec, plan, offer, opened.sockets, token)
 
     def _challenge(self, trunk: Trunk, message: SipMessage) -> Refusal | None:

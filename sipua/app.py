@@ -38,6 +38,7 @@ from sipua.http import bind_tcp, build_app, running
 from sipua.identity import Identity
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
+from sipua.media import MediaRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.names import Names
@@ -183,10 +184,7 @@ async def serve(
             voice=_voice_service(settings, backend, texts, tools, await _spend(settings, dsn)),
             pacer=pacer,
             ports=ports,
-            max_wait_ms=settings.rtp.max_wait_ms,
-            comfort_noise=settings.rtp.comfort_noise,
-            hears_noise=settings.rtp.hear_comfort_noise,
-            relatch_window_s=settings.rtp.relatch_window_s,
+            media=_media_rules(settings),
             turns=settings.turns.rules(settings.realtime.vad),
             idle=settings.turns.idle,
             keys=_key_rules(settings),
@@ -277,6 +275,11 @@ def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:
         dscp=own.dscp,
         max_calls=sip.max_calls,
     )
+
+
+def _media_rules(settings: Settings) -> MediaRules:
+    rtp = settings.rtp
+    return MediaRules(rtp.max_wait_ms, rtp.comfort_noise, rtp.hear_comfort_noise, rtp.relatch_window_s)
 
 
 def _key_rules(settings: Settings) -> KeyRules:

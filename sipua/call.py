@@ -4,7 +4,7 @@
 side by side; whoever finds that the call is over raises ``CallOver`` (or a SipuaError), which cancels the rest. How a
 call comes to be answered differs by direction and is a ``Way``: of a caller whom we answer (``sipua.inbound``), or of a
 callee whom we ring (``sipua.placed``). The far end gets a final response or CANCEL before the answer and a BYE after
-it; RTP is drained and the ports are given back last.
+it, once what waits to be said has left; the ports are given back last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from sipua.errors import SipuaError
 from sipua.idle import IdleRules, instructions
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
-from sipua.media_ports import MediaPorts
+from sipua.media import MediaLeg, MediaRules
+from sipua.media_ports import MediaPorts, Sockets
 from sipua.metrics import Metrics
 from sipua.outcome import (
     MAX_DURATION,
@@ -46,6 +47,7 @@ from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
 from sipua.session_watch import SessionWatch
+from sipua.trunk import Trunk
 from sipua.turns import TurnRules
 
 log = logging.getLogger(__name__)
@@ -66,16 +68,18 @@ class CallServices:
     voice: VoiceService
     pacer: Pacer
     ports: MediaPorts
-    max_wait_ms: float  # for a missing RTP packet
-    comfort_noise: bool  # towards the phone, instead of silence
-    hears_noise: bool  # of the phone's comfort noise, instead of silence
-    relatch_window_s: float  # in which the peer may change its RTP source
+    media: MediaRules
     turns: TurnRules
     idle: IdleRules
     keys: KeyRules
     metrics: Metrics
     clock: Clock
     consent: ConsentPolicy | None = None  # None: nobody is asked
+
+    def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
+        """Of a call by this trunk."""
+        hears_tones = trunk.dtmf == "inband"
+        return MediaLeg(sockets, self.ports, self.pacer, codec, self.media, hears_tones=hears_tones)
 
 
 class Way(Protocol):
@@ -203,7 +207,7 @@ class Call:
                 answered_at=answered.monotonic,
             )
             leg.on_change = self._follow_hold
-            leg.on_key = keypad.press
+            leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
             self.record.answered(answered, leg.codec)
             echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
@@ -237,6 +241,7 @@ class Call:
         try:
             yield
         finally:
+            await leg.drain()
             await leg.hang_up(0)
 
     def _to_phone(self, bridge: Bridge, announcer: Announcer) -> Callable[[AudioDelta], None]:

@@ -18,8 +18,12 @@ from sipua.ports import Clock, Moment, SipLegs
 from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, SipEvent
 from sipua.trunk import Trunk
 
+Measure = Callable[[], Mapping[str, Any]]
 WATCH_INTERVAL_S = 0.5  # how often the media time-out and the live counters are looked at
 HANG_UP_TIMEOUT_S = 3.0
+DRAIN_S = 3.0  # of speech that waits when we hang up: a sentence may end, a long answer is cut
+DRAIN_STEP_S = 0.02
+EARLY_KEYS = 32
 RETRY_AFTER = ("Retry-After", "5")
 
 
@@ -52,16 +56,27 @@ class CallLeg:
         self.is_held = False  # by its direction, as last negotiated
         self.codec = media.wire_codec
         self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
-        self.on_key: Callable[[str], None] = lambda digit: None  # was pressed, by INFO
+        self._on_key: Callable[[str], None] | None = None  # a key was pressed, by INFO
+        self._early_keys: list[
+            str
+        ] = []  # before anybody asked for them: the far end has the 200 before we know
         self._legs = legs
         self._by_far_end = hung_up
-        # a leg has a handful of events in its life
+        # a leg has a handful of events in its life, and keys by INFO: 20 a second at most (``sipua.pj.info``)
         self._events: asyncio.Queue[SipEvent] = asyncio.Queue() if events is None else events
+        self._is_silent = False  # for too long: nobody is there any more
         self._hung_up = False  # by us: what the SIP layer says afterwards is the consequence
 
     def accepted(self, at: Moment) -> None:
         """The 200 has gone out, or has come."""
         self.is_answered, self.answered_at = True, at
+
+    def hear_keys(self, on_key: Callable[[str], None]) -> None:
+        """Of those that come by INFO, also before this was asked."""
+        self._on_key = on_key
+        for digit in self._early_keys:
+            on_key(digit)
+        self._early_keys.clear()
 
     def deliver(self, event: SipEvent) -> None:
         """What the SIP thread reports about this leg."""
@@ -79,16 +94,28 @@ class CallLeg:
         while self.ended is None and not self._events.empty():
             self._on_event(self._events.get_nowait())
 
-    async def watch_media(self, clock: Clock, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        """Tells the counters; raises when the media have failed or nothing has come for too long."""
+    async def watch_media(self, clock: Clock, tell: Callable[[Measure], None]) -> None:
+        """Offers the figures; raises when the media have failed or nothing has come for too long."""
         timeout_s = self.trunk.rtp_timeout_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            tell(self.media.figures().as_dict())
+            tell(lambda: self.media.figures().as_dict())
             if self.media.broken is not None:
                 raise LocalError(f"the call's media leg failed: {self.media.broken}")
             if self.media.is_timed_out(clock.now().monotonic, timeout_s):
+                self._is_silent = True
                 raise MediaTimeout(f"no RTP from the far end for {timeout_s:g} s")
+
+    async def drain(self) -> None:
+        """What waits to be said leaves before a BYE of ours, as far as ``DRAIN_S`` reaches and there is a listener."""
+        for _ in range(round(DRAIN_S / DRAIN_STEP_S)):
+            if not (self.media.playout.queued_ms and self._has_listener):
+                return
+            await asyncio.sleep(DRAIN_STEP_S)
+
+    @property
+    def _has_listener(self) -> bool:
+        return not (self.ended or self.is_held or self._is_silent or self.media.broken)
 
     async def hang_up(self, code: int) -> None:
         """Final response or BYE, once and unless the leg is gone; bounded."""
@@ -117,6 +144,9 @@ class CallLeg:
                 self.codec = media.codec or self.codec
                 self.on_change()
             case KeyPressed(digit=digit) if self.trunk.dtmf == "info":  # else it comes by RTP as well
-                self.on_key(digit)
+                if self._on_key is not None:
+                    self._on_key(digit)
+                elif len(self._early_keys) < EARLY_KEYS:
+                    self._early_keys.append(digit)
             case _:
                 pass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -140,14 +139,9 @@ async def converse(
             performer.perform(conversation.tick(now))
 
     async def take_keys() -> None:
-        try:
-            async for news in keypad.news():
-                performer.perform(conversation.on_keys(news, clock.now()))
-                alarm.moved()
-        finally:  # keys that were followed by the hang-up: for the ledger alone
-            metrics.keys_dropped.inc(keypad.collector.dropped)
-            for news in keypad.collector.expire(math.inf):
-                performer.write_down(conversation.on_keys(news, clock.now()))
+        async for news in keypad.news():
+            performer.perform(conversation.on_keys(news, clock.now()))
+            alarm.moved()
 
     async def take_results() -> None:
         async for result in box.results():
@@ -183,8 +177,11 @@ async def converse(
                 metrics.realtime_alerts.labels(error.reason).inc()
         await announcer.close_with("service_error")
         raise
-    finally:
+    finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
         box.close()
+        metrics.keys_dropped.inc(keypad.collector.dropped)
+        for news in keypad.rest():
+            performer.write_down(conversation.on_keys(news, clock.now()))
 
 
 async def _hang_up_after(last_words: LastWords, leaving: asyncio.Event, playout: Queue, clock: Clock) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from rtp.codec import Codec, codec_by_name
 from sipua.call import CallServices
 from sipua.call_leg import CallLeg
-from sipua.media import MediaLeg
 from sipua.outcome import CALLER_HUNG_UP
 from sipua.ringback import ringback
 from sipua.sip_events import IncomingCall
@@ -20,17 +19,7 @@ class Inbound:
 
     def __init__(self, invite: IncomingCall, services: CallServices) -> None:
         grant = invite.grant
-        media = MediaLeg(
-            grant.sockets,
-            services.ports,
-            services.pacer,
-            codec_by_name(grant.codec),
-            max_wait_ms=services.max_wait_ms,
-            comfort_noise=services.comfort_noise,
-            hears_noise=services.hears_noise,
-            relatch_window_s=services.relatch_window_s,
-            hears_tones=grant.trunk.dtmf == "inband",
-        )
+        media = services.media_leg(grant.sockets, codec_by_name(grant.codec), grant.trunk)
         self.leg = CallLeg(invite.key, grant.trunk, media, services.legs, CALLER_HUNG_UP)
         self._services = services
         self._received_at = invite.received_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -26,6 +27,12 @@ class Keypad:
         """A key went down."""
         self._news += self.collector.press(key, self._clock.now().monotonic)
         self._wake.set()
+
+    def rest(self) -> list[KeyNews]:
+        """What nobody has read, and the entry that nobody goes on with: the call is over."""
+        news = [*self._news, *self.collector.expire(math.inf)]
+        self._news.clear()
+        return news
 
     async def news(self) -> AsyncIterator[KeyNews]:
         """All of it, in order, for as long as it is asked for."""

@@ -6,7 +6,7 @@ and logs. Nothing here blocks: the writer's queue is bounded and its overflow is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -278,9 +278,10 @@ class Record:
     def phase(self, phase: str) -> None:
         self._publish("call", state=phase)
 
-    def rtp(self, figures: Mapping[str, Any]) -> None:
+    def rtp(self, measure: Callable[[], Mapping[str, Any]]) -> None:
+        """Twice a second and call: ``measure`` takes 150 µs and is asked only if somebody looks on."""
         if self._feed.is_watched:
-            self._publish("rtp", **figures)
+            self._publish("rtp", **measure())
 
     def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, Any], srtp: str = "") -> None:
         """``rtp`` is read by the view ``sipua.call_media``; ``srtp`` is the suite of the media, "" for plain RTP."""

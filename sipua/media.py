@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from rtp.codec import CODECS, Codec, codec_by_name
@@ -58,6 +58,19 @@ class Tap(Protocol):
     def sent(self, now: float, payload: bytes) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class MediaRules:
+    """How the media of every call are heard and sent, whatever its trunk."""
+
+    max_wait_ms: float = DEFAULT_MAX_WAIT_MS  # the longest, for a missing packet
+    comfort_noise: bool = False  # while nothing is said the phone hears faint noise, instead of silence
+    hears_noise: bool = False  # and we its own
+    relatch_window_s: float = RELATCH_WINDOW_S  # see ``rtp.source``
+
+
+DEFAULT_RULES = MediaRules()
+
+
 class MediaLeg:
     """Audio in through ``on_audio`` (bytes in order, gaps filled), audio out through ``playout``."""
 
@@ -67,29 +80,22 @@ class MediaLeg:
         ports: GivesBack,
         pacer: Pacer,
         codec: Codec,
+        rules: MediaRules = DEFAULT_RULES,
         *,
-        max_wait_ms: float = DEFAULT_MAX_WAIT_MS,
         hears_tones: bool = False,
-        comfort_noise: bool = False,
-        hears_noise: bool = False,
-        relatch_window_s: float = RELATCH_WINDOW_S,
     ) -> None:
-        """``max_wait_ms`` bounds how long a missing packet is waited for; ``hears_tones``: keys come as sound.
-
-        ``comfort_noise``: while nothing is said the phone hears faint noise; ``hears_noise``: we hear its own.
-        ``relatch_window_s``: see ``rtp.source``.
-        """
+        """``hears_tones``: keys come as sound."""
         self._pacer = pacer
         self._codec = codec.app_codec
         self._wire_codec = codec.name
         self._port: int = sockets[0].getsockname()[1]
         self._stream = RtpStream(
             app_codec=self._codec,
-            max_wait_ms=max_wait_ms,
+            max_wait_ms=rules.max_wait_ms,
             hears_tones=hears_tones,
-            comfort_noise=comfort_noise,
-            hears_noise=hears_noise,
-            relatch_window_s=relatch_window_s,
+            comfort_noise=rules.comfort_noise,
+            hears_noise=rules.hears_noise,
+            relatch_window_s=rules.relatch_window_s,
         )
         bound = bound_address(sockets)
         self._transport = MediaTransport(

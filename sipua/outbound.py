@@ -34,11 +34,10 @@ from sipua.sip_events import (
     LegState,
     MediaChanged,
     MediaDescription,
-    SdpPlan,
     SipEvent,
 )
 from sipua.trunk import Trunk
-from sipua.trunk_rules import limits_of, srtp_of
+from sipua.trunk_rules import limits_of, sdp_plan_of
 from sipua.trunks.attempt import Attempt, CallRules, LegRules
 from sipua.trunks.attempt_events import (
     AckBye,
@@ -346,14 +345,7 @@ class OutboundCall:
             why = shared.health.begin(target.key, now, leg.name)
         if why:
             return NotSent(action.leg, why)
-        plan = SdpPlan(
-            opened.address,
-            opened.port,
-            trunk.codecs,
-            srtp=srtp_of(trunk),
-            has_telephone_events=trunk.dtmf == "rfc4733",
-            ptime_ms=trunk.ptime,
-        )
+        plan = sdp_plan_of(trunk, opened.address, opened.port)
         host = trunk.domain or place.host
         shared.owns(leg.key, self)
         self._tell(Trying(trunk.name, place.label))

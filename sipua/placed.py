@@ -15,7 +15,6 @@ from sipua.call import CallServices
 from sipua.call_leg import HANG_UP_TIMEOUT_S, CallLeg, CallOver
 from sipua.dialler import Dialler
 from sipua.errors import SipuaError
-from sipua.media import MediaLeg
 from sipua.outbound import Alerted, OutboundProgress, Rings, Trying, Winner
 from sipua.outcome import CALLEE_HUNG_UP, Ending
 from sipua.ports import AttemptMade, CallRecord, OutboundSip
@@ -115,17 +114,7 @@ class Placed:
         services, trunk = self._services, self._trunks[winner.trunk]
         self._trunk = trunk
         self._codec = self._codec or codec_by_name(trunk.codecs[0])
-        media = MediaLeg(
-            winner.sockets,
-            services.ports,
-            services.pacer,
-            self._codec,
-            max_wait_ms=services.max_wait_ms,
-            comfort_noise=services.comfort_noise,
-            hears_noise=services.hears_noise,
-            relatch_window_s=services.relatch_window_s,
-            hears_tones=trunk.dtmf == "inband",
-        )
+        media = services.media_leg(winner.sockets, self._codec, trunk)
         events = self._dialling.events
         leg = CallLeg(winner.key, trunk, media, services.legs, CALLEE_HUNG_UP, events)
         leg.accepted(services.clock.now())

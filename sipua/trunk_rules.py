@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from sipua.sip_events import SrtpPolicy
+from sipua.sip_events import SdpPlan, SrtpPolicy
 from sipua.trunks.attempt import LegRules
 from sipua.trunks.capacity import Limits
 from sipua.trunks.numbers import NumberPlan, NumberSet
@@ -91,6 +91,19 @@ def family_of(trunk: Trunk, default_bind: str) -> str:
 def srtp_of(trunk: Trunk) -> SrtpPolicy:
     """What its media must be protected with."""
     return SrtpPolicy(trunk.srtp, trunk.srtp_suites)
+
+
+def sdp_plan_of(trunk: Trunk, address: str, port: int, chosen: str | None = None) -> SdpPlan:
+    """Our SDP of its calls, with our RTP there; ``chosen`` is the codec picked from an offer."""
+    return SdpPlan(
+        address,
+        port,
+        trunk.codecs,
+        chosen,
+        srtp_of(trunk),
+        has_telephone_events=trunk.dtmf == "rfc4733",
+        ptime_ms=trunk.ptime,
+    )
 
 
 def route_of(trunk: Trunk) -> TrunkRoute:

@@ -26,7 +26,7 @@ QUICK_DEATH_S = 5.0
 COULD_NOT_START = (
     1  # PostgreSQL's exit status then; told to end by any signal it has 0, and killed a negative one
 )
-RESTART_MIN_S, RESTART_MAX_S = 0.25, 10.0
+RESTART_MIN_S, RESTART_MAX_S = 0.25, 2.0  # calls wait for it
 POLL_S = 0.02
 
 

@@ -11,13 +11,13 @@ import wave
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psycopg
 import pytest
 
 from rtp.wav import read_wav
 from sipua.cli.demo import summary
 from sipua.resources import shipped_speech
+from tests.peers.processes import similarity
 from tests.processes import processes_with, wait_until_gone
 
 pytestmark = pytest.mark.timeout(180)
@@ -31,16 +31,6 @@ def run_demo(directory: Path, *arguments: str, env: dict[str, str] | None = None
     assert result.returncode == 0, result.stderr
     document: dict[str, Any] = json.loads(result.stdout)
     return document
-
-
-def similarity(heard: np.ndarray, said: np.ndarray) -> float:
-    """Peak of the normalised cross-correlation, 0..1, of ``said`` within ``heard``."""
-    size = 1 << int(np.ceil(np.log2(heard.size + said.size)))
-    correlation = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(said, size)), size)
-    total = np.cumsum(np.concatenate(([0.0], heard**2, np.zeros(said.size))))
-    energy = (total[said.size :] - total[: -said.size])[: heard.size]
-    peak = int(np.argmax(np.abs(correlation[: heard.size])))
-    return float(abs(correlation[peak]) / np.sqrt(max(energy[peak], 1e-9) * np.sum(said**2)))
 
 
 def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
@@ -63,9 +53,9 @@ def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
     assert document["rows"]["openai_sessions"][0]["input_audio_format"] == "audio/pcmu"
     with wave.open(document["recording"]) as recording:
         assert recording.getframerate() == 8000
-    heard = read_wav(document["recording"]).astype(np.float64)
-    answer = read_wav(shipped_speech("taxi_en.wav")).astype(np.float64)
-    another = read_wav(shipped_speech("moto_en.wav")).astype(np.float64)
+    heard = read_wav(document["recording"])
+    answer = read_wav(shipped_speech("taxi_en.wav"))
+    another = read_wav(shipped_speech("moto_en.wav"))
     assert similarity(heard, answer) > 0.9
     assert similarity(heard, another) < 0.5
     assert wait_until_gone(str(tmp_path)) == []

@@ -43,7 +43,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli",),
-    "sipua.line": ("sipua.line", "sipua.cli"),
+    "sipua.line": ("sipua.line", "sipua.cli", "sipua.bench"),
     "sipua.pj": (
         "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
         "sipua.cli",

@@ -34,6 +34,16 @@ class Capture:
     ) -> None:
         self._file.close()
 
-    def add(self, packet: bytes) -> None:
-        seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    def add(self, packet: bytes, at_s: float | None = None) -> None:
+        """An IP packet that passed at that time of the wall clock, else now."""
+        at_ns = time.time_ns() if at_s is None else round(at_s * 1e9)
+        seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
         self._file.write(struct.pack("=IIII", seconds, nanoseconds, len(packet), len(packet)) + packet)
+
+
+def udp_packet(source_port: int, target_port: int, payload: bytes) -> bytes:
+    """A datagram between two ports of loopback as an IP packet, for what was read from a socket (no checksums)."""
+    length = len(payload) + 8
+    here = bytes((127, 0, 0, 1))
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, length + 20, 0, 0, 64, 17, 0, here, here)
+    return head + struct.pack("!HHHH", source_port, target_port, length, 0) + payload

@@ -43,8 +43,8 @@ class InfoRequests:
         request.method = "INFO"
         request.txOption.contentType = RELAY
         request.txOption.msgBody = body_of(digit, duration_ms)
+        self._is_asked = True  # before it: a transport that fails at once is told within the call
         call.sendRequest(request)
-        self._is_asked = True
 
     def see(self, state: Any, parse: Callable[[str], SipMessage]) -> None:
         """A transaction of the call has moved: a TsxStateEvent."""

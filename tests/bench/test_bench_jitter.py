@@ -61,7 +61,7 @@ def test_the_figures_of_an_outcome() -> None:
     handed_over = np.array([0.0, nan, 0.062, 0.062, nan, 0.110])
     outcome = Outcome(handed_over, arrived)
     assert outcome.late_count == 1
-    assert outcome.late_fraction == pytest.approx(1 / 6)
+    assert outcome.late_fraction == pytest.approx(1 / 5)  # of those that arrived
     assert list(outcome.added_ms()) == pytest.approx([0, 22, 2, 10])
     assert list(outcome.added_outside_gaps_ms()) == pytest.approx([0, 10])
 
@@ -195,8 +195,10 @@ def test_the_command_prints_rows_and_draws_them(tmp_path: Path) -> None:
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert {row["policy"] for row in document["rows"]} == {OURS, FIXED, OPTIMUM, *OTHERS}
-    assert {"trace", "policy", "late_fraction", "added_ms_mean", "added_ms_p99"} <= set(document["rows"][0])
+    keys = ["trace", "policy", "late_fraction", "added_ms_mean", "added_ms_p99"]
+    assert all(list(row) == keys for row in document["rows"])
     assert document["rows"][0]["trace"] == "line"
+    assert list(document["promises"][0]) == ["trace", "promise", "measured", "is_kept"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     shown = CliRunner().invoke(app, ["jitter", "--trace", str(line)])
     assert "promises kept" in shown.stdout

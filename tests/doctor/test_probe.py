@@ -126,7 +126,7 @@ async def test_tls_is_verified_against_the_name(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     context = client_context(str(authority.file), "1.2")
     async with stream_responder(answering("200 OK"), authority.issue("sip.example.test")) as target:
-        query = Query(target, "sip:sip.example.test")
+        query = Query(target, "sip:sip.example.test", timeout_s=30.0)
         assert (await options(query, context, "sip.example.test")).code == 200
         with pytest.raises(Unanswered, match=r"(?i)TLS: certificate.verify.failed"):
             await options(query, context, "other.example.test")

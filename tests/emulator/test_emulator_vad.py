@@ -112,7 +112,7 @@ def test_human_prompts_make_turns_that_end() -> None:
         assert isinstance(found[-1], SpeechStopped), path.name
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=30))
 def test_how_the_audio_is_cut_into_appends_does_not_matter(cuts: list[int]) -> None:
     samples = spoken()

@@ -18,6 +18,7 @@ from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.idle import IdleRules
 from sipua.keys import KeyRules
+from sipua.media import MediaRules
 from sipua.metrics import Metrics
 from sipua.placed import Placed
 from sipua.ports import AttemptMade, CallRecord, Moment
@@ -64,10 +65,7 @@ async def scene(folder: Path, answer: Sequence[Answer]) -> Scene:
         voice=cast(VoiceService, None),  # nobody speaks
         pacer=Pacer(),
         ports=place.dialler.ports,
-        max_wait_ms=200,
-        comfort_noise=False,
-        hears_noise=False,
-        relatch_window_s=3,
+        media=MediaRules(),
         turns=TurnRules(),
         idle=IdleRules(),
         keys=KeyRules(),

@@ -18,6 +18,7 @@ import numpy as np
 from rtp.g711 import Pcm
 from rtp.resample import Resampler
 from rtp.wav import WavWriter, read_wav
+from tests.peers.processes import PATIENCE_S
 
 RATE = 8000
 NAMES = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1", "G722": "G722/16000/1", "OPUS": "opus/48000/2"}
@@ -111,7 +112,7 @@ class Answering:
         return (self._folder / "baresip.log").read_text(errors="replace")
 
     def heard(self) -> Pcm:
-        return _recorded(self._folder, _until(self.story, "terminated (duration", 10))
+        return _recorded(self._folder, _until(self.story, "terminated (duration", PATIENCE_S))
 
 
 @contextmanager
@@ -120,7 +121,7 @@ def answering(folder: Path, port: int, sound: Pcm, codec: str, secure: Secure) -
     listening = port - 1  # where it has UDP and TCP: TLS is one above
     with _running(folder, [], listening, sound, codec, ";transport=tls;answermode=auto", secure):
         phone = Answering(folder)
-        _until(phone.story, "baresip is ready", 10)
+        _until(phone.story, "baresip is ready", PATIENCE_S)
         yield phone
 
 
@@ -139,7 +140,7 @@ def _call(
     command = ["-e", f"/dial {target}{transport}"]
     with _running(folder, command, 0, sound, codec, login, secure, place):
         return _until(  # it stays for the next call
-            lambda: (folder / "baresip.log").read_text(errors="replace"), end, sound.size / RATE + 10
+            lambda: (folder / "baresip.log").read_text(errors="replace"), end, sound.size / RATE + PATIENCE_S
         )
 
 
@@ -177,7 +178,7 @@ def _running(
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def _until(story: Callable[[], str], end: str, patience_s: float) -> str:

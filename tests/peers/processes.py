@@ -91,6 +91,10 @@ class Process:
     def stderr(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def says(self, text: str) -> None:
+        """Waits for it in its log, which a thread of its own writes."""
+        until(lambda: text in self.stderr, f"{text!r} in its log")
+
     def _first_line(self) -> bytes:
         assert self.popen.stdout is not None
         with selectors.DefaultSelector() as selector:

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tests.peers.processes import until
+
 SCENARIOS = Path(__file__).with_name("sipp")
 TIMEOUT_S = 40
+DEFAULT_PORT = 5060
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,12 @@ class Sipp:
     def is_running(self) -> bool:
         return self._popen.poll() is None
 
+    def is_listening(self, port: int) -> bool:
+        """On that port, by UDP or TCP, in its network namespace."""
+        assert self.is_running, self.story()
+        tables = (Path(f"/proc/{self._popen.pid}/net/{name}").read_text() for name in ("udp", "tcp"))
+        return any(re.search(rf"^ *\d+: \w+:{port:04X} ", table, re.M) for table in tables)
+
     def messages(self) -> list[Message]:
         """What went over the wire so far, in order."""
         path = self._folder / "messages.log"
@@ -98,7 +107,7 @@ def start_sipp(
     timeout_s: int = TIMEOUT_S,
     **keys: Any,
 ) -> Sipp:
-    """Starts a scenario against ``target`` (host:port), or one that waits for a call ("").
+    """Starts a scenario against ``target`` (host:port), or one that waits for a call (""): then it can be called.
 
     ``prefix`` stands before the command; ``keys`` fill its [words]; the defaults make a plain PCMU offer or answer.
     """
@@ -127,4 +136,12 @@ def start_sipp(
     popen = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder
     )
-    return Sipp(popen, call_id, folder)
+    process = Sipp(popen, call_id, folder)
+    if not target:
+        port = int(flags[flags.index("-p") + 1]) if "-p" in flags else DEFAULT_PORT
+        try:
+            until(lambda: process.is_listening(port), f"sipp listens on {port}")
+        except BaseException:
+            process.stop()
+            raise
+    return process

@@ -57,7 +57,7 @@ def test_a_longest_call_ends(agent: Agent, sipp: StartSipp, phone: Phone) -> Non
     ).wait()
     call = agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"], call["trunk"]) == ("completed", "max_duration", "brief")
-    assert call["duration_seconds"] == 2
+    assert 2 <= call["duration_seconds"] <= 5  # the words that waited at the limit are heard, 3 s at most
 
 
 def test_a_caller_that_vanishes(agent: Agent, sipp: StartSipp) -> None:

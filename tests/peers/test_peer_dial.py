@@ -21,22 +21,28 @@ StartAgent = Callable[..., Agent]
 NUMBER = "0788123456"
 
 
-def carrier(port: int, priority: int, lines: str = "") -> str:
+PATIENCE_MS = 8000  # with who is to answer, however busy the machine is
+
+
+def carrier(port: int, priority: int, first_response_ms: int, lines: str = "") -> str:
     return (
         f'[]\ndirection = "outbound"\npriority = {priority}\ndomain = "127.0.0.1:{port}"\n'
-        f'caller_id = "+250788000001"\nfirst_response_timeout_ms = 400\noptions_interval_s = 0\n{lines}'
+        f'caller_id = "+250788000001"\nfirst_response_timeout_ms = {first_response_ms}\n'
+        f"options_interval_s = 0\n{lines}"
     )
 
 
 class Office:
-    """An agent with two carriers."""
+    """An agent with two carriers; ``primary_ms`` is how long the first may say nothing."""
 
-    def __init__(self, start: StartAgent, emulator: Emulator, lines: str = "") -> None:
+    def __init__(
+        self, start: StartAgent, emulator: Emulator, lines: str = "", *, primary_ms: int = PATIENCE_MS
+    ) -> None:
         self.ports = free_port(), free_port()
         trunks = {
             "here": '["127.0.0.1/32"]\ndirection = "inbound"',
-            "primary": carrier(self.ports[0], 1, lines),
-            "secondary": carrier(self.ports[1], 2, lines),
+            "primary": carrier(self.ports[0], 1, primary_ms, lines),
+            "secondary": carrier(self.ports[1], 2, PATIENCE_MS, lines),
         }
         self.agent = start(emulator.base_url, trunks=trunks)
 
@@ -77,7 +83,7 @@ def test_the_agent_calls_somebody_and_talks(
 
     The session speaks the codec that the trunk likes best, whatever the callee takes.
     """
-    office = Office(start_agent, emulator)
+    office = Office(start_agent, emulator, primary_ms=400)
     with Phone(codec=codec) as phone:
         keys = {"rtp_port": phone.port, "duration_ms": 3000, "formats": formats}
         callee = sipp("", "uas_hangs_up", flags=flags(office.ports[1]), **keys)
@@ -107,7 +113,7 @@ def test_the_agent_calls_somebody_and_talks(
 def test_the_next_call_goes_straight_to_the_secondary(
     emulator: Emulator, start_agent: StartAgent, sipp: StartSipp
 ) -> None:
-    office = Office(start_agent, emulator)
+    office = Office(start_agent, emulator, primary_ms=400)
     callee = sipp("", "uas_hangs_up", flags=flags(office.ports[1]), duration_ms=100, calls=2)
     first, second = office.dial(), office.dial()
     callee.wait()
@@ -220,7 +226,7 @@ def test_the_files_are_read_again_while_they_talk(
     for name in ("primary", "secondary"):
         (office.agent.state.parent / f"conf/trunks/{name}.toml").unlink()
     office.agent.signal(signal.SIGHUP)
-    until(lambda: "read again; enabled: here" in office.agent.stderr, "read again")
+    office.agent.says("read again; enabled: here")
     callee.wait()
     assert office.closed(told["call"])["outcome"] == "callee_hangup"
     assert "no trunk may carry the call" in office.dial(code=1)["error"]["message"]

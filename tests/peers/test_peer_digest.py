@@ -74,9 +74,10 @@ def test_a_wrong_password_and_an_unknown_user_are_refused_alike(guarded: Agent, 
         answers.append([line.partition(":")[0] for line in second.text.splitlines()])
     assert answers[0] == answers[1]
     assert refusals(guarded) == 4
-    assert (
-        guarded.stderr.count("wrong user, password or digest") == 1
-    )  # the second is counted, not said again
+    guarded.says("wrong user, password or digest")
+    assert guarded.stderr.count("wrong user, password or digest") == 1, (
+        "the second is counted, not said again"
+    )
 
 
 def test_a_stranger_is_not_even_asked(guarded: Agent, sipp: StartSipp) -> None:

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from rtp.wav import read_wav
+from sipua.resources import shipped_speech
 from tests.peers.agent import KEY, Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import until
+from tests.peers.processes import similarity, until
 from tests.peers.wire import Wire
 from tests.ports import free_port
 from tests.postgres import create_database, drop_database
@@ -93,8 +95,10 @@ def test_the_voice_service_is_lost_during_the_call(
     emulator = start_emulator("--port", str(service_port))
     caller = sipp(dependent_agent.sip, "call_until_bye", rtp_port=phone.port)
     until(phone.is_hearing_sound, "the greeting")
+    until(lambda: len(phone.heard) > 75, "the service has said it all, the agent half of it")
     emulator.kill()
     caller.wait(8)
+    assert similarity(phone.audio(), read_wav(shipped_speech("greeting_en.wav"))) > 0.9
     call = dependent_agent.closed_call(caller.call_id)
     assert (call["status"], call["outcome"]) == ("failed", "realtime_closed")
     assert [s["status"] for s in dependent_agent.sessions(call)] == ["failed"]

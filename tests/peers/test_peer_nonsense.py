@@ -115,7 +115,7 @@ def test_an_interval_that_is_never_long_enough(subscribe: Callable[..., Agent]) 
         FalseRegistrar(says("200 OK", "Expires: 600")) as good,
     ):
         agent = subscribe(first, second, good)
-        until(lambda: "every interval too brief" in agent.stderr, "it is noticed")
+        agent.says("every interval too brief")
         until(lambda: states(agent)["trunk2"]["registered"], "the good one has us")
         assert not any(states(agent)[name]["registered"] for name in ("trunk0", "trunk1"))
         agent.end()  # in order, though REGISTERs are open

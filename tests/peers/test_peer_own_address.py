@@ -89,7 +89,7 @@ def test_a_public_address_is_learnt_and_a_call_that_is_up_follows_when_it_change
         f'domain = "{beyond.address}"\noptions_interval_s = 1\noptions_timeout_s = 0.5\npublic_ip = "auto"'
     )
     agent = start_agent(emulator.base_url, trunks={"nat": f'["127.0.0.1/32"]\n{lines}'})
-    until(lambda: f"our address is {FIRST} now" in agent.stderr, "the address is learnt")
+    agent.says(f"our address is {FIRST} now")
 
     with Phone() as phone:
         caller = sipp(agent.sip, "call_reoffered", rtp_port=phone.port, duration_ms=300)

@@ -87,7 +87,7 @@ def test_a_bad_file_keeps_the_old_settings_and_says_why(
     status = read_again(agent, folder)
     assert said in status["error"]
     assert status["enabled"] == ["here"]
-    assert said in agent.stderr
+    agent.says(said)
     assert said in asyncio.run(ask(folder / "state", {"command": "trunks"}))["files_refused"]
     assert sipp(agent.sip, "call", duration_ms=100).wait().received("200")
     file.write_text(good)

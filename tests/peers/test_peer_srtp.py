@@ -175,7 +175,7 @@ def test_an_offer_without_a_line_that_can_be_run(
 ) -> None:
     with phone:
         assert phone.invite(phone.offer(*lines)).status == 488
-    assert "< INVITE by trunk mandatory: " in line.agent.stderr
+    line.agent.says("< INVITE by trunk mandatory: ")
 
 
 def twice(phone: SecurePhone, first: str, line: str) -> str:

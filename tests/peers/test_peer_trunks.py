@@ -123,7 +123,7 @@ def test_a_refusal_is_told_and_heals_when_it_does(
         )
         assert shown(agent, "ims")["why"] == "not registered: credentials_refused"
         assert len(registrar.sent("REGISTER")) <= 3, "a loop of challenges"
-        assert "this heals only when somebody mends it" in agent.stderr
+        agent.says("this heals only when somebody mends it")
         (tmp_path / "password").write_text("another")
         agent.signal(signal.SIGHUP)
         until(is_registered(agent), "registered after the password was mended")
@@ -202,7 +202,7 @@ def test_the_files_are_read_again(emulator: Emulator, start_agent: StartAgent, t
             )
         agent.signal(signal.SIGHUP)
         limit = f"this build of pjsua2 has {max_accounts()}"
-        until(lambda: limit in agent.stderr, "refused")
+        agent.says(limit)
         assert asked(agent, "trunks")["trunks"][0]["registrations"][0]["registered"]
         for file in trunks.glob("many*.toml"):
             file.unlink()

@@ -365,6 +365,7 @@ async def leaving() -> dict[str, Any]:
             pass
         await count()
         account_directors.TIMER_B_S = 0.0  # it is over
+        await reached(lambda: accounts_taken() == 1)
         await count()
     return {"counts": counts}
 

@@ -107,8 +107,9 @@ class Call:
         self.address: tuple[str, int] = sockets[0].getsockname()
         self.transport = MediaTransport(self.stream, sockets, self.heard.extend, clock=lambda: self.now)
 
-    def configure(self, phone: socket.socket) -> None:
-        self.stream.configure(StreamConfig(CODECS["PCMU"], 0, 101, phone.getsockname()))
+    def configure(self, phone: socket.socket, rtcp: socket.socket | None = None) -> None:
+        rtcp_at = None if rtcp is None else rtcp.getsockname()
+        self.stream.configure(StreamConfig(CODECS["PCMU"], 0, 101, phone.getsockname(), rtcp_at))
 
     async def taken(self, *, until: Callable[[], bool]) -> None:
         """Reads until something is so, then one tick."""
@@ -208,6 +209,53 @@ def test_the_port_of_rtcp_is_shut_too_but_for_the_medias_host() -> None:
             assert call.kernel_drops() == 1
             reports.sendto(b"\x80\xc9", (HOST, call.address[1] + 1))
             await call.taken(until=lambda: call.stream.dropped.get("rtcp_truncated") == 1)
+        call.transport.close()
+
+    run(main)
+
+
+def test_a_stranger_who_was_quicker_cannot_shut_the_phone_out_by_a_flood() -> None:
+    async def main() -> None:
+        call = Call()
+        with (
+            udp(ELSEWHERE) as signalled,
+            udp(ELSEWHERE) as phone,
+            udp(STRANGER) as quicker,
+            udp(STRANGER) as flood,
+        ):
+            call.configure(signalled)
+            for seq in (1, 2):
+                quicker.sendto(rtp(seq), call.address)
+            await call.taken(until=lambda: call.frames() == 2)
+            await call.flooded(flood)
+            flood.sendto(b"flood", call.address)
+            assert call.kernel_drops() == 1
+            phone.sendto(rtp(9, ssrc=5), call.address)  # another port of its host, as NAT gives it
+            await call.taken(until=lambda: call.frames() == 3)
+            assert call.sources()[-1] == phone.getsockname()
+        call.transport.close()
+
+    run(main)
+
+
+def test_reports_from_a_host_of_their_own_are_no_strangers() -> None:
+    async def main() -> None:
+        call = Call()
+        with udp(HOST) as phone, udp(ELSEWHERE) as reports, udp(STRANGER) as stranger:
+            call.configure(phone, reports)
+            phone.sendto(rtp(1), call.address)
+            await call.taken(until=lambda: call.frames() == 1)
+            dropped = call.stream.dropped
+            for _ in range(SHUT_OUT_AFTER):  # what is no report about us is no event
+                reports.sendto(b"\x80\xc9", (HOST, call.address[1] + 1))
+                await asyncio.sleep(0)
+            await call.taken(until=lambda: dropped.get("rtcp_truncated") == SHUT_OUT_AFTER)
+            stranger.sendto(b"a stray one", call.address)
+            await call.taken(until=lambda: sum(dropped.values()) == SHUT_OUT_AFTER + 1)
+            assert call.kernel_drops() == 0
+            await call.flooded(stranger)
+            reports.sendto(b"\x80\xc9", (HOST, call.address[1] + 1))
+            await call.taken(until=lambda: dropped.get("rtcp_truncated") == SHUT_OUT_AFTER + 1)
         call.transport.close()
 
     run(main)

@@ -9,9 +9,9 @@ import pytest
 
 from rtp.codec import CODECS, Codec
 from rtp.events import AudioFrame, DigitReceived, StreamConfig, StreamEvent
-from rtp.packet import parse_rtp
+from rtp.packet import build_rtp, parse_rtp
 from rtp.stream import RtpStream
-from rtp.tones import KEYS, RATE, ToneDetector
+from rtp.tones import KEYS, RATE, ToneDetector, tones_of
 
 ALL = "".join(KEYS)
 PHONE = ("192.0.2.1", 4000)
@@ -114,6 +114,22 @@ def test_the_same_key_again_after_nothing_was_sent_is_a_second_press(silent_tick
     phone.send_digits("5", pause_ms=0)
     events += carried(phone, agent, 60, begin=6 + silent_ticks)
     assert digits_of(events) == "55"
+
+
+@pytest.mark.parametrize("hears_noise", [False, True])
+def test_a_press_ends_with_the_pause_behind_it_whatever_that_sounds_like(hears_noise: bool) -> None:
+    remote, codec = ("127.0.0.1", 4000), CODECS["PCMU"]
+    stream = RtpStream(app_codec=codec, hears_tones=True, hears_noise=hears_noise)
+    stream.configure(StreamConfig(codec, 0, None, remote))
+    tone = codec.encode(tones_of("5", RATE, duration_ms=100, pause_ms=0))
+    events: list[StreamEvent] = []
+    for seq in range(5):
+        packet = build_rtp(0, False, seq, seq * 160, 7, tone[seq * 160 :][:160])
+        events += stream.receive_rtp(packet, remote, seq * 0.02)
+    events += stream.receive_rtp(build_rtp(13, False, 5, 800, 7, bytes([40])), remote, 0.1)  # RFC 3389
+    while (deadline := stream.deadline()) is not None and deadline < 1:
+        events += stream.on_timer(deadline)
+    assert [each.digit for each in events if isinstance(each, DigitReceived)] == ["5"]
 
 
 def test_other_sound_is_handed_on_as_it_is() -> None:

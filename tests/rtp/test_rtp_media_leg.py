@@ -24,7 +24,7 @@ from rtp.packet import (
 )
 from rtp.ports import PortAllocator
 from rtp.tones import RATE, ToneDetector, tones_of
-from sipua.media import MediaLeg
+from sipua.media import MediaLeg, MediaRules
 from sipua.media_figures import MediaFigures
 from sipua.media_ports import MediaPorts
 from sipua.sip_events import MediaDescription, SrtpKeys
@@ -266,9 +266,8 @@ def test_the_wait_for_a_missing_packet_is_bounded_by_the_owner(max_wait_ms: floa
 
     async def wait() -> None:
         ports = PortAllocator(0, 0)
-        leg = MediaLeg(
-            ports.open_pair(HOST), MediaPorts(ports), Pacer(), CODECS["PCMU"], max_wait_ms=max_wait_ms
-        )
+        rules = MediaRules(max_wait_ms=max_wait_ms)
+        leg = MediaLeg(ports.open_pair(HOST), MediaPorts(ports), Pacer(), CODECS["PCMU"], rules)
         try:
             leg.configure(MediaDescription("PCMU", 0, 0, 101, 101, (HOST, 4000), ("", 0), "sendrecv"))
             for number in (1, 3):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
+import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import uvloop
 
+from rtp.bell import KernelBell, LoopBell, hang
 from rtp.pacer import LatenessHistogram, Pacer, Schedule
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+NewBell = type[KernelBell] | type[LoopBell]
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+BELLS = [KernelBell, LoopBell]
 
 
 class Counter:
@@ -113,13 +122,12 @@ def test_lateness_is_ready_for_a_histogram() -> None:
     assert histogram.max_ms == 500.0
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_each_sender_has_its_own_ptime_and_may_change_it(
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-) -> None:
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.parametrize("bell", BELLS)
+def test_each_sender_has_its_own_ptime_and_may_change_it(new_loop: NewLoop, bell: NewBell) -> None:
     async def main() -> tuple[Counter, Counter, list[float]]:
         done = asyncio.Event()
-        pacer = Pacer()
+        pacer = Pacer(hang=bell)
         slow, quick = Counter(lambda count: done.set() if count == 12 else None), Counter()
         pacer.add(slow, ptime_ms=6)
         pacer.start()
@@ -147,11 +155,12 @@ def on_the_grid(ticks: list[float], interval: float) -> bool:
     return all(abs(step - round(step)) < 1e-6 and round(step) >= 1 for step in steps)
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.parametrize("bell", BELLS)
+def test_it_ticks_on_a_real_loop_and_stops(new_loop: NewLoop, bell: NewBell) -> None:
     async def main() -> list[float]:
         done = asyncio.Event()
-        pacer = Pacer()
+        pacer = Pacer(hang=bell)
         sender = Counter(lambda count: done.set() if count == 20 else None)
         pacer.add(sender, ptime_ms=5)
         pacer.start()
@@ -168,3 +177,57 @@ def test_it_ticks_on_a_real_loop_and_stops(new_loop: Callable[[], asyncio.Abstra
     with asyncio.Runner(loop_factory=new_loop) as runner:
         ticks = runner.run(main())
     assert on_the_grid(ticks, 0.005)
+
+
+@pytest.mark.parametrize("bell", BELLS)
+def test_a_stall_of_the_loop_is_made_good_and_the_ticks_stay_on_the_grid(bell: NewBell) -> None:
+    async def main() -> tuple[list[float], int]:
+        done = asyncio.Event()
+        pacer = Pacer(hang=bell)
+
+        def act(count: int) -> None:
+            if count == 3:
+                time.sleep(0.032)  # of the loop: six ticks and a part of one
+            if count == 20:
+                done.set()
+
+        sender = Counter(act)
+        pacer.add(sender, ptime_ms=5)
+        pacer.start()
+        async with asyncio.timeout(10):
+            await done.wait()
+        pacer.stop()
+        return sender.ticks, pacer.skipped
+
+    ticks, skipped = asyncio.run(main())
+    assert on_the_grid(ticks, 0.005)
+    assert round((ticks[-1] - ticks[0]) / 0.005) == len(ticks) - 1 + skipped
+
+
+def test_without_a_file_descriptor_the_loop_rings() -> None:
+    async def main() -> None:
+        done = asyncio.Event()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        loop = asyncio.get_running_loop()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            bell = hang(loop, time.monotonic(), 0.001, done.set)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert isinstance(bell, LoopBell)
+        async with asyncio.timeout(10):
+            await done.wait()
+        bell.cancel()
+
+    asyncio.run(main())
+
+
+def test_a_bell_gives_its_file_descriptor_back() -> None:
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        bell = hang(asyncio.get_running_loop(), time.monotonic(), 0.001, lambda: None)
+        assert isinstance(bell, KernelBell)
+        bell.cancel()
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(main())

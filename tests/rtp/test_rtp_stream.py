@@ -397,12 +397,34 @@ def test_an_ssrc_change_goes_on_with_the_new_stream_and_keeps_the_sums() -> None
     events = stream.receive_rtp(rtp(1), PHONE, 0.0)
     events += stream.receive_rtp(rtp(3), PHONE, 0.04)  # held
     events += stream.receive_rtp(rtp(50_000, b"n" * 160, ssrc=78), PHONE, 0.06)
+    events += stream.receive_rtp(rtp(50_001, b"m" * 160, ssrc=78), PHONE, 0.08)
     assert SsrcChanged(77, 78) in events
     payload = audio(events)
-    assert len(payload) == 640
-    assert payload.endswith(b"s" * 160 + b"n" * 160)
-    assert stream.snapshot().packets_received == 3
+    assert len(payload) == 800
+    assert payload.endswith(b"s" * 160 + b"n" * 160 + b"m" * 160)
+    assert stream.snapshot().packets_received == 4
     assert stream.snapshot().packets_lost == 1
+    assert stream.dropped == {}
+
+
+def test_one_stray_packet_of_another_ssrc_disturbs_nothing() -> None:
+    stream = stream_of()
+    stream.receive_rtp(rtp(1), PHONE, 0.0)
+    assert stream.receive_rtp(rtp(50_000, b"n" * 160, ssrc=78), PHONE, 0.01) == []
+    assert audio(stream.receive_rtp(rtp(2), PHONE, 0.02)) == b"s" * 160
+    assert stream.receive_rtp(rtp(9, b"n" * 160, ssrc=79), PHONE, 0.03) == []
+    assert stream.receive_rtp(rtp(50_001, b"n" * 160, ssrc=78), PHONE, 0.03) == []
+    assert audio(stream.receive_rtp(rtp(3), PHONE, 0.04)) == b"s" * 160
+    assert stream.dropped == {"stray_ssrc": 3}
+
+
+def test_of_two_streams_mixed_at_one_port_the_first_is_heard() -> None:
+    stream = stream_of()
+    heard = b""
+    for index in range(100):
+        heard += audio(stream.receive_rtp(rtp(index), PHONE, index * 0.02))
+        heard += audio(stream.receive_rtp(rtp(index + 700, b"n" * 160, ssrc=78), PHONE, index * 0.02 + 0.01))
+    assert heard == b"s" * 16_000
 
 
 # -- codecs and hold -----------------------------------------------------------------------------------
@@ -418,6 +440,7 @@ def test_a_codec_change_on_the_wire_keeps_the_applications_codec() -> None:
     assert audio(stream.receive_rtp(rtp(2, payload), PHONE, 0.02)) == payload  # still under way
     assert audio(stream.receive_rtp(rtp(3, payload, pt=8), PHONE, 0.04)) == payload.translate(PCMA_TO_PCMU)
     stream.playout.append("a", payload)
+    stream.playout.end_item("a")
     sent = packet_of(stream.next_packet(0.06))
     assert sent.payload_type == 8
     assert sent.payload == payload.translate(PCMU_TO_PCMA)
@@ -487,6 +510,7 @@ def test_without_silence_the_timestamp_advances_and_the_marker_shows_the_pause()
     assert stream.next_packet(0.0) is None
     assert stream.next_packet(0.02) is None
     stream.playout.append("a", b"a" * 320)
+    stream.playout.end_item("a")
     packets = [packet_of(stream.next_packet(tick * 0.02)) for tick in (2, 3)]
     assert [p.timestamp for p in packets] == [160, 320]
     assert [p.marker for p in packets] == [1, 0]
@@ -546,6 +570,7 @@ def test_a_key_is_as_long_as_it_was_meant_whatever_the_ptime(ptime_ms: int, even
 def test_digits_go_out_while_the_sound_waits() -> None:
     stream, phone = stream_of(), stream_of(replace(CONFIG, remote=NAT))
     stream.playout.append("a", b"a" * 320)
+    stream.playout.end_item("a")
     stream.send_digits("1#", duration_ms=60, pause_ms=40)
     events: list[StreamEvent] = []
     for tick in range(40):

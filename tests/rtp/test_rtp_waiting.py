@@ -181,6 +181,15 @@ def test_what_only_overtakes_is_waited_for_and_used() -> None:
     assert line.buffer.counters.ooo >= 49
 
 
+@pytest.mark.parametrize("delay_ms", [45.0, 70.0, 110.0])
+def test_what_came_in_time_is_a_lesson_too(delay_ms: float) -> None:
+    """Losses between what overtakes: if only the lost and the late counted, it would cease to be waited for."""
+    line = Line()
+    line.run(0, [None if n % 20 == 10 else delay_ms if n % 20 == 15 else 0.0 for n in range(4000)] + [0.0])
+    assert line.buffer.counters.late <= 2
+    assert line.buffer.counters.ooo >= 198
+
+
 def test_when_packets_begin_to_overtake_only_the_first_are_late() -> None:
     line = Line()
     line.run(0, [None if n % 50 == 25 else 0.0 for n in range(2000)])

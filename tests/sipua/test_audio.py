@@ -75,7 +75,7 @@ def test_a_tone_comes_through_both_ways(codec: Codec) -> None:
     assert np.abs(back[1000:-200]).max() == pytest.approx(8000, rel=0.1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=12))
 def test_deltas_of_any_length_sound_like_one(sizes: list[int]) -> None:
     data = tone(24000, 0.5).astype("<i2").tobytes()[: sum(sizes)]

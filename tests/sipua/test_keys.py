@@ -101,3 +101,11 @@ async def test_a_pause_ends_an_entry_in_real_time() -> None:
         pad.press("#")
         await reading
     assert heard == [EntryBegun(), Entry("12"), EntryBegun(), Entry("#")]
+
+
+def test_at_the_end_of_a_call_nothing_that_was_keyed_in_is_lost() -> None:
+    pad = Keypad(KeyRules(), SystemClock())
+    for key in "1#7":  # and the line is dead before anybody reads
+        pad.press(key)
+    assert pad.rest() == [EntryBegun(), Entry("1#"), EntryBegun(), Entry("7")]
+    assert pad.rest() == []

@@ -435,7 +435,7 @@ async def test_the_feed_tells_the_call_without_a_full_number(book: Book) -> None
         record.answered(at(1), "PCMU")
         record.transcript_delta("assistant", "i", "Hel")
         record.transcript(Segment(1, "assistant", "Hello.", START, "i"), None)
-        record.rtp({"sent": 5, "lost": 0})
+        record.rtp(lambda: {"sent": 5, "lost": 0})
         record.first_audio(at(1.5), 0.5)
         record.error(at(2), "unknown_event", "x")
         record.ended(at(5.25), CALLER_HUNG_UP, {})
@@ -461,7 +461,7 @@ async def test_the_feed_tells_the_call_without_a_full_number(book: Book) -> None
 def test_an_unwatched_feed_costs_nothing(book: Book) -> None:
     record = book.ledger.open(OPENING, at(0))
     book.groups.clear()
-    record.rtp({"sent": 1})
+    record.rtp(lambda: pytest.fail("nobody asked"))
     record.transcript_delta("user", "i", "x")
     assert book.groups == []  # for the live view only
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,11 +23,9 @@ from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.playout import Playout
 from rtp.ports import PortAllocator
-from rtp.reorder import DEFAULT_MAX_WAIT_MS
-from rtp.source import RELATCH_WINDOW_S
 from sipua.admission import Grant
 from sipua.bench.agent import API_KEY
-from sipua.bench.code import encode_item
+from sipua.bench.egress.core import busy_s
 from sipua.bench.egress.far_end import ADDRESS
 from sipua.call import Call, CallServices, Legs
 from sipua.call_language import NO_HINT, CallLanguage
@@ -41,7 +40,7 @@ from sipua.keys import KeyRules
 from sipua.language_choice import Choice
 from sipua.languages import load_languages
 from sipua.ledger import Ledger
-from sipua.media import MediaLeg
+from sipua.media import MediaLeg, MediaRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.realtime.backend import OpenAIBackend
@@ -63,8 +62,7 @@ MODEL, TRANSCRIPTION = "gpt-realtime", "gpt-4o-mini-transcribe"
 OPEN_TIMEOUT_S = 20.0  # fifty sessions at once
 FLUSH_TIMEOUT_S = 5.0
 BARE_SPEECH_MS = 60_000
-ITEM_FRAMES = 100  # of a coded item: always cut off
-CUT_AFTER_S = (0.08, 0.4)
+CUT_AFTER_S = (0.08, 0.4)  # an item ends later
 CUTS_PER_S = 8.0
 
 TRUNK = Trunk.model_validate(
@@ -86,12 +84,23 @@ Addresses = Sequence[tuple[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """``cuts``: of each coded item, when its flush was asked for, on the wall clock."""
+    """``core_s``: the core was used, by anybody; ``cuts``: by item, the wall clock when its flush was asked for."""
 
     cpu_s: float
+    core_s: float
     seconds: float
     cuts: dict[int, float]
     facts_written: int
+
+    @property
+    def percent(self) -> float:
+        """Of the core, by us."""
+        return self.cpu_s / self.seconds * 100
+
+    @property
+    def others_percent(self) -> float:
+        """Of the core, by others."""
+        return max(0.0, (self.core_s - self.cpu_s) / self.seconds * 100)
 
 
 def main(pipe: Connection) -> None:
@@ -118,7 +127,6 @@ class _Agent:
         self._media: list[MediaLeg] = []
         self._calls: dict[asyncio.Task[Any], Call] = {}
         self._writer: LedgerWriter | None = None
-        self._items = 0
 
     async def serve(self) -> None:
         """Until the pipe is closed."""
@@ -193,10 +201,7 @@ class _Agent:
             voice=voice,
             pacer=self._pacer,
             ports=self._ports,
-            max_wait_ms=DEFAULT_MAX_WAIT_MS,
-            comfort_noise=False,
-            hears_noise=False,
-            relatch_window_s=RELATCH_WINDOW_S,
+            media=MediaRules(),
             turns=TurnRules(),
             idle=IdleRules(),
             keys=KeyRules(),
@@ -204,31 +209,29 @@ class _Agent:
             clock=SystemClock(),
         )
 
-    async def measure(self, seconds: float) -> Measured:
-        """Lets so much time pass; of calls, now and then one is interrupted."""
+    async def measure(self, seconds: float, items: Sequence[bytes] = ()) -> Measured:
+        """Lets so much time pass; now and then a leg says one of the coded items, and is interrupted."""
         written = self._writer.stats.written if self._writer is not None else 0
         cuts: dict[int, float] = {}
-        began, cpu = time.monotonic(), time.process_time()
-        if self._calls:
-            await self._interrupt(seconds, cuts)
-        else:
-            await asyncio.sleep(seconds)
-        cpu_s, passed = time.process_time() - cpu, time.monotonic() - began
+        cpu = min(os.sched_getaffinity(0))
+        core, own, began = busy_s(cpu), time.process_time(), time.monotonic()
+        await self._interrupt(began + seconds, items, cuts)
+        await asyncio.sleep(began + seconds - time.monotonic())
+        passed, cpu_s, core_s = time.monotonic() - began, time.process_time() - own, busy_s(cpu) - core
         facts = self._writer.stats.written - written if self._writer is not None else 0
-        return Measured(cpu_s, passed, cuts, facts)
+        return Measured(cpu_s, core_s, passed, cuts, facts)
 
-    async def _interrupt(self, seconds: float, cuts: dict[int, float]) -> None:
-        """Says coded items to calls at random, and flushes each a moment later, as when a caller speaks."""
+    async def _interrupt(self, until: float, items: Sequence[bytes], cuts: dict[int, float]) -> None:
+        """Says items to calls at random, and flushes each a moment later, as when a caller speaks."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        while loop.time() < until - CUT_AFTER_S[1]:
-            self._items += 1
+        for number, coded in enumerate(items, 1):  # 0 is other sound
+            if time.monotonic() >= until - CUT_AFTER_S[1]:
+                return
             playout = random.choice(self._media).playout
             playout.flush()
-            playout.append(f"bench-{self._items}", encode_item(self._items, ITEM_FRAMES))
-            loop.call_later(random.uniform(*CUT_AFTER_S), _cut, playout, self._items, cuts)
+            playout.append(f"bench-{number}", coded)
+            loop.call_later(random.uniform(*CUT_AFTER_S), _cut, playout, number, cuts)
             await asyncio.sleep(1 / CUTS_PER_S)
-        await asyncio.sleep(until - loop.time())
 
     async def close(self) -> None:
         """All legs and calls."""

@@ -1,22 +1,25 @@
 """The telephones: real sockets that speak and note when each packet came, by the kernel's time of its arrival.
 
-So it does not matter when this process gets to read. What is noted is bounded by the length of the run.
+So it does not matter when this process reads. It does before it speaks, and is not woken by packets: on loopback the
+agent would pay for each waking (up to 3 µs a packet). All speak at once: one by one they would wake the agent for every
+packet, which costs more (docs/decisions.md). What is noted is bounded by the length of the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import selectors
 import socket
 import struct
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from rtp.codec import CODECS
 from rtp.packet import build_rtp
 from rtp.wav import read_wav
 from sipua.bench.code import find_cells
+from sipua.line.capture import Capture, udp_packet
 from sipua.resources import shipped_speech
 
 ADDRESS = "127.0.0.1"
@@ -37,12 +40,10 @@ def main(pipe: Connection) -> None:
 
 
 class FarEnd:
-    """Asked ``open`` (a number), ``talk`` (the agent's ports) or ``arrivals``."""
+    """Asked ``open`` (a number), ``talk`` (the agent's ports) or ``arrivals`` (and into which file), which forgets."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(pipe, selectors.EVENT_READ)
         self._phones: list[socket.socket] = []
         self._heard: dict[socket.socket, list[tuple[float, bytes]]] = {}
         self._ports: Sequence[int] = ()
@@ -54,46 +55,51 @@ class FarEnd:
         """Until the pipe is closed."""
         while True:
             wait_s = max(0.0, self._due - time.monotonic()) if self._ports else None
-            for key, _ in self._selector.select(wait_s):
-                if key.fileobj is self._pipe:
-                    self._answer(*self._pipe.recv())
-                elif isinstance(key.fileobj, socket.socket):
-                    self._hear(key.fileobj)
+            if self._pipe.poll(wait_s):
+                self._answer(*self._pipe.recv())
             if self._ports and time.monotonic() >= self._due:
                 self._due += PTIME_S
+                self._hear()
                 self._speak()
 
     def _answer(self, question: str, argument: object = None) -> None:
         if question == "open" and isinstance(argument, int):
             self._close()
             self._phones = [_phone() for _ in range(argument)]
-            for phone in self._phones:
-                self._selector.register(phone, selectors.EVENT_READ)
             self._pipe.send([phone.getsockname() for phone in self._phones])
         elif question == "talk" and isinstance(argument, list):
             self._ports, self._due = argument, time.monotonic()
             self._pipe.send(None)
         else:
-            self._pipe.send([[(at, _item(payload)) for at, payload in self._heard[p]] for p in self._phones])
+            if isinstance(argument, Path):
+                self._capture(argument)
+            self._pipe.send(
+                [[(at, _item(data[HEADER_BYTES:])) for at, data in self._heard[p]] for p in self._phones]
+            )
             for noted in self._heard.values():
                 noted.clear()
 
     def _close(self) -> None:
         self._ports = ()
         for phone in self._phones:
-            self._selector.unregister(phone)
             phone.close()
         self._heard.clear()
 
-    def _hear(self, phone: socket.socket) -> None:
-        try:
-            data, ancillary, _, _ = phone.recvmsg(DATAGRAM_BYTES, socket.CMSG_SPACE(TIMESPEC.size))
-        except OSError:  # an ICMP error of an earlier packet
-            return
-        if len(data) > HEADER_BYTES and ancillary and not 192 <= data[1] <= 223:
-            seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+    def _hear(self) -> None:
+        for phone in self._phones:
             noted = self._heard.setdefault(phone, [])
-            noted.append((seconds + nanoseconds / 1e9, data[HEADER_BYTES:]))
+            with contextlib.suppress(OSError):  # there is no more, or an ICMP error of an earlier packet
+                while True:
+                    data, ancillary, _, _ = phone.recvmsg(DATAGRAM_BYTES, socket.CMSG_SPACE(TIMESPEC.size))
+                    if len(data) > HEADER_BYTES and ancillary and not 192 <= data[1] <= 223:
+                        seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+                        noted.append((seconds + nanoseconds / 1e9, data))
+
+    def _capture(self, path: Path) -> None:
+        with Capture(path) as capture:
+            for phone, port in zip(self._phones, self._ports, strict=True):
+                for at, data in self._heard.get(phone, []):
+                    capture.add(udp_packet(port, phone.getsockname()[1], data), at)
 
     def _speak(self) -> None:
         self._sent += 1

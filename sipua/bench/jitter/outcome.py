@@ -1,7 +1,7 @@
 """What one receiver made of one trace, and the figures of it.
 
 Added delay is hand-over time minus arrival time, over the packets that were handed over. Late is a packet that
-arrived and was not used, as a fraction of those sent; what the network lost counts for nobody.
+arrived and was not used, as a fraction of those that arrived; what the network lost counts for nobody.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Outcome:
 
     @property
     def late_fraction(self) -> float:
-        return self.late_count / len(self.arrived)
+        return self.late_count / max(1, int(np.sum(~np.isnan(self.arrived))))
 
     @property
     def late_count(self) -> int:
