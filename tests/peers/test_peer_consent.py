@@ -18,6 +18,7 @@ from rtp.dtmf import TelephoneEvent
 from rtp.g711 import Pcm, decode_pcmu
 from rtp.packet import build_rtp
 from rtp.wav import WavWriter, read_wav
+from sipua.languages import load_languages
 from sipua.resources import shipped_conf, shipped_speech
 from tests.peers.agent import Agent, Emulator, write_conf
 from tests.peers.conftest import StartSipp
@@ -239,12 +240,16 @@ def test_no_answer_is_a_row_and_no_recording(desk: Desk, sipp: StartSipp, phone:
 def test_a_disk_without_room_costs_the_recording_and_not_the_call(
     desk: Desk, sipp: StartSipp, phone: Phone
 ) -> None:
+    """Asked in Kinyarwanda, as the caller's number says."""
     agent = desk.open(GREETING.format(greeting="greeting_en.wav"), SIPUA_RECORDING__MIN_FREE_MB="1000000000")
-    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=2500)
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller="+250788123456", duration_ms=2500)
     until(lambda: heard_the_question(phone), "the question")
     press(phone, 1)
     call = agent.closed_call(caller.wait().call_id)
     assert (call["status"], call["outcome"], call["consent_obtained"]) == ("completed", "caller_hangup", True)
+    (row,) = desk.consents(call)
+    asked = load_languages(shipped_conf()).of("rw").phrases.consent_question
+    assert (call["locale"], row["consent_text"]) == ("rw", asked)
     errors = agent.select(
         "SELECT payload ->> 'reason' AS reason FROM voice_events WHERE call_id = %s AND type = 'error'",
         call["id"],
