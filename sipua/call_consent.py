@@ -124,13 +124,15 @@ class CallConsent:
     def close(self) -> None:
         """The call is over: a question that stood has no answer, and the recording ends."""
         for step in [*self._steps, *self._consent.over()]:
-            if isinstance(step, Answered):
-                self._answered(step)
+            match step:
+                case Answered():
+                    self._answered(step)
+                case Stop():
+                    self._stop()
         self._steps.clear()
         self._media.record(None)
         if self._tape is not None:
-            keeps = self._consent.is_given or not self._policy.deletes_withdrawn
-            self._tape.finish(self._clock.now().monotonic) if keeps else self._tape.discard()
+            self._tape.finish(self._clock.now().monotonic)
             self._tape = None
 
     def _claim(self, key: str) -> bool:

@@ -19,6 +19,7 @@ from rtp.g711 import Pcm, decode_pcmu
 from rtp.packet import build_rtp
 from rtp.wav import WavWriter, read_wav
 from sipua.languages import load_languages
+from sipua.recording import SLACK_MS
 from sipua.resources import shipped_conf, shipped_speech
 from tests.peers.agent import Agent, Emulator, write_conf
 from tests.peers.conftest import StartSipp
@@ -177,14 +178,17 @@ def test_a_yes_by_key_is_recorded_with_both_sides_in_step(desk: Desk, sipp: Star
     heard = laid_out([(each.at, each.timestamp, each.payload) for each in phone.heard], began, length)
     left, right = kept[:, 0].astype(np.float64), kept[:, 1].astype(np.float64)
     ahead = lag(left, said) - lag(right, heard)
-    assert abs(ahead) <= 0.02 * RATE, f"the caller stands {ahead / 8} ms later than the agent"
-    for side, passed in ((left, said), (right, heard)):
+    assert abs(ahead) <= (SLACK_MS + 20) * RATE / 1000, (
+        f"the caller stands {ahead / 8} ms later than the agent"
+    )
+    # a busy machine may make the caller's first packet late: then there is one step, once
+    for side, passed, step_ms in ((left, said, SLACK_MS + 5), (right, heard, 0)):
         third = len(side) // 3
         first, last = (
             lag(np.concatenate((np.zeros(at), side[at : at + third])), passed)
             for at in (third // 2, 2 * third)
         )
-        assert abs(last - first) <= 0.002 * RATE, f"{(last - first) / 8} ms of drift"
+        assert abs(last - first) <= (step_ms + 2) * RATE / 1000, f"{(last - first) / 8} ms of drift"
 
 
 # ---- by voice, and withdrawn ----------------------------------------------------------------------------------

@@ -181,6 +181,16 @@ async def test_a_call_that_ends_before_the_answer_has_a_row(tmp_path: Path) -> N
     assert call.greetings() == 0
 
 
+async def test_withdrawn_and_given_again_in_one_breath(tmp_path: Path) -> None:
+    async with scene(tmp_path) as call:
+        await call.consent.answered(True, "yes")
+        await until(lambda: files(call.folder))
+        await call.consent.answered(False, "no")
+        await call.consent.answered(True, "yes")
+    assert [answer[0] for answer in call.ledger.answers] == [True, False, True]
+    assert files(call.folder) == []  # of the first nothing is left, and for the second there was no time
+
+
 @pytest.mark.parametrize(("deletes", "left"), [(True, 0), (False, 1)], ids=["deleted", "kept"])
 async def test_by_voice_and_withdrawn(tmp_path: Path, deletes: bool, left: int) -> None:
     async with scene(tmp_path, deletes_withdrawn=deletes) as call:
