@@ -31,7 +31,6 @@ from sipua.recorder import Recorder, Tape, Trouble
 log = logging.getLogger(__name__)
 
 TALK = (ev.SpeechStarted, ev.SpeechStopped, ev.InputCommitted, ev.ResponseCreated, ev.ResponseDone)
-QUESTION = "consent_question"
 TOLD = 'The caller has just been told, by a recorded voice: "{}"'
 ASKED = (
     'The caller has just been asked, by a recorded voice: "{}" Whatever they say to it, call record_consent first. '
@@ -125,13 +124,15 @@ class CallConsent:
     def close(self) -> None:
         """The call is over: a question that stood has no answer, and the recording ends."""
         for step in [*self._steps, *self._consent.over()]:
-            if isinstance(step, Answered):
-                self._answered(step)
+            match step:
+                case Answered():
+                    self._answered(step)
+                case Stop():
+                    self._stop()
         self._steps.clear()
         self._media.record(None)
         if self._tape is not None:
-            keeps = self._consent.is_given or not self._policy.deletes_withdrawn
-            self._tape.finish(self._clock.now().monotonic) if keeps else self._tape.discard()
+            self._tape.finish(self._clock.now().monotonic)
             self._tape = None
 
     def _claim(self, key: str) -> bool:
@@ -149,13 +150,13 @@ class CallConsent:
     def _performed(self, step: Step, conversation: Conversation) -> list[Action]:
         match step:
             case Ask():
-                actions = self._tell(QUESTION, ASKED)
-                self._consent.asked(self._clock.now().monotonic, self._media.playout.queued_ms / 1000)
-                return actions
-            case Answered():
+                return self._ask(conversation)
+            case Answered(channel=channel):
+                if channel == "dtmf":
+                    self._media.playout.flush()  # the rest of the question
                 self._answered(step)
             case Confirm(recorded):
-                return self._tell("consent_yes" if recorded else "consent_no", TOLD)
+                return self._confirm(recorded)
             case Start():
                 self._start()
             case Stop():
@@ -164,14 +165,20 @@ class CallConsent:
                 return self._proceed(conversation, channel)
         return []
 
-    def _tell(self, phrase: str, to_service: str) -> list[Action]:
-        """Plays a phrase, and tells the model of it."""
-        if self._policy.recorder is None and phrase != QUESTION:
+    def _ask(self, conversation: Conversation) -> list[Action]:
+        """A caller who speaks meanwhile, were it "hello", is asked to the end."""
+        self._question = self._language.language.phrases.consent_question
+        item_id = self._announcer.say("consent_question")
+        conversation.protect(item_id)
+        self._consent.asked(self._clock.now().monotonic, self._media.playout.queued_ms / 1000)
+        return [SystemText(f"{item_id}_told", ASKED.format(self._question))]
+
+    def _confirm(self, recorded: bool) -> list[Action]:
+        if self._policy.recorder is None:
             return []  # nothing is recorded either way
+        phrase = "consent_yes" if recorded else "consent_no"
         text: str = getattr(self._language.language.phrases, phrase)
-        if phrase == QUESTION:
-            self._question = text
-        return [SystemText(f"{self._announcer.say(phrase)}_told", to_service.format(text))]
+        return [SystemText(f"{self._announcer.say(phrase)}_told", TOLD.format(text))]
 
     def _proceed(self, conversation: Conversation, channel: Channel | None) -> list[Action]:
         """The voice's answer is followed by the model by itself: its tool has returned."""

@@ -197,6 +197,10 @@ class Conversation:
         self._is_asked = True
         return request
 
+    def protect(self, item_id: str) -> None:
+        """A recording of ours that the caller's voice does not cut off."""
+        self._turns.protect(item_id)
+
     def announced(self, text: str, now: Moment) -> list[Action]:
         """A recording of ours is being played."""
         self._announced += 1

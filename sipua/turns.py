@@ -20,6 +20,7 @@ specification): that answer ``is_owed``, and asked for when the response is done
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +29,7 @@ from sipua.actions import Action, CancelResponse, IgnoreResponse, Truncate
 
 ACTIVE_MAX = 8  # responses at once; the protocol allows one
 OWN_ITEM = "sipua_"  # items of the playout that the service does not know
+PROTECTED_MAX = 4  # items of ours
 ITEMS_MAX = 64  # of the opening, and those that were cut off
 
 
@@ -90,6 +92,7 @@ class Turns:
         self._speech = speech
         self._active: dict[str, None] = {}  # responses, oldest first
         self._opening: dict[str, None] = {}  # its items, while they may not be cut off
+        self._protected: deque[str] = deque(maxlen=PROTECTED_MAX)
         self._opening_response: str | None = None
         self._truncated: dict[str, None] = {}
         self._pause: _Pause | None = None
@@ -156,15 +159,19 @@ class Turns:
             self._dismissed = None
             self.is_owed = bool(self._active) and not self.rules.service_interrupts
 
+    def protect(self, item_id: str) -> None:
+        """Words of ours that must be heard to their end."""
+        self._protected.append(item_id)
+
     def interrupt(self, *, cancels: bool = True) -> list[Action]:
-        """Silence at once, and the service told how much was heard; the protected opening goes on."""
+        """Silence at once, and the service told how much was heard; what is protected goes on."""
         self._pause = None
         self._was_interrupted = True
-        keep = self._opening if self._is_in_opening() else ()
-        flushed = self._speech.flush(keep)
+        in_opening = self._is_in_opening()
+        flushed = self._speech.flush({*self._protected, *(self._opening if in_opening else ())})
         actions: list[Action] = []
         for response_id in self._active:
-            if keep and response_id == self._opening_response:
+            if in_opening and response_id == self._opening_response:
                 continue
             actions.append(IgnoreResponse(response_id))
             if cancels:

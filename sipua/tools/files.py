@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, Validatio
 from sipua.errors import ConfigError
 from sipua.section import Section
 from sipua.settings import describe, read_secret, read_toml
+from sipua.tools.registry import OWN_SERVER
 from sipua.tools.schema import checked_schema
 
 FOLDER = "tools"
@@ -90,6 +91,8 @@ class McpServer(_File):
 
     @model_validator(mode="after")
     def _one_way(self) -> McpServer:
+        if self.name == OWN_SERVER:
+            raise ValueError(f"name = {self.name!r}: our own tools have it in the ledger")
         if bool(self.command) == bool(self.url):
             raise ValueError("command or url: one of them")
         if self.url:

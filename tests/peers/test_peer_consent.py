@@ -18,6 +18,8 @@ from rtp.dtmf import TelephoneEvent
 from rtp.g711 import Pcm, decode_pcmu
 from rtp.packet import build_rtp
 from rtp.wav import WavWriter, read_wav
+from sipua.languages import load_languages
+from sipua.recording import SLACK_MS
 from sipua.resources import shipped_conf, shipped_speech
 from tests.peers.agent import Agent, Emulator, write_conf
 from tests.peers.conftest import StartSipp
@@ -176,14 +178,17 @@ def test_a_yes_by_key_is_recorded_with_both_sides_in_step(desk: Desk, sipp: Star
     heard = laid_out([(each.at, each.timestamp, each.payload) for each in phone.heard], began, length)
     left, right = kept[:, 0].astype(np.float64), kept[:, 1].astype(np.float64)
     ahead = lag(left, said) - lag(right, heard)
-    assert abs(ahead) <= 0.02 * RATE, f"the caller stands {ahead / 8} ms later than the agent"
-    for side, passed in ((left, said), (right, heard)):
+    assert abs(ahead) <= (SLACK_MS + 20) * RATE / 1000, (
+        f"the caller stands {ahead / 8} ms later than the agent"
+    )
+    # a busy machine may make the caller's first packet late: then there is one step, once
+    for side, passed, step_ms in ((left, said, SLACK_MS + 5), (right, heard, 0)):
         third = len(side) // 3
         first, last = (
             lag(np.concatenate((np.zeros(at), side[at : at + third])), passed)
             for at in (third // 2, 2 * third)
         )
-        assert abs(last - first) <= 0.002 * RATE, f"{(last - first) / 8} ms of drift"
+        assert abs(last - first) <= (step_ms + 2) * RATE / 1000, f"{(last - first) / 8} ms of drift"
 
 
 # ---- by voice, and withdrawn ----------------------------------------------------------------------------------
@@ -239,12 +244,16 @@ def test_no_answer_is_a_row_and_no_recording(desk: Desk, sipp: StartSipp, phone:
 def test_a_disk_without_room_costs_the_recording_and_not_the_call(
     desk: Desk, sipp: StartSipp, phone: Phone
 ) -> None:
+    """Asked in Kinyarwanda, as the caller's number says."""
     agent = desk.open(GREETING.format(greeting="greeting_en.wav"), SIPUA_RECORDING__MIN_FREE_MB="1000000000")
-    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=2500)
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller="+250788123456", duration_ms=2500)
     until(lambda: heard_the_question(phone), "the question")
     press(phone, 1)
     call = agent.closed_call(caller.wait().call_id)
     assert (call["status"], call["outcome"], call["consent_obtained"]) == ("completed", "caller_hangup", True)
+    (row,) = desk.consents(call)
+    asked = load_languages(shipped_conf()).of("rw").phrases.consent_question
+    assert (call["locale"], row["consent_text"]) == ("rw", asked)
     errors = agent.select(
         "SELECT payload ->> 'reason' AS reason FROM voice_events WHERE call_id = %s AND type = 'error'",
         call["id"],

@@ -81,7 +81,7 @@ def test_the_agent_uses_tools_says_goodbye_and_hangs_up(
     assert agent.metric("sipua_tool_calls_total", outcome="error") == 2
 
 
-# The caller asks; the answer needs two services and is not said before both have answered.
+# The caller asks; the answer needs two services, and is not said before both have answered.
 QUESTION = """
 user_prefix = ""
 [greeting]
@@ -92,6 +92,9 @@ user = "Hello, can you help me find a taxi to the airport tomorrow morning?"
 [[turn.tool]]
 name = "distance"
 arguments = { start = "A", end = "B" }
+[[turn.tool]]
+name = "set_language"
+arguments = { language = "fr" }
 [[turn.tool]]
 name = "book_taxi"
 arguments = { seats = 2 }
@@ -159,10 +162,12 @@ def test_tools_of_an_http_service_and_of_an_mcp_server_serve_one_answer(
     }
     assert {name: (row["server"], row["success"]) for name, row in rows.items()} == {
         "distance": ("maps", True),
+        "set_language": ("sipua", True),
         "book_taxi": (f"http://127.0.0.1:{bookings}", True),
     }
     assert rows["distance"]["result"]["distance"] == 4.5
     assert (rows["book_taxi"]["args"], rows["book_taxi"]["result"]) == ({"seats": 2}, {"reference": "A1"})
+    assert (call["locale"], call["metadata"]["language"]) == ("fr", "asked")
     assert Bookings.ids == [str(rows["book_taxi"]["id"])]
     said = agent.select(
         "SELECT content FROM transcripts WHERE call_id = %s AND role = 'assistant' ORDER BY t", call["id"]

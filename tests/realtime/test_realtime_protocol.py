@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from sipua.errors import RealtimeError, RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
 from sipua.realtime import events as ev
 from sipua.realtime import parse
+from sipua.realtime.commands import approval_item, function_output_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.protocol import (
     IGNORED_RESPONSES_MAX,
@@ -460,6 +461,11 @@ def message_item(role: str, kind: str, text: str) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
 
 
+TOOLS = [
+    {"type": "function", "name": "book", "description": "Books.", "parameters": {"type": "object", "properties": {}}},
+    {"type": "mcp", "server_label": "crm", "server_url": "https://crm.example.org/mcp", "require_approval": "always",
+     "server_description": "Customers.", "allowed_tools": ["find"], "authorization": "x"},
+]  # fmt: skip
 BUILDERS: dict[str, Callable[[RealtimeProtocol], Sent | None]] = {
     "append": lambda core: core.append(bytes(range(160))),
     "commit": lambda core: core.commit(),
@@ -474,7 +480,11 @@ BUILDERS: dict[str, Callable[[RealtimeProtocol], Sent | None]] = {
     "system_text": lambda core: core.item_create(message_item("system", "input_text", "It is noon.")),
     "item_delete": lambda core: core.item_delete("item_1"),
     "function_call_output": lambda core: core.function_call_output("call_1", '{"ok":true}'),
-    "session_update": lambda core: core.session_update({"instructions": "Speak French."}),
+    "tool_output_of_ours": lambda core: core.item_create(
+        function_output_item("call_1", "{}", "sipua_tool_1")
+    ),
+    "approval": lambda core: core.item_create(approval_item("sipua_approval_1", "mcpr_1", True)),
+    "session_update": lambda core: core.session_update({"instructions": "Speak French.", "tools": TOOLS}),
 }
 
 

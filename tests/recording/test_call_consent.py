@@ -84,6 +84,7 @@ class Scene:
         leg: Any = SimpleNamespace(answered_at=clock.now(), media=self.media)
         announcer = Announcer(lambda: leg, language)
         self.said: list[str] = []
+        self.protected: list[str] = []
         announcer.on_said = self.said.append
         self.actions: list[Action] = []
         self.metrics = Metrics(node="", worker=0, instance="", version="")
@@ -113,7 +114,9 @@ class Scene:
 async def scene(folder: Path, **policy: Any) -> AsyncIterator[Scene]:
     """A call that has been asked; at the end the recorder has written all."""
     made = Scene(folder / "recordings", **policy)
-    conversation: Any = SimpleNamespace(begin=lambda: [CreateResponse("say hello")])
+    conversation: Any = SimpleNamespace(
+        begin=lambda: [CreateResponse("say hello")], protect=made.protected.append
+    )
     running = asyncio.create_task(made.consent.run(conversation, made.actions.extend))
     await until(lambda: made.said)
     try:
@@ -127,8 +130,10 @@ async def scene(folder: Path, **policy: Any) -> AsyncIterator[Scene]:
 async def test_a_yes_by_key_begins_a_recording_and_the_conversation(tmp_path: Path) -> None:
     async with scene(tmp_path) as call:
         assert (call.media.tap, call.folder.exists(), call.greetings()) == (None, False, 0)
+        (question,) = call.protected
         call.keypad.press("1")
         await until(lambda: call.greetings())
+        assert call.media.playout.waiting_ms(question) == 0  # its rest is not needed any more
         assert call.media.tap is not None
         await until(lambda: files(call.folder))
     assert call.ledger.answers == [(True, "dtmf", "(consent_question)")]
@@ -174,6 +179,16 @@ async def test_a_call_that_ends_before_the_answer_has_a_row(tmp_path: Path) -> N
         pass
     assert call.ledger.answers == [(None, None, "(consent_question)")]
     assert call.greetings() == 0
+
+
+async def test_withdrawn_and_given_again_in_one_breath(tmp_path: Path) -> None:
+    async with scene(tmp_path) as call:
+        await call.consent.answered(True, "yes")
+        await until(lambda: files(call.folder))
+        await call.consent.answered(False, "no")
+        await call.consent.answered(True, "yes")
+    assert [answer[0] for answer in call.ledger.answers] == [True, False, True]
+    assert files(call.folder) == []  # of the first nothing is left, and for the second there was no time
 
 
 @pytest.mark.parametrize(("deletes", "left"), [(True, 0), (False, 1)], ids=["deleted", "kept"])

@@ -300,6 +300,31 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
         load_settings(tmp_path)
 
 
+# ---- whose turn it is ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vad", ["server_vad", "semantic_vad"])
+@pytest.mark.parametrize(
+    ("turns", "service_interrupts"),
+    [("", True), ("protect_opening = true", False), ("pause_ms = 300", False), ("idle_s = 0", True)],
+)
+def test_who_interrupts_is_asked_of_the_service(
+    vad: str, turns: str, service_interrupts: bool, tmp_path: Path
+) -> None:
+    write(tmp_path, f"[realtime.vad]\nkind = {vad!r}\nprefix_padding_ms = 200\n[turns]\n{turns}")
+    if vad == "semantic_vad" and "pause_ms" in turns:
+        with pytest.raises(
+            ConfigError, match=r"sipua\.toml: turns\.pause_ms = 300: .*'semantic_vad'; allowed: server"
+        ):
+            load_settings(tmp_path)
+        return
+    settings = load_settings(tmp_path)
+    detection = session_config(settings, AudioFormat.PCMU).turn_detection
+    assert detection is not None
+    assert (detection.interrupt_response, detection.create_response) == (service_interrupts, True)
+    assert settings.turns.rules(settings.realtime.vad).prefix_ms == 200
+
+
 # ---- secrets ---------------------------------------------------------------------------------------------
 
 

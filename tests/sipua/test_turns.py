@@ -125,6 +125,17 @@ def test_the_opening_is_said_to_its_end() -> None:
     assert scene.passes(400) == 15
 
 
+def test_words_of_ours_are_cut_without_a_word_to_the_service_unless_they_are_protected() -> None:
+    scene = Scene()
+    for item in ("sipua_phrase_1", "sipua_phrase_2"):
+        scene.playout.append(item, b"\x01" * 200 * BYTES_PER_MS)
+        scene.playout.end_item(item)
+    scene.turns.protect("sipua_phrase_2")
+    assert scene.starts() == []
+    assert scene.playout.queued_ms == 200
+    assert scene.passes(1000) == 10
+
+
 def test_an_answer_behind_the_opening_is_cut_and_the_opening_is_not() -> None:
     scene = opening()
     scene.ends("r0", "hello")

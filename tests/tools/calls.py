@@ -7,34 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sipua.actions import CallTool
 from sipua.clock import SystemClock
 from sipua.feed import Feed
 from sipua.ledger import Ledger, Record
 from sipua.metrics import Metrics
-from sipua.ports import CallOpening, Moment
+from sipua.ports import Moment
 from sipua.tools.box import ToolBox
 from sipua.tools.context import ToolContext
 from sipua.tools.registry import Registry
 from storage.facts import Fact, Group, ToolCalled, ToolDone
-
-OPENING = CallOpening(
-    id=UUID(int=1),
-    direction="inbound",
-    from_uri="sip:+250788123456@192.0.2.1",
-    to_uri="sip:+250700000001@198.51.100.7",
-    from_number="+250788123456",
-    to_number="+250700000001",
-    sip_call_id="abc@192.0.2.1",
-    carrier_sid=None,
-    provider="loopback",
-    trunk="loopback",
-    locale="rw",
-    country="RW",
-    source="192.0.2.1:5060",
-)
+from tests.sipua.test_ledger import OPENING
 
 
 @dataclass

@@ -15,7 +15,8 @@ from sipua.tools.box import ARGUMENTS_MAX_CHARS, CALL_ENDED, OUTPUT_MAX_CHARS, r
 from sipua.tools.context import ToolContext
 from sipua.tools.registry import Registry, Result, by_schema
 from sipua.tools.schema import ToolError
-from tests.tools.calls import OPENING, Desk
+from tests.sipua.test_ledger import OPENING
+from tests.tools.calls import Desk
 
 
 class Ride(BaseModel):

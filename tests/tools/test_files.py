@@ -90,6 +90,7 @@ FAULTS = [
         HTTP.replace("[parameters]", '[parameters]\ntype = "array"'), "arguments are an object", id="array"
     ),
     pytest.param(MCP + 'url = "https://maps.example.org"', "command or url: one of them", id="both ways"),
+    pytest.param(MCP.replace('"maps"', '"sipua"'), "our own tools have it", id="our own name"),
     pytest.param('kind = "mcp"\nname = "maps"', "command or url: one of them", id="no way"),
     pytest.param(MCP + "timeout_s = 900", "timeout_s = 900", id="time"),
 ]

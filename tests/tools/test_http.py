@@ -20,7 +20,8 @@ from sipua.http import bind_tcp, running
 from sipua.tools.files import HttpTool
 from sipua.tools.http import ANSWER_MAX_BYTES, UNREACHABLE, UNREADABLE, HttpTools
 from sipua.tools.registry import Registry
-from tests.tools.calls import OPENING, Desk
+from tests.sipua.test_ledger import OPENING
+from tests.tools.calls import Desk
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cw=="
 SCHEMA = {"type": "object", "properties": {"seats": {"type": "integer"}}, "required": ["seats"]}
