@@ -297,6 +297,8 @@ class Conversation:
                 return [SpokenDelta("user", event.item_id, event.text)]
             case ev.UserTranscript():
                 self._turns.transcribed(event.item_id, event.text)
+                if not event.text.strip():
+                    self._idle.had_no_words()
                 confidence = _confidence(event.logprobs)
                 segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
                 return [Spoken(segment, _language(event.languages))] if segment else []

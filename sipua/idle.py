@@ -48,11 +48,15 @@ class IdleWatch:
     def __init__(self, rules: IdleRules, answered_at: float) -> None:
         self._rules = rules
         self._since = answered_at
-        self._prompts = 0
+        self._prompts = self._before = 0
 
     def caller_spoke(self) -> None:
         """In words or keys: the prompts begin anew."""
-        self._prompts = 0
+        self._before, self._prompts = self._prompts, 0
+
+    def had_no_words(self) -> None:
+        """What the service took for speech, a breath or a car: they go on where they were."""
+        self._prompts = max(self._prompts, self._before)
 
     def quiet(self, now: float, queued_ms: int) -> None:
         """Something has ended just now; ``queued_ms`` are still to be heard."""

@@ -57,6 +57,15 @@ def test_words_begin_it_anew() -> None:
     assert [told(watch, now) for now in (22.0, 32.0, 42.0)] == ["prompt", "prompt", "farewell"]
 
 
+def test_a_breath_that_was_taken_for_speech_begins_nothing_anew() -> None:
+    watch = IdleWatch(RULES, 0.0)
+    assert told(watch, 10.0) == "prompt"
+    watch.caller_spoke()
+    watch.quiet(12.0, 0)
+    watch.had_no_words()
+    assert [told(watch, now) for now in (22.0, 32.0)] == ["prompt", "farewell"]
+
+
 @pytest.mark.parametrize(("rules", "expected"), [(IdleRules(0, 2), ""), (IdleRules(5, 0), "farewell")])
 def test_never_and_at_once(rules: IdleRules, expected: str) -> None:
     assert told(IdleWatch(rules, 0.0), 1000.0) == expected
