@@ -139,7 +139,9 @@ def test_what_is_heard_and_really_sent_is_recorded_but_no_music_on_hold() -> Non
             call.leg.record(tape)
             began = time.monotonic()
             await said(b"b")
-    X
+            call.leg.playout.append("item", b"x" * 160)
+            call.leg.playout.end_item("item")
+            call.leg.tick(7.0)
             call.leg.tick(7.02)
             call.configure(direction="recvonly")
             await said(b"c")
