@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import time
 import wave
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from tests.peers.agent import Agent, Emulator, write_conf
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
 from tests.peers.processes import until
+from tests.recording.moto import Moto
 
 pytestmark = pytest.mark.peer
 
@@ -145,11 +146,32 @@ def lag(kept: Track, passed: Track) -> int:
     return best - size if best > size // 2 else best
 
 
-def test_a_yes_by_key_is_recorded_with_both_sides_in_step(desk: Desk, sipp: StartSipp, phone: Phone) -> None:
+@pytest.fixture
+def moto(tmp_path: Path) -> Iterator[Moto]:
+    server = Moto(tmp_path / "moto.log")
+    server.start()
+    until(lambda: server.makes("calls"), "the bucket")
+    yield server
+    server.stop()
+
+
+def test_a_yes_by_key_is_recorded_with_both_sides_in_step(
+    desk: Desk, sipp: StartSipp, phone: Phone, moto: Moto
+) -> None:
+    """And is moved to the bucket, where its address leads."""
     seconds = 6.0
+    secret = desk.folder / "secret"
+    secret.write_text("not-a-secret")
     with WavWriter(desk.folder / "long.wav") as sound:
         sound.write(noise(seconds, 2))
-    agent = desk.open(GREETING.format(greeting=desk.folder / "long.wav"), SIPUA_TURNS__PROTECT_OPENING="true")
+    agent = desk.open(
+        GREETING.format(greeting=desk.folder / "long.wav"),
+        SIPUA_TURNS__PROTECT_OPENING="true",
+        SIPUA_RECORDING__S3_BUCKET="calls",
+        SIPUA_RECORDING__S3_ENDPOINT=moto.url,
+        SIPUA_RECORDING__S3_ACCESS_KEY_ID="key-of-the-tests",
+        SIPUA_RECORDING__S3_SECRET_KEY_FILE=str(secret),
+    )
     began = time.monotonic()
     caller = sipp(
         agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=round((seconds + 2.5) * 1000)
@@ -167,10 +189,8 @@ def test_a_yes_by_key_is_recorded_with_both_sides_in_step(desk: Desk, sipp: Star
     assert consent["consent_text"].startswith("To improve our service")
     (call,) = agent.calls(caller.call_id)
     assert call["consent_media_url"] == consent["audio_url"]
-    file = Path(unquote(urlparse(consent["audio_url"]).path))
-    assert desk.files == [file]
-
-    with wave.open(str(file)) as recording:
+    assert desk.files == []
+    with wave.open(io.BytesIO(moto.get(call["consent_media_url"]))) as recording:
         assert (recording.getnchannels(), recording.getframerate()) == (2, RATE)
         kept = np.frombuffer(recording.readframes(recording.getnframes()), "<i2").reshape(-1, 2)
     length = time.monotonic() - began

@@ -6,9 +6,6 @@ import asyncio
 import fcntl
 import importlib.util
 import os
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +18,7 @@ from sipua.recorder import Recorder
 from sipua.recording_keeper import BACKOFF_MAX_S, Backoff, Keeper
 from sipua.recording_settings import RecordingSettings
 from sipua.recording_store import CHUNK_BYTES, BucketStore, FolderStore, Store, StoreRefused, consent_of
-from tests.ports import free_port
+from tests.recording.moto import Moto
 from tests.recording.parts import Counted, Remembered, begun, files, finished, stereo, talk, until
 
 SOUND = b"RIFF" + bytes(60)
@@ -148,61 +145,6 @@ async def test_nought_days_are_for_ever(tmp_path: Path, ledger: Remembered) -> N
 # ---- a bucket --------------------------------------------------------------------------------------------
 
 
-class Moto:
-    """Its server, started and stopped at will; what it holds is lost with it."""
-
-    def __init__(self, log: Path) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "moto.server",
-                "-H",
-                "127.0.0.1",
-                "-p",
-                str(self.port),
-            ]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    async def bucket(self, name: str) -> None:
-        """Once it answers."""
-        request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
-
-        def is_made() -> bool:
-            try:
-                urllib.request.urlopen(request, timeout=5).close()
-            except OSError:
-                return False
-            return True
-
-        for _ in range(200):
-            if await asyncio.to_thread(is_made):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(self._log.read_text())
-
-    def get(self, url: str) -> bytes:
-        """As somebody who may: it believes any signature."""
-        signed = "AWS4-HMAC-SHA256 Credential=k/20260101/r/s3/aws4_request, SignedHeaders=host, Signature=0"
-        request = urllib.request.Request(url, headers={"Authorization": signed})
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return bytes(answer.read())
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
-
-
 @pytest.fixture(scope="module")
 def running_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
     assert importlib.util.find_spec("moto"), "moto is one of the development dependencies"
@@ -215,8 +157,17 @@ def running_moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 @pytest.fixture
 async def moto(running_moto: Moto, tmp_path: Path) -> Moto:
     (tmp_path / "secret").write_text("not-a-secret\n")
-    await running_moto.bucket("calls")
+    await made(running_moto)
     return running_moto
+
+
+async def made(server: Moto) -> None:
+    """Its bucket is there."""
+    for _ in range(200):
+        if await asyncio.to_thread(server.makes, "calls"):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(server.log.read_text())
 
 
 def bucket(url: str, tmp_path: Path, **more: Any) -> BucketStore:
@@ -252,7 +203,7 @@ async def test_a_long_one_goes_up_in_parts(moto: Moto, tmp_path: Path, ledger: R
     consent, _ = finished(tmp_path / "spool", sound)
     assert await keeper(tmp_path / "spool", bucket(moto.url, tmp_path), ledger).settle()
     assert moto.get(ledger.kept[consent]) == sound
-    assert "partNumber=3" in moto._log.read_text()
+    assert "partNumber=3" in moto.log.read_text()
 
 
 async def test_old_objects_go_and_those_of_others_stay(
@@ -300,7 +251,7 @@ async def test_a_store_that_is_away_gets_everything_once_it_is_back(
         assert "recording.spool_mb" in guard.refusal()
         assert len(files(spool)) == 3
         server.start()
-        await server.bucket("calls")
+        await made(server)
         await until(lambda: set(ledger.kept) == wanted, 20)
         await until(lambda: not guard.refusal())
         assert files(spool) == []
