@@ -280,3 +280,25 @@ def test_a_disk_without_room_costs_the_recording_and_not_the_call(
     )
     assert [row["reason"] for row in errors] == ["recording_disk_full"]
     assert agent.metric("sipua_recording_errors_total", reason="disk_full") == 1
+
+
+def test_a_killed_agent_leaves_a_recording_that_the_next_one_takes_over(
+    desk: Desk, sipp: StartSipp, phone: Phone
+) -> None:
+    agent = desk.open(GREETING.format(greeting="greeting_en.wav"))
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=30_000)
+    until(lambda: heard_the_question(phone), "the question")
+    press(phone, 1)
+    until(lambda: any(file.stat().st_size > 2 * 4 * RATE for file in desk.files), "two seconds of it")
+    agent.kill()
+    (part,) = desk.files
+    with wave.open(str(part)) as recording:
+        assert recording.getnframes() >= RATE
+    after = desk._start_agent(
+        "http://127.0.0.1:9/v1", trunks={}, SIPUA_CONF=str(desk.folder / "conf"),
+        SIPUA_STATE_DIR=str(agent.state), SIPUA_RECORDING__ENABLED="true",
+    )  # fmt: skip
+    (call,) = after.calls(caller.call_id)
+    until(lambda: desk.consents(call)[0]["audio_url"], "the address")
+    assert [file.as_uri() for file in desk.files] == [desk.consents(call)[0]["audio_url"]]
+    assert desk.files == [part.with_suffix("")]
