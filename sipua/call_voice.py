@@ -162,12 +162,13 @@ async def converse(
             if consent is not None:
                 group.create_task(consent.run(conversation, performer.perform), name="consent")
             async for event in session.events():
-                performer.perform(conversation.on_event(event, clock.now()))
+                has_reached_cap = meter.on_event(event, session.config)
+                performer.perform(meter.priced(conversation.on_event(event, clock.now())))
                 alarm.moved()
                 performer.follow(language.on_event(event))
                 if consent is not None:
                     consent.on_event(event)
-                if meter.on_event(event, session.config):
+                if has_reached_cap:
                     await announcer.close_with("time_is_up")
                     raise CallOver(SPEND_CAP)
             raise RealtimeClosed("the voice session ended")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
+from sipua.actions import Action, Logged
 from sipua.metrics import Metrics
 from sipua.ports import CallRecord, Clock
 from sipua.realtime import events as ev
@@ -25,6 +26,7 @@ class Meter:
         self._record = record
         self._metrics = metrics
         self._clock = clock
+        self._response_usd: float | None = None  # of the event at hand
 
     def is_over(self) -> bool:
         """Whether a cap is reached; counts it."""
@@ -38,12 +40,26 @@ class Meter:
         """Counts what an event has cost; true once a cap is reached."""
         transcription = config.transcription.model if config.transcription is not None else ""
         charge = self._call.on_event(event, config.model, transcription, self._today())
+        self._response_usd = None
         if charge is None:
             return False
         model = config.model if isinstance(event, ev.ResponseDone) else transcription
         if charge.usd is None:
             self._metrics.unpriced.labels(model).inc()
         else:
+            self._response_usd = charge.usd
             self._metrics.spent_usd.labels(model).inc(charge.usd)
         self._record.usage(self._clock.now(), self._call.as_dict())
         return self.is_over()
+
+    def priced(self, actions: list[Action]) -> list[Action]:
+        """With the cost of the response that the event at hand has ended, for ``voice_events``."""
+        if self._response_usd is None:
+            return actions
+        cost = {"cost_usd": round(self._response_usd, 6)}
+        return [
+            Logged(each.type, {**each.payload, **cost})
+            if isinstance(each, Logged) and each.type == ev.ResponseDone.raw_type
+            else each
+            for each in actions
+        ]

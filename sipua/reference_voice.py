@@ -11,6 +11,7 @@ from sipua.instructions import MAX_CHARS, VARIABLES
 from sipua.languages import Language, Phrases
 from sipua.realtime.backend import AUTHORISATION, CAPABILITIES
 from sipua.realtime.names import FORMER, VOICES, Former, Service
+from sipua.realtime.prices import PRICE_KEYS, PRICES, PRICES_OF
 
 _MADE = "Made by `python -m sipua.reference docs`; do not edit.\n"
 _LANGUAGES = f"""# Languages and instructions
@@ -92,6 +93,22 @@ host of your own set `realtime.service = "azure"`.
 `realtime.audio = "pcm24"` (no G.711), `realtime.client_truncates = false` (no `conversation.item.truncate`) and
 `realtime.session_cap_s`.
 
+## A session's end
+
+Before a session ends (the earlier of the table's last column, `realtime.session_cap_s` and what the service says in
+`expires_at`) another is opened beside it, `realtime.rotate_before_s` ahead. It is told the conversation as text, and
+takes over when nobody speaks, at the latest 10 s before the end. A session that is lost is followed by another within
+`realtime.reconnect_s`: the caller's voice is kept meanwhile, after 1.2 s the phrase `please_hold` is heard, and an
+answer that was cut off is finished. Refusals of key, quota or configuration are never tried again: the caller hears
+`service_error`, the call ends, and `sipua_realtime_alerts_total` counts it.
+
+## Prices
+
+US dollars a million tokens (`minute`: a minute of audio), as of {prices_of}; others by `spend.prices`. The longest
+name that a model's begins with counts.
+
+{prices}
+
 ## Names that came and went
 
 State: November 2026. What its service has shut is refused at the start; what will end is told by `serve` and
@@ -123,7 +140,23 @@ def languages_text() -> str:
 def service_text() -> str:
     """docs/voice-service.md."""
     services = (f"| {each} | {_URLS[each]} | {_key_of(each)} | {_cap_of(each)} |\n" for each in Service)
-    return "".join([_SERVICE, *services, _AZURE.format(voices=", ".join(VOICES)), *map(_former, FORMER)])
+    return "".join(
+        [
+            _SERVICE,
+            *services,
+            _AZURE.format(voices=", ".join(VOICES), prices_of=PRICES_OF, prices=_prices()),
+            *map(_former, FORMER),
+        ]
+    )
+
+
+def _prices() -> str:
+    head = f"| model | {' | '.join(PRICE_KEYS)} |\n|---|{'---|' * len(PRICE_KEYS)}\n"
+    rows = (
+        f"| `{model}` | {' | '.join(f'{getattr(price, key):g}' for key in PRICE_KEYS)} |\n"
+        for model, price in PRICES.items()
+    )
+    return (head + "".join(rows)).strip()
 
 
 def _keys(model: type[BaseModel]) -> Iterable[str]:

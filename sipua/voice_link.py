@@ -480,10 +480,14 @@ def _laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
     """``changes`` over what was changed before, but for what ``configure`` knows by itself."""
     merged = dict(below)
     for key, value in changes.items():
-        if key in ("instructions", "transcription", "type"):
+        if key in ("instructions", "transcription"):
             continue
-        nested = isinstance(value, Mapping)
-        laid = _laid_over(merged.get(key) or {}, value) if nested else value
-        if laid or not nested:
-            merged[key] = laid
+        if key in ("audio", "input", "output"):
+            value = _laid_over(merged.get(key, {}), value)
+            if not value:
+                continue
+        elif key == "turn_detection" and value is not None:
+            before = merged.get(key) or {}
+            value = {**(before if before.get("type") == value.get("type") else {}), **value}
+        merged[key] = value
     return merged

@@ -8,11 +8,12 @@ from typing import Any
 
 from rtp.codec import CODECS
 from rtp.playout import Playout
-from sipua.actions import CreateResponse, EndCall, IgnoreResponse, Spoken, Truncate
+from sipua.actions import CallTool, CreateResponse, EndCall, IgnoreResponse, Spoken, Truncate
 from sipua.conversation import Conversation
-from sipua.errors import RealtimeError
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeUnreachable
 from sipua.keys import KeyRules
 from sipua.realtime.backend import VoiceSession
+from sipua.realtime.commands import function_output_item
 from sipua.realtime.config import SessionConfig, Transcription
 from sipua.realtime.continuity import Rules
 from sipua.realtime.emulator.script import Script, parse_script
@@ -26,6 +27,7 @@ from tests.link.fake import FakeBackend
 QUESTION = ulaw(recorded("question_en.wav")[:14400])
 SILENCE = b"\xff"
 FRAME = 800  # 100 ms
+BUSY = RealtimeUnreachable("busy")
 
 
 def script_of(turns: int) -> Script:
@@ -70,16 +72,26 @@ class Watch:
 class Phone:
     """A caller who speaks when told to, and the agent's side of the call: link, conversation, playout."""
 
-    def __init__(self, backend: FakeBackend, **rules: float) -> None:
+    def __init__(
+        self,
+        backend: FakeBackend,
+        *,
+        greeting: str = "Greet.",
+        tools: tuple[dict[str, Any], ...] = (),
+        budget_s: float = 20.0,
+    ) -> None:
         self.backend = backend
         self.watch = Watch()
         self.said: list[Segment] = []
         self.received: list[tuple[str, int]] = []  # audio of the agent: item and length in ms
         self.frames = 0
+        self.calls: list[CallTool] = []
         self.playout = Playout(CODECS["PCMU"])
-        self.conversation = Conversation(self.playout, greeting="Greet.", keys=KeyRules())
-        config = SessionConfig("gpt-realtime-2.1", "Be kind.", transcription=Transcription("gpt-transcribe"))
-        plan = Plan(lambda: config, 4.0, Rules(**rules), lambda: 0.5)
+        self.conversation = Conversation(self.playout, greeting=greeting, keys=KeyRules())
+        config = SessionConfig(
+            "gpt-realtime-2.1", "Be kind.", tools=tools, transcription=Transcription("gpt-transcribe")
+        )
+        plan = Plan(lambda: config, 4.0, Rules(budget_s=budget_s), lambda: 0.5)
         self.link = VoiceLink(backend, plan, self.watch, VirtualClock(), self._hear)
         self.ended: BaseException | None = None
 
@@ -124,6 +136,8 @@ class Phone:
                     self.link.ignore_response(response_id)
                 case Truncate(item_id, ms):
                     self.link.truncate(item_id, 0, ms)
+                case CallTool():
+                    self.calls.append(action)
                 case EndCall(error):
                     raise error
 
@@ -194,3 +208,122 @@ def test_an_answer_that_is_cut_off_is_finished_once() -> None:
     whole_ms = 8 * 400  # words
     heard_ms = sum(ms for _, ms in phone.received) - (4 + 8) * 400
     assert abs(heard_ms - whole_ms) <= 400  # a word: what was said when is an estimate
+
+
+def test_what_is_said_while_there_is_no_session_is_heard_by_the_next() -> None:
+    phone = Phone(FakeBackend(script_of(2)))
+    phone.backend.refusals = {2: BUSY, 3: BUSY, 4: BUSY}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(4)
+        phone.session.break_off()
+        await phone.speak()
+        await asyncio.sleep(6)
+
+    run(lambda: phone.talk(scene))
+    assert phone.words("user") == ["Question 0"]
+    assert phone.words("assistant") == ["Hello there my friend", "Answer number 0 to the caller of today"]
+    assert (len(phone.watch.faults), phone.watch.comforts) == (3, 1)
+
+
+def test_a_refusal_for_good_ends_the_search() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.refusals = {2: BUSY, 3: RealtimeRefused("no money", code="insufficient_quota")}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(4)
+        phone.session.break_off()
+        await asyncio.sleep(30)
+
+    run(lambda: phone.talk(scene))
+    assert phone.ended is phone.backend.refusals[3]
+    assert phone.backend.tries == 3
+
+
+def test_nothing_is_found_within_the_budget() -> None:
+    phone = Phone(FakeBackend(script_of(1)), budget_s=5.0)
+    phone.backend.refusals = dict.fromkeys(range(2, 100), BUSY)
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(4)
+        phone.session.break_off()
+        await asyncio.sleep(4.9)
+        assert phone.ended is None
+        await asyncio.sleep(0.2)
+
+    run(lambda: phone.talk(scene))
+    assert isinstance(phone.ended, RealtimeClosed)
+    assert phone.watch.comforts == 1
+
+
+def test_an_interruption_after_the_change_cuts_what_only_the_former_session_had_as_sound() -> None:
+    """The greeting is played for 1.6 s more when its session goes; the next one knows it as text."""
+    phone = Phone(FakeBackend(script_of(1)))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(0.9)  # all of it has come, a third has been played
+        phone.session.break_off()
+        await asyncio.sleep(0.2)
+        await phone.speak()
+        await asyncio.sleep(4)
+
+    run(lambda: phone.talk(scene))
+    _, second = phone.backend.sessions
+    greeting, question, *_ = second.conversation
+    assert greeting["content"][0]["text"] in ("Hello there", "Hello there my")
+    assert [each["type"] for each in second.sent].count("conversation.item.delete") == 1
+    assert question["role"] == "user"
+    assert (
+        phone.words("assistant")[0] == "Hello there my friend"
+    )  # the ledger's row was written when it was said
+
+
+def test_changed_instructions_reach_the_next_session() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    detection = {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(3)
+        phone.link.session_update(detection)
+        phone.link.session_update({"tool_choice": "none"})
+        await asyncio.sleep(1)
+        phone.session.break_off()
+        await asyncio.sleep(2)
+
+    run(lambda: phone.talk(scene))
+    echoed = phone.session.echoed
+    assert echoed["audio"]["input"]["turn_detection"]["threshold"] == 0.7
+    assert echoed["tool_choice"] == "none"
+
+
+def test_a_tool_that_outlives_its_session_is_told_to_the_next() -> None:
+    script = parse_script(
+        """user_prefix = ""
+[[turn]]
+user = "Book it"
+say = "One moment please sir"
+[turn.tool]
+name = "book"
+say = "It is booked for you now"
+""",
+        "tool.toml",
+    )
+    phone = Phone(
+        FakeBackend(script), greeting="", tools=({"type": "function", "name": "book", "parameters": {}},)
+    )
+
+    async def scene(phone: Phone) -> None:
+        await phone.speak()
+        await asyncio.sleep(3)
+        (call,) = phone.calls
+        phone.session.break_off()
+        await asyncio.sleep(1)
+        output = function_output_item(call.call_id, '{"reference": "R7"}', "o1")
+        phone.link.item_create(output)
+        phone.link.response_create()
+        await asyncio.sleep(3)
+
+    run(lambda: phone.talk(scene))
+    items = [item for item in phone.session.conversation if item["type"] != "message"]
+    assert [item["type"] for item in items] == ["function_call", "function_call_output"]
+    assert items[1]["output"] == '{"reference": "R7"}'
