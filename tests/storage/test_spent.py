@@ -28,7 +28,8 @@ def test_by_the_number_we_talked_with_and_since_midnight(database: str) -> None:
     with psycopg.connect(database) as connection:
         for direction, caller, called, hours, metadata in ROWS:
             connection.execute(
-                "INSERT INTO voice_calls (direction, from_e164, to_e164, started_at, metadata) VALUES (%s, %s, %s, %s, %s)",
+                "INSERT INTO voice_calls (direction, from_e164, to_e164, started_at, metadata)"
+                " VALUES (%s, %s, %s, %s, %s)",
                 (direction, caller, called, MIDNIGHT + timedelta(hours=hours), Jsonb(metadata)),
             )
     spent = dict(asyncio.run(spent_since(database, MIDNIGHT)))
