@@ -12,7 +12,8 @@ from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg
 
 LOOK_S = 0.1  # how often it is asked whether all has been said
-GRACE_S = 2.0  # beyond the length of the recording
+GRACE_S = 2.0  # beyond the length of what waits
+QUEUED_MAX_MS = 15_000  # of an answer that is heard to its end before the last words
 
 
 class Announcer:
@@ -39,16 +40,17 @@ class Announcer:
         return item_id
 
     async def close_with(self, phrase: str) -> None:
-        """Instead of all that was going to be said; returns when the far end has been sent it."""
+        """The last that is said, behind what waits (unless that is long); returns when the far end has been sent it."""
         leg = self._leg()
         if leg is None or leg.answered_at is None:
             return
         self.is_closing = True
         playout = leg.media.playout
-        playout.flush()
+        if playout.queued_ms > QUEUED_MAX_MS:
+            playout.flush()
         item_id = self.say(phrase)
         length_ms = playout.received_ms(item_id)
-        for _ in range(round((length_ms / 1000 + GRACE_S) / LOOK_S)):
+        for _ in range(round((playout.queued_ms / 1000 + GRACE_S) / LOOK_S)):
             if playout.sent_ms(item_id) >= length_ms:
                 return
             await asyncio.sleep(LOOK_S)
