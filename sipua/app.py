@@ -30,6 +30,7 @@ from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database
+from sipua.desk import Desk
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.feed import Feed
@@ -65,7 +66,9 @@ from sipua.texts import TextFiles
 from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
 from sipua.tools.foreign import foreign_tools
+from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
+from sipua.tools.services import BookTransport, SearchServices
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
 from sipua.trunk_ledger import TrunkLedger
@@ -178,10 +181,14 @@ async def serve(
         consent = consent_policy(settings, recorder)
         if consent is not None:
             tools.add(RecordConsent())
+        desk = Desk(dsn, writer, settings.memory, clock)
+        tools.add(SearchServices(desk), BookTransport(desk, clock))
+        if settings.memory.enabled:
+            tools.add(Remember(desk, clock), Forget(desk, clock))
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend, texts, tools, await _spend(settings, dsn)),
+            voice=_voice_service(settings, backend, texts, tools, desk, await _spend(settings, dsn)),
             pacer=pacer,
             ports=ports,
             media=_media_rules(settings),
@@ -300,7 +307,7 @@ async def _spend(settings: Settings, dsn: str) -> Spend:
 
 
 def _voice_service(
-    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry, spend: Spend
+    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry, desk: Desk, spend: Spend
 ) -> VoiceService:
     realtime = settings.realtime
     return VoiceService(
@@ -308,10 +315,13 @@ def _voice_service(
         session_config=lambda format: replace(
             session_config(settings, format), tools=tools.wire() if backend.capabilities.has_tools else ()
         ),
-        language_of=lambda opening, now: language_of(settings, texts.texts, opening, now),
+        language_of=lambda opening, now, remembered: language_of(
+            settings, texts.texts, opening, now, remembered=remembered
+        ),
         audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,
         tools=tools,
+        recall=desk.recall,
         rules=rules_of(settings),
         spend=spend,
         today=lambda: SystemClock().now().wall.astimezone(settings.zone).date(),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
@@ -22,6 +22,7 @@ from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeError, SipuaError
 from sipua.keypad import Keypad
 from sipua.last_words import LastWords
+from sipua.memory import Recollection
 from sipua.meter import Meter
 from sipua.metrics import Metrics
 from sipua.outcome import SPEND_CAP, Ending, is_voice_failure
@@ -41,19 +42,25 @@ log = logging.getLogger(__name__)
 FRAME_S = 0.02
 
 
+async def nobody_known(_: CallOpening) -> Recollection | None:
+    """The memory of a service that keeps none."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceService:
     """Where sessions come from, what all of them are asked, and which language a call has."""
 
     backend: VoiceBackend
     session_config: Callable[[AudioFormat], SessionConfig]
-    language_of: Callable[[CallOpening, Moment], CallLanguage]
+    language_of: Callable[[CallOpening, Moment, Recollection | None], CallLanguage]
     audio: str  # "match" or "pcm24"
     open_timeout_s: float
     rules: Rules
     spend: Spend
     today: Callable[[], date]  # where the callers are
     tools: Registry = field(default_factory=Registry)
+    recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
 
 
 class Queue(Protocol):

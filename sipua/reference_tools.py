@@ -13,7 +13,9 @@ from sipua.tools.builtin import RecordConsent, TransferToHuman, control_tools
 from sipua.tools.files import HttpTool, McpServer, RemoteMcp
 from sipua.tools.http import ANSWER_MAX_BYTES, RETRIES
 from sipua.tools.mcp import BACKOFF_MAX_S
+from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
+from sipua.tools.services import BookTransport, SearchServices
 
 _HEAD = f"""# Tools
 
@@ -94,6 +96,8 @@ def tools_text() -> str:
     registry.add(
         *control_tools({"en": "English", "fr": "French"}), RecordConsent(), TransferToHuman({"support": ""})
     )
+    desk: Any = None  # what they read and write is not asked
+    registry.add(SearchServices(desk), BookTransport(desk, desk), Remember(desk, desk), Forget(desk, desk))
     tools = (
         f"| `{tool.name}` | {', '.join(map(_argument, tool.parameters['properties'].items())) or 'none'} "
         f"| {tool.description} |\n"

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sipua.errors import ConfigError
 from sipua.media_settings import KeySettings, Port, RtpSettings
+from sipua.memory import MemorySettings
 from sipua.realtime.endpoint import realtime_url, service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings, faults
@@ -145,6 +146,7 @@ class Settings(BaseSettings):
     tools: ToolSettings = ToolSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
+    memory: MemorySettings = MemorySettings()
     spend: SpendSettings = SpendSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()

@@ -8,6 +8,7 @@ from sipua.call_language import CallLanguage
 from sipua.errors import ConfigError
 from sipua.instructions import Template, parse
 from sipua.language_choice import choose
+from sipua.memory import NOTHING, Recollection
 from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
@@ -97,14 +98,28 @@ def unused_instructions(settings: Settings, texts: Texts) -> list[str]:
 
 
 def language_of(
-    settings: Settings, texts: Texts, opening: CallOpening, now: Moment, *, remembered: str | None = None
+    settings: Settings,
+    texts: Texts,
+    opening: CallOpening,
+    now: Moment,
+    *,
+    remembered: Recollection | None = None,
 ) -> CallLanguage:
-    """The language that a call begins in, with what its voice session is told. ``remembered``: of the caller."""
+    """The language that a call begins in, with what its voice session is told."""
     ours, theirs = opening.to_number, opening.from_number
     if opening.direction == "outbound":
         ours, theirs = theirs, ours
-    choice = choose(texts.languages, our_number=ours, their_number=theirs, remembered=remembered)
-    briefing = Briefing(ours, theirs, opening.country, opening.trunk, now.wall.astimezone(settings.zone))
+    known = remembered or NOTHING
+    choice = choose(
+        texts.languages,
+        our_number=ours,
+        their_number=theirs,
+        remembered=remembered.locale if remembered is not None else None,
+    )
+    local = now.wall.astimezone(settings.zone)
+    briefing = Briefing(
+        ours, theirs, opening.country, opening.trunk, local, memory=known.lines(settings.zone)
+    )
     otherwise = own_instructions(settings)
     return CallLanguage(
         texts.languages,

@@ -52,7 +52,8 @@ WITH r AS (
 )
 INSERT INTO public.voice_memories (msisdn, country, prefs, last_seen_at)
 SELECT r.msisdn, r.country, jsonb_strip_nulls(r.prefs), r.at FROM r
-WHERE r.kept AND NOT EXISTS (SELECT 1 FROM public.voice_memories m WHERE m.msisdn = r.msisdn)
+WHERE r.kept AND jsonb_strip_nulls(r.prefs) <> '{}'
+  AND NOT EXISTS (SELECT 1 FROM public.voice_memories m WHERE m.msisdn = r.msisdn)
 """
 _SEEN = """
 UPDATE public.voice_memories AS m SET
@@ -130,7 +131,10 @@ def fold(facts: Iterable[Remembered | Forgotten]) -> list[dict[str, Any]]:
         if isinstance(fact, Forgotten):
             rows[number] = {"msisdn": number, "kept": False, "anew": True, "prefs": {}}
             continue
-        row = rows.setdefault(number, {"msisdn": number, "anew": False, "prefs": {}})
+        row = rows.get(number)
+        if row is not None and not row["kept"] and all(value is None for value in fact.prefs.values()):
+            continue
+        row = rows.setdefault(number, {"msisdn": number, "kept": True, "anew": False, "prefs": {}})
         row |= {
             "kept": True,
             "prefs": row["prefs"] | clean.tree(fact.prefs),

@@ -37,7 +37,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
-        "storage", "sipua.app", "sipua.database", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
+        "storage", "sipua.app", "sipua.database", "sipua.desk", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
         "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
     ),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
@@ -79,7 +79,7 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
-    "sipua.tool_round", "sipua.last_words", "sipua.remote_tools",
+    "sipua.catalogue_file", "sipua.memory", "sipua.tool_round", "sipua.last_words", "sipua.remote_tools",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",

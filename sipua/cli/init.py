@@ -17,12 +17,12 @@ def init(
     directory: Annotated[Path, typer.Argument(help="Folder to make; existing files are never overwritten.")],
     json: Json = False,
 ) -> None:
-    """Write sipua.toml, trunk files, languages and instructions, commented, into DIRECTORY."""
+    """Write sipua.toml, trunk files, languages, instructions and examples, commented, into DIRECTORY."""
     source = shipped_conf()
     written: list[str] = []
     kept: list[str] = []
     for file in sorted(
-        path for path in source.rglob("*") if path.suffix in (".toml", ".md") and path.is_file()
+        path for path in source.rglob("*") if path.suffix in (".toml", ".md", ".csv") and path.is_file()
     ):
         target = directory / file.relative_to(source)
         if target.exists():

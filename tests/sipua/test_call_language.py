@@ -13,6 +13,7 @@ import pytest
 from sipua.call_language import PENDING_MAX, CallLanguage
 from sipua.language_choice import Choice, Switch
 from sipua.languages import load_languages
+from sipua.memory import Recollection
 from sipua.ports import CallOpening, Moment
 from sipua.realtime import events as ev
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription
@@ -169,9 +170,13 @@ def test_the_far_end_decides_in_both_directions(
     assert call.greeting.startswith('Greet the caller with exactly these words: "Muraho')
 
 
-def test_memory_is_asked_before_the_prefix(tmp_path: Path) -> None:
+def test_memory_is_asked_before_the_prefix_and_told(tmp_path: Path) -> None:
+    (tmp_path / "instructions").mkdir()
+    (tmp_path / "instructions" / "default.md").write_text("{{memory}}")
     call = language_of(
         Settings(), load_texts(tmp_path), opening("inbound", "+250788123456", "+12025550123"),
-        Moment(0.0, datetime.now(UTC)), remembered="fr",
+        Moment(0.0, datetime.now(UTC)), remembered=Recollection({"language": "fr", "vehicle": "moto"}, "RW"),
     )  # fmt: skip
     assert call.choice == Choice("fr", "memory")
+    config = call.configured(session_config(Settings(), AudioFormat.PCMU))
+    assert config.instructions.startswith("- language: fr\n- vehicle: moto\n- country: RW\n")

@@ -77,6 +77,8 @@ MEMORIES = [
     pytest.param([BIKE, Forgotten(ANN)], None, id="all forgotten"),
     pytest.param([BIKE, Forgotten(ANN), Remembered(ANN, T0, {"a": "b"})], {"a": "b"}, id="begun anew"),
     pytest.param([Forgotten(ANN), BIKE, BIKE], {"vehicle": "moto", "name": "Ann"}, id="repeated"),
+    pytest.param([BIKE, Forgotten(ANN), Remembered(ANN, T0, {"a": None})], None, id="forgotten twice"),
+    pytest.param([Remembered(ANN, T0, {"a": None})], None, id="nothing to forget"),
     pytest.param([CallerSeen(ANN, T0, "RW")], None, id="merely seen"),
 ]
 

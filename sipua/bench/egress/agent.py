@@ -187,7 +187,7 @@ class _Agent:
             session_config=lambda format: SessionConfig(
                 MODEL, audio_format=format, transcription=Transcription(TRANSCRIPTION)
             ),
-            language_of=lambda opening, now: CallLanguage(
+            language_of=lambda opening, now, remembered: CallLanguage(
                 languages, Choice("en", "default"), lambda _: "", greeting=GREETING, hint=NO_HINT
             ),
             audio="match",

@@ -1,0 +1,107 @@
+"""What tools read and write, on the database: reads have a time limit and an answer of words, writes wait in the
+ledger's queue. Without a database calls go on: nothing is found, nobody is remembered, and what is ordered is written
+later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import storage.catalogue
+import storage.errors as store
+from sipua.memory import MemorySettings, PastCall, Recollection
+from sipua.ports import CallOpening, Clock
+from sipua.sip_message import mask_number
+from sipua.tools.schema import ToolError
+from storage.desk_facts import CallerSeen, Forgotten, Remembered, ServiceRequested
+from storage.facts import Group
+from storage.memories import memory_of
+
+log = logging.getLogger(__name__)
+
+SEARCH_TIMEOUT_S = 3.0
+READS_MAX = 16  # at once, one connection each: many calls must not use up the database's
+
+UNREADABLE = "the catalogue cannot be read for the moment: say so, do not make anything up"
+
+
+class Queue(Protocol):
+    """storage.writer.LedgerWriter, as far as this module needs it."""
+
+    def put(self, group: Group) -> None: ...
+
+
+class Desk:
+    """One per process."""
+
+    def __init__(self, dsn: str, queue: Queue, memory: MemorySettings, clock: Clock) -> None:
+        self._dsn = dsn
+        self._queue = queue
+        self._memory = memory
+        self._clock = clock
+        self._room = asyncio.Semaphore(READS_MAX)
+
+    async def search(
+        self, query: str, *, category: str | None, location: str, locale: str, limit: int
+    ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
+        """As ``sipua.tools.services.Catalogue``."""
+        try:
+            async with self._reading(SEARCH_TIMEOUT_S):
+                found = await storage.catalogue.search(
+                    self._dsn, query, category=category, location=location, locale=locale, limit=limit
+                )
+        except (TimeoutError, store.StoreError) as error:
+            log.warning("the catalogue cannot be read: %s", _told(error))
+            raise ToolError(UNREADABLE) from None
+        return found.services, found.answers
+
+    async def recall(self, opening: CallOpening) -> Recollection | None:
+        """What is remembered of who we talk with; None also where that cannot be read in time. Never raises."""
+        number = opening.to_number if opening.direction == "outbound" else opening.from_number
+        if not self._memory.enabled or number is None:
+            return None
+        try:
+            async with self._reading(self._memory.read_timeout_s):
+                memory = await memory_of(self._dsn, number, calls=self._memory.calls)
+        except (TimeoutError, store.StoreError) as error:
+            log.warning(
+                "call=%s goes on without memory of %s: %s", opening.id, mask_number(number), _told(error)
+            )
+            return None
+        if memory is None:
+            return None
+        self._queue.put((CallerSeen(number, self._clock.now().wall, opening.country),))
+        past = [PastCall(each["started_at"], each["intent"], each["outcome"] or "") for each in memory.calls]
+        return Recollection(memory.prefs, memory.country, past)
+
+    def ordered(
+        self, id: UUID, *, reference: str, kind: str, details: Mapping[str, Any], caller: str | None, call_id: UUID,
+        locale: str, at: datetime,
+    ) -> None:  # fmt: skip
+        """As ``sipua.tools.services.Orders``."""
+        self._queue.put((ServiceRequested(id, reference, kind, details, caller, call_id, locale, at),))
+
+    def remember(
+        self, msisdn: str, *, prefs: Mapping[str, str | None], country: str | None, at: datetime
+    ) -> None:
+        """As ``sipua.tools.memory.Memories``."""
+        self._queue.put((Remembered(msisdn, at, prefs, country),))
+
+    def forget(self, msisdn: str) -> None:
+        """As ``sipua.tools.memory.Memories``."""
+        self._queue.put((Forgotten(msisdn),))
+
+    @asynccontextmanager
+    async def _reading(self, timeout_s: float) -> AsyncIterator[None]:
+        async with asyncio.timeout(timeout_s), self._room:
+            yield
+
+
+def _told(error: Exception) -> str:
+    return str(error) or "no answer in time"
