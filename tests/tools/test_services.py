@@ -23,8 +23,9 @@ from sipua.tools.services import REFERENCE_CHARS, BookTransport, SearchServices,
 from storage.catalogue import CATALOGUE, import_rows
 from storage.facts import CallCreated
 from storage.writer import LedgerWriter
+from tests.sipua.test_ledger import OPENING
 from tests.tools import calls
-from tests.tools.calls import OPENING, context
+from tests.tools.calls import context
 
 T0 = datetime(2026, 1, 2, 23, 30, tzinfo=UTC)
 RIDE = {
@@ -34,12 +35,13 @@ RIDE = {
     "passengers": 3,
 }
 
+READS = MemorySettings()
 Scene = tuple[calls.Desk, Desk, LedgerWriter]
 
 
 @asynccontextmanager
 async def desk_on(
-    dsn: str, memory: MemorySettings | None = None
+    dsn: str, memory: MemorySettings = READS
 ) -> AsyncIterator[tuple[calls.Desk, Desk, LedgerWriter]]:
     """A call with the tools, what is behind them, and the ledger's queue."""
     writer = LedgerWriter(dsn, batch_ms=5)
