@@ -70,7 +70,7 @@ def test_version_says_what_is_installed(sipua: Shell) -> None:
 
 
 def test_init_writes_a_configuration_and_never_overwrites(sipua: Shell) -> None:
-    kinds = (".toml", ".md")
+    kinds = (".toml", ".md", ".csv")
     shipped = [path for path in shipped_conf().rglob("*") if path.suffix in kinds]
     names = sorted(str(path.relative_to(shipped_conf())) for path in shipped)
     document = sipua.json("init", "conf")
