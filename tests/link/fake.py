@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import orjson
+from openai.types.realtime.realtime_client_event import RealtimeClientEvent
+from pydantic import TypeAdapter
 
 from sipua.errors import RealtimeClosed, RealtimeError
 from sipua.realtime import commands
@@ -23,6 +25,7 @@ from sipua.realtime.events import AudioDelta, Event
 from sipua.realtime.protocol import RealtimeProtocol
 from tests.fleet.virtual import EPOCH
 
+CLIENT_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeClientEvent)  # the judge of what we send
 WORD_MS = 400  # of the emulator's speech, for each word of a line
 
 
@@ -54,6 +57,7 @@ class FakeSession:
                 session_cap_s=backend.cap_s,
                 faults=[parse_fault(fault) for fault in backend.faults.get(number, ())],
                 seed=number + 1,
+                records=True,
             ),
             now=self._loop.time(),
         )
@@ -76,6 +80,7 @@ class FakeSession:
     def _send(self, event_id: str, data: bytes) -> str:
         wire = orjson.loads(data)
         if wire["type"] != "input_audio_buffer.append":
+            CLIENT_EVENT.validate_python(wire)
             self.sent.append(wire)
         now = self._loop.time()
         self._server.advance(now)
@@ -138,6 +143,10 @@ class FakeSession:
     @property
     def active_response_id(self) -> str | None:
         return self._core.active_response_id
+
+    def heard(self) -> bytes:
+        """What the service was told by the caller, as 16-bit samples."""
+        return b"".join(samples.astype("<i2").tobytes() for samples in self._server.heard())
 
     @property
     def conversation(self) -> list[dict[str, Any]]:

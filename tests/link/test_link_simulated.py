@@ -25,6 +25,7 @@ from tests.fleet.virtual import VirtualClock, run
 from tests.link.fake import FakeBackend
 
 QUESTION = ulaw(recorded("question_en.wav")[:14400])
+SAMPLES = CODECS["PCMU"].decode(QUESTION).astype("<i2").tobytes()
 SILENCE = b"\xff"
 FRAME = 800  # 100 ms
 BUSY = RealtimeUnreachable("busy")
@@ -184,6 +185,8 @@ def test_seventy_minutes_with_a_rotation_and_two_losses() -> None:
     assert sorted(phone.watch.ended_as) == [False, False, True, True]
     assert not phone.watch.open_ids
     assert max(phone.watch.outages) < 1.0
+    first, second, third, fourth = (each.heard().count(SAMPLES) for each in phone.backend.sessions)
+    assert (first, second + third, fourth) == (4, 62, 4)  # each question whole, once, and by who answered it
     spoken = {line.say: clip.duration_ms for line, clip in phone.backend.speech.items()}
     assert sum(ms for _, ms in phone.received) == sum(spoken[text] for text in phone.words("assistant"))
 
@@ -224,6 +227,7 @@ def test_what_is_said_while_there_is_no_session_is_heard_by_the_next() -> None:
     assert phone.words("user") == ["Question 0"]
     assert phone.words("assistant") == ["Hello there my friend", "Answer number 0 to the caller of today"]
     assert (len(phone.watch.faults), phone.watch.comforts) == (3, 1)
+    assert phone.session.heard().count(SAMPLES) == 1  # from its first sample
 
 
 def test_a_refusal_for_good_ends_the_search() -> None:
