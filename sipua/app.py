@@ -31,6 +31,7 @@ from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database
 from sipua.desk import Desk
+from sipua.desk_service import desk_tools
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.feed import Feed
@@ -66,9 +67,7 @@ from sipua.texts import TextFiles
 from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
 from sipua.tools.foreign import foreign_tools
-from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
-from sipua.tools.services import BookTransport, SearchServices
 from sipua.trunk import Trunk
 from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
 from sipua.trunk_ledger import TrunkLedger
@@ -182,9 +181,7 @@ async def serve(
         if consent is not None:
             tools.add(RecordConsent())
         desk = Desk(dsn, writer, settings.memory, clock)
-        tools.add(SearchServices(desk), BookTransport(desk, clock))
-        if settings.memory.enabled:
-            tools.add(Remember(desk, clock), Forget(desk, clock))
+        webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(
             legs=endpoint,
@@ -209,7 +206,8 @@ async def serve(
             _refresh(metrics, pacer, writer)
             metrics.show_trunks(fleet.views())
 
-        app = build_app(metrics, {"database": lambda: _database_ready(dsn), "sip": sip_ready}, refresh)
+        checks = {"database": lambda: _database_ready(dsn), "sip": sip_ready}
+        app = build_app(metrics, checks, refresh, whatsapp=webhook)
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)

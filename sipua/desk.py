@@ -19,13 +19,23 @@ from sipua.memory import MemorySettings, PastCall, Recollection
 from sipua.ports import CallOpening, Clock
 from sipua.sip_message import mask_number
 from sipua.tools.schema import ToolError
-from storage.desk_facts import CallerSeen, Forgotten, Remembered, ServiceRequested
+from sipua.whatsapp import News, Reply
+from storage.desk_facts import (
+    CallerSeen,
+    CustomerReplied,
+    Forgotten,
+    MessageStatus,
+    Remembered,
+    ServiceRequested,
+    ThreadBegun,
+)
 from storage.facts import Group
-from storage.memories import memory_of
+from storage.memories import memory_of, replied_at
 
 log = logging.getLogger(__name__)
 
 SEARCH_TIMEOUT_S = 3.0
+WHATSAPP_TIMEOUT_S = 1.0
 READS_MAX = 16  # at once, one connection each: many calls must not use up the database's
 
 UNREADABLE = "the catalogue cannot be read for the moment: say so, do not make anything up"
@@ -96,6 +106,30 @@ class Desk:
     def forget(self, msisdn: str) -> None:
         """As ``sipua.tools.memory.Memories``."""
         self._queue.put((Forgotten(msisdn),))
+
+    async def replied_at(self, msisdn: str) -> datetime | None:
+        """As ``sipua.tools.whatsapp.Threads``."""
+        try:
+            async with self._reading(WHATSAPP_TIMEOUT_S):
+                return await replied_at(self._dsn, msisdn)
+        except (TimeoutError, store.StoreError) as error:
+            log.warning("when %s last wrote is not known: %s", mask_number(msisdn), _told(error))
+            return None
+
+    def thread_begun(self, id: UUID, *, call_id: UUID, msisdn: str, message_id: str, at: datetime) -> None:
+        """As ``sipua.tools.whatsapp.Threads``."""
+        self._queue.put((ThreadBegun(id, call_id, msisdn, message_id, at),))
+
+    def told_by_whatsapp(self, news: Sequence[News]) -> None:
+        """As the webhook has it; what it repeats is known by its id."""
+        self._queue.put(
+            tuple(
+                CustomerReplied(each.message_id, each.msisdn, each.at)
+                if isinstance(each, Reply)
+                else MessageStatus(each.message_id, each.status, each.at, each.conversation_id, each.error)
+                for each in news
+            )
+        )
 
     @asynccontextmanager
     async def _reading(self, timeout_s: float) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The HTTP server of ``serve``: ``/healthz``, ``/readyz``, ``/metrics``. The ledger issue adds the rest.
+"""The HTTP server of ``serve``: ``/healthz``, ``/readyz``, ``/metrics``, and ``/whatsapp`` where it is wanted.
 
 ``/healthz`` says that the process lives; ``/readyz`` asks each part (SIP thread, database) and names the one that is
 not ready with 503.
@@ -14,15 +14,17 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sipua.errors import LocalError
 from sipua.metrics import CONTENT_TYPE, Metrics
+from sipua.webhook import BODY_MAX_BYTES, WhatsAppWebhook
 
 Check = Callable[[], Awaitable[str]]  # "" when ready, else why not
 READY_TIMEOUT_S = 2.0
+BODY_TIMEOUT_S = 10.0  # of a webhook
 
 
 def build_app(
@@ -31,6 +33,7 @@ def build_app(
     refresh: Callable[[], None],
     *,
     check_timeout_s: float = READY_TIMEOUT_S,
+    whatsapp: WhatsAppWebhook | None = None,
 ) -> Starlette:
     """The routes. ``refresh`` copies counters that are kept elsewhere into ``metrics`` before a scrape."""
 
@@ -49,7 +52,39 @@ def build_app(
         refresh()
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)])
+    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)]
+    return Starlette(routes=routes if whatsapp is None else [*routes, _route(whatsapp)])
+
+
+def _route(webhook: WhatsAppWebhook) -> Route:
+    async def whatsapp(request: Request) -> Response:
+        if request.method != "POST":
+            status, text = webhook.verified(request.query_params)
+            return PlainTextResponse(text, status)
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _body(request, BODY_MAX_BYTES)
+        except (TimeoutError, ClientDisconnect):
+            return PlainTextResponse("not complete", 408)
+        if body is None:
+            return PlainTextResponse(f"more than {BODY_MAX_BYTES} bytes", 413)
+        status, text = webhook.received(body, request.headers.get("X-Hub-Signature-256", ""))
+        return PlainTextResponse(text, status)
+
+    return Route("/whatsapp", whatsapp, methods=["GET", "POST"])
+
+
+async def _body(request: Request, most: int) -> bytes | None:
+    """None if it is longer."""
+    length = request.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length[:20]) > most:
+        return None
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > most:
+            return None
+    return bytes(found)
 
 
 async def _checked(check: Check, timeout_s: float) -> str:

@@ -16,6 +16,8 @@ from sipua.tools.mcp import BACKOFF_MAX_S
 from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
 from sipua.tools.services import BookTransport, SearchServices
+from sipua.tools.whatsapp import SendWhatsApp
+from sipua.whatsapp import WhatsAppSettings
 
 _HEAD = f"""# Tools
 
@@ -98,6 +100,7 @@ def tools_text() -> str:
     )
     desk: Any = None  # what they read and write is not asked
     registry.add(SearchServices(desk), BookTransport(desk, desk), Remember(desk, desk), Forget(desk, desk))
+    registry.add(SendWhatsApp(WhatsAppSettings(), "", desk, desk))
     tools = (
         f"| `{tool.name}` | {', '.join(map(_argument, tool.parameters['properties'].items())) or 'none'} "
         f"| {tool.description} |\n"

@@ -38,6 +38,7 @@ from sipua.spend import SpendSettings
 from sipua.tool_settings import ToolSettings
 from sipua.turn_settings import TurnSettings
 from sipua.turn_settings import fault as turn_fault
+from sipua.whatsapp import WhatsAppSettings
 
 PREFIX = "SIPUA_"
 CONF_NAME = "SIPUA_CONF"  # where the folder is; not a setting of its own
@@ -147,6 +148,7 @@ class Settings(BaseSettings):
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()
+    whatsapp: WhatsAppSettings = WhatsAppSettings()
     spend: SpendSettings = SpendSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()

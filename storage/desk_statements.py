@@ -67,9 +67,9 @@ WITH r AS (
   SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
     id uuid, call_id uuid, msisdn text, message_id text, at timestamptz)
 ), thread AS (
-  INSERT INTO public.wa_threads (id, call_id, customer_msisdn, state, last_message_at)
-  SELECT id, call_id, msisdn, 'initiated', at FROM r
-  ON CONFLICT (id) DO NOTHING
+  INSERT INTO public.wa_threads AS t (id, call_id, customer_msisdn, state, last_message_at)
+  SELECT DISTINCT ON (id) id, call_id, msisdn, 'initiated', at FROM r ORDER BY id, at DESC
+  ON CONFLICT (id) DO UPDATE SET last_message_at = greatest(t.last_message_at, excluded.last_message_at)
 )
 INSERT INTO sipua.wa_messages (id, msisdn, direction, thread_id, at)
 SELECT message_id, msisdn, 'out', id, at FROM r

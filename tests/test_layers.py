@@ -54,7 +54,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
-    "httpx": ("sipua.tools.http",),
+    "httpx": ("sipua.tools.http", "sipua.tools.whatsapp",),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
     "jsonschema": ("sipua.tools.schema",),
@@ -79,7 +79,8 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
-    "sipua.catalogue_file", "sipua.memory", "sipua.tool_round", "sipua.last_words", "sipua.remote_tools",
+    "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
+    "sipua.remote_tools",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
