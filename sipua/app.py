@@ -30,7 +30,7 @@ from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database
-from sipua.desk import Desk
+from sipua.desk import Desk, platform_tables
 from sipua.desk_service import desk_tools
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError, SipuaError
@@ -180,7 +180,8 @@ async def serve(
         consent = consent_policy(settings, recorder)
         if consent is not None:
             tools.add(RecordConsent())
-        desk = Desk(dsn, writer, settings.memory, clock)
+        platform = await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
+        desk = Desk(dsn, writer, settings.memory, clock, platform)
         webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import storage.catalogue
 import storage.errors as store
+from sipua.errors import ConfigError
 from sipua.memory import MemorySettings, PastCall, Recollection
 from sipua.ports import CallOpening, Clock
 from sipua.sip_message import mask_number
@@ -31,6 +32,7 @@ from storage.desk_facts import (
 )
 from storage.facts import Group
 from storage.memories import memory_of, replied_at
+from storage.platform import Platform, platform_of, search_platform
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,15 @@ class Queue(Protocol):
 class Desk:
     """One per process."""
 
-    def __init__(self, dsn: str, queue: Queue, memory: MemorySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        queue: Queue,
+        memory: MemorySettings,
+        clock: Clock,
+        platform: Platform | None = None,  # None: our own catalogue
+    ) -> None:
+        self._platform = platform
         self._dsn = dsn
         self._queue = queue
         self._memory = memory
@@ -63,13 +73,22 @@ class Desk:
         """As ``sipua.tools.services.Catalogue``."""
         try:
             async with self._reading(SEARCH_TIMEOUT_S):
-                found = await storage.catalogue.search(
-                    self._dsn, query, category=category, location=location, locale=locale, limit=limit
-                )
+                found = await self._found(query, category, location, locale, limit)
         except (TimeoutError, store.StoreError) as error:
             log.warning("the catalogue cannot be read: %s", _told(error))
             raise ToolError(UNREADABLE) from None
         return found.services, found.answers
+
+    async def _found(
+        self, query: str, category: str | None, location: str, locale: str, limit: int
+    ) -> storage.catalogue.Found:
+        if self._platform is not None:
+            return await search_platform(
+                self._dsn, self._platform, query, location=location, locale=locale, limit=limit
+            )
+        return await storage.catalogue.search(
+            self._dsn, query, category=category, location=location, locale=locale, limit=limit
+        )
 
     async def recall(self, opening: CallOpening) -> Recollection | None:
         """What is remembered of who we talk with; None also where that cannot be read in time. Never raises."""
@@ -135,6 +154,14 @@ class Desk:
     async def _reading(self, timeout_s: float) -> AsyncIterator[None]:
         async with asyncio.timeout(timeout_s), self._room:
             yield
+
+
+async def platform_tables(dsn: str) -> Platform:
+    """ConfigError where they do not fit."""
+    try:
+        return await platform_of(dsn)
+    except store.StoreError as error:
+        raise ConfigError(f"tools.catalogue = 'platform': {error}") from None
 
 
 def _told(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from sipua.section import Section
@@ -12,6 +14,9 @@ class ToolSettings(Section):
 
     off: str = Field(default="", pattern=r"^[A-Za-z0-9_, -]*$")
     """Tools that no model is offered, by name, with commas between, such as "hang_up, wrap_up"."""
+
+    catalogue: Literal["own", "platform"] = "own"
+    """What search_services reads: own = ours; platform = public.service_catalog, vendors and faq_articles."""
 
     @property
     def names_off(self) -> frozenset[str]:

@@ -121,6 +121,7 @@ SAMPLES = {
     "KEYS__INTERRUPT": "True",
     "KEYS__LEDGER": "keys",
     "TOOLS__OFF": "hang_up, wrap_up",
+    "TOOLS__CATALOGUE": "platform",
     "CONSENT__ANSWER_S": "8.0",
     "CONSENT__TRANSCRIPTS": "with_consent",
     "CONSENT__ON_WITHDRAWAL": "keep",
