@@ -17,6 +17,7 @@ from uuid import UUID
 import pjsua2 as pj
 
 from sipua.pj.info import InfoRequests
+from sipua.pj.parameters import operation
 from sipua.pj.srtp_keys import remote_key
 from sipua.sdes import Sdes, choose, pick
 from sipua.sdp import SdpError, accept, packet_ms, parse_audio, parse_audio_at, parse_audios, shape_local
@@ -247,6 +248,11 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
         self._formats = tuple((f.payload_type, f.name) for f in parse_audio_at(shaped, place).formats)
         prm.sdp.wholeSdp = shaped
 
+    def refer(self, target_uri: str) -> None:
+        """One at a time."""
+        self._refer_answered = False
+        self.xfer(target_uri, operation())
+
     def _on_refer_answer(self, event: Any) -> None:
         code = event.tsx.statusCode
         is_over = event.tsx.state in (pj.PJSIP_TSX_STATE_COMPLETED, pj.PJSIP_TSX_STATE_TERMINATED)
@@ -256,8 +262,9 @@ class CallDirector(pj.Call):  # type: ignore[misc]  # pjsua2 is untyped
 
     @guarded
     def onCallTransferStatus(self, prm: Any) -> None:  # noqa: N802
-        """A NOTIFY about a REFER of ours; a REFER that was accepted is reported as 100 besides."""
-        if self._refer_answered:
+        """A NOTIFY about a REFER of ours; pjsua tells of the acceptance as well, as a 100 that nobody has sent."""
+        is_pjsuas_own = prm.statusCode == 100 and prm.reason == "Accepted"
+        if self._refer_answered and not is_pjsuas_own:
             self._post(TransferProgress(self.key, prm.statusCode, prm.reason, prm.finalNotify))
 
     @guarded

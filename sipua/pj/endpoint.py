@@ -143,7 +143,7 @@ class SipEndpoint:
 
     async def refer(self, key: UUID, target_uri: str) -> None:
         """Asks the far end to call ``target_uri`` instead (blind transfer); how it goes comes as TransferProgress."""
-        await self._thread.submit(lambda: self._call(key).xfer(target_uri, operation()))
+        await self._thread.submit(lambda: self._call(key).refer(target_uri))
 
     async def press(self, key: UUID, digit: str, duration_ms: int) -> None:
         """Sends a key by INFO; the answer comes as KeyAnswered. One at a time."""
