@@ -1,0 +1,156 @@
+"""``departments.toml`` of the configuration folder: who callers can be transferred to, where they are, and when.
+
+A file of its own, as it names people's numbers and is edited more often than the settings are. None: nobody can be
+reached, and the model is offered no transfer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, StringConstraints, ValidationError, field_validator
+
+from sipua.errors import ConfigError
+from sipua.opening import Hours, parse_span
+from sipua.section import Section
+from sipua.settings import describe, read_toml
+
+FILE = "departments.toml"
+DEPARTMENTS_MAX = 32
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_URI = re.compile(r"sips?:[^@\s<>]+@[^@\s<>]+|tel:\+\d{7,15}")  # no bracket: it stands in Refer-To
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+def _checked_target(value: str) -> str:
+    if value and not _E164.fullmatch(value) and not _URI.fullmatch(value):
+        raise ValueError("allowed: a number such as +250788123456, or a URI such as sip:desk@pbx.example.org")
+    return value
+
+
+class Department(Section):
+    """A table of the file."""
+
+    about: str = Field(default="", max_length=120)
+    """For the model: what they are for."""
+    target: str = ""
+    """A number (E.164), or a SIP URI."""
+    targets: dict[str, str] = Field(default={})
+    """Another one for calls by a trunk: its name = the target."""
+    hours: tuple[str, ...] = ()
+    """When somebody is there, such as "Mon-Fri 08:00-17:30"; empty: always."""
+    holidays: tuple[date, ...] = ()
+    """Days when nobody is, besides those of all."""
+
+    @field_validator("target")
+    @classmethod
+    def _target(cls, value: str) -> str:
+        return _checked_target(value)
+
+    @field_validator("targets")
+    @classmethod
+    def _targets(cls, value: dict[str, str]) -> dict[str, str]:
+        for trunk, target in value.items():
+            try:
+                _checked_target(target)
+            except ValueError as error:
+                raise ValueError(f"{trunk} = {target!r}: {error}") from None
+        return value
+
+    @field_validator("hours")
+    @classmethod
+    def _hours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            parse_span(each)
+        return value
+
+    def target_of(self, trunk: str) -> str:
+        """ "" if a call by this trunk reaches nobody there."""
+        return self.targets.get(trunk, self.target)
+
+
+class _File(Section):
+    timezone: str = ""
+    holidays: tuple[date, ...] = ()
+    departments: dict[Name, Department] = Field(default={}, max_length=DEPARTMENTS_MAX)
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            if value:
+                ZoneInfo(value)
+        except (ValueError, OSError, LookupError):
+            raise ValueError("there is no such time zone; allowed: names such as Africa/Kigali") from None
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Departments:
+    """All of them, with their hours."""
+
+    by_name: Mapping[str, Department]
+    hours: Mapping[str, Hours]
+
+    def about(self) -> dict[str, str]:
+        """For the tool's description."""
+        return {name: each.about for name, each in self.by_name.items()}
+
+    def lines(self, now: datetime, trunk: str) -> str:
+        """For the instructions: what this call can be transferred to, one a line."""
+        return "\n".join(
+            f"{name}{f': {each.about}' if each.about else ''} ({self._state(name, now)})"
+            for name, each in self.by_name.items()
+            if each.target_of(trunk)
+        )
+
+    def _state(self, name: str, now: datetime) -> str:
+        hours = self.hours[name]
+        if hours.is_open(now):
+            return "open"
+        told = hours.told(now)
+        return f"closed, opens {told}" if told else "closed"
+
+
+NO_DEPARTMENTS = Departments({}, {})
+
+
+def load_departments(
+    conf_dir: Path, trunks: Collection[str] | None = None, zone: tzinfo | None = None
+) -> Departments:
+    """Raises ConfigError naming file, key, value and what is allowed. ``trunks``: the names that there are.
+
+    ``zone`` is for a file that names none.
+    """
+    path = conf_dir / FILE
+    if not path.exists():
+        return NO_DEPARTMENTS
+    try:
+        file = _File.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(describe(error, file=path, prefix=None)) from None
+    for name, each in file.departments.items():
+        key = f"departments.{name}"
+        if not each.target and not each.targets:
+            raise ConfigError(f"{path}: {key}: needs target or targets")
+        for trunk in each.targets:
+            if trunks is not None and trunk not in trunks:
+                known = ", ".join(sorted(trunks)) or "none"
+                raise ConfigError(f"{path}: {key}.targets.{trunk}: there is no such trunk; allowed: {known}")
+    own_zone = ZoneInfo(file.timezone) if file.timezone else zone
+    hours = {
+        name: Hours(
+            tuple(parse_span(span) for span in each.hours),
+            own_zone,
+            frozenset((*file.holidays, *each.holidays)),
+        )
+        for name, each in file.departments.items()
+    }
+    return Departments(file.departments, hours)

@@ -1,0 +1,75 @@
+"""``departments.toml``: what is read, and how faults are told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sipua.departments import NO_DEPARTMENTS, load_departments
+from sipua.errors import ConfigError
+
+GOOD = """
+timezone = "Africa/Kigali"
+holidays = [2026-12-25]
+[departments.support]
+about = "orders and complaints"
+target = "+250788000001"
+targets = { desk = "sip:support@pbx.example.org" }
+hours = ["Mon-Fri 08:00-17:00"]
+[departments.night]
+targets = { mtn = "tel:+250788000002" }
+"""
+MONDAY_NOON, SUNDAY = datetime(2026, 11, 23, 10, tzinfo=UTC), datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def load(folder: Path, text: str) -> str:
+    (folder / "departments.toml").write_text(text)
+    try:
+        load_departments(folder, ["desk", "mtn"])
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_who_is_told_of_and_where_they_are(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD) == ""
+    found = load_departments(tmp_path)
+    support = found.by_name["support"]
+    assert [support.target_of(trunk) for trunk in ("desk", "mtn")] == [
+        "sip:support@pbx.example.org", "+250788000001",
+    ]  # fmt: skip
+    assert found.by_name["night"].target_of("desk") == ""
+    assert found.about() == {"support": "orders and complaints", "night": ""}
+    assert found.lines(MONDAY_NOON, "mtn") == "support: orders and complaints (open)\nnight (open)"
+    told = "support: orders and complaints (closed, opens tomorrow at 08:00)"
+    assert found.lines(SUNDAY, "desk") == told
+
+
+def test_no_file_is_nobody(tmp_path: Path) -> None:
+    assert load_departments(tmp_path) is NO_DEPARTMENTS
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[departments.a]\ntarget = "0788"', "departments.a.target = '0788': allowed: a number such as +250"),
+        ('[departments.a]\ntarget = "sip:a@b>,<sip:c@d"', "departments.a.target"),
+        ("[departments.a]\nabout = 'x'", "departments.a: needs target or targets"),
+        ("[departments.a]\ntargets = { desk = '1' }", "desk = '1': allowed: a number"),
+        (
+            "[departments.a]\ntargets = { no = '+250788000001' }",
+            "targets.no: there is no such trunk; allowed: desk, mtn",
+        ),
+        ("[departments.a]\ntarget = '+250788000001'\nhours = ['daily']", "'daily': allowed: such as"),
+        ("[departments.A]\ntarget = '+250788000001'", "departments.A"),
+        ("timezone = 'Mars/Base'", "timezone = 'Mars/Base': there is no such time zone"),
+        ("zone = 'x'", "unknown key 'zone'"),
+        ("[departments.a", "not valid TOML"),
+    ],
+)
+def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, told: str) -> None:
+    said = load(tmp_path, text)
+    assert str(tmp_path / "departments.toml") in said
+    assert told in said
