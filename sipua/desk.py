@@ -141,14 +141,16 @@ class Desk:
 
     def told_by_whatsapp(self, news: Sequence[News]) -> None:
         """As the webhook has it; what it repeats is known by its id."""
-        self._queue.put(
-            tuple(
-                CustomerReplied(each.message_id, each.msisdn, each.at)
-                if isinstance(each, Reply)
-                else MessageStatus(each.message_id, each.status, each.at, each.conversation_id, each.error)
-                for each in news
+        for each in news:
+            self._queue.put(
+                (
+                    CustomerReplied(each.message_id, each.msisdn, each.at)
+                    if isinstance(each, Reply)
+                    else MessageStatus(
+                        each.message_id, each.status, each.at, each.conversation_id, each.error
+                    ),
+                )
             )
-        )
 
     @asynccontextmanager
     async def _reading(self, timeout_s: float) -> AsyncIterator[None]:

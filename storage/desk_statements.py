@@ -20,9 +20,11 @@ from storage.desk_facts import (
     ThreadBegun,
 )
 
+# A call whose own row was lost does not cost the order: it stands without a call.
 _SERVICE = """
 INSERT INTO sipua.service_requests (id, reference, kind, details, caller, call_id, locale, created_at, updated_at)
-SELECT id, reference, kind, details, caller, call_id, locale, at, at
+SELECT id, reference, kind, details, caller,
+  (SELECT c.id FROM public.voice_calls c WHERE c.id = r.call_id), locale, at, at
 FROM jsonb_to_recordset(%s::jsonb) AS r (
   id uuid, reference text, kind text, details jsonb, caller text, call_id uuid, locale text, at timestamptz)
 ON CONFLICT (id) DO NOTHING
@@ -30,7 +32,8 @@ ON CONFLICT (id) DO NOTHING
 _CALLBACK = """
 INSERT INTO sipua.callback_requests
   (id, number, name, department, reason, wanted_at, locale, call_id, created_at, updated_at)
-SELECT id, number, name, department, reason, wanted_at, locale, call_id, at, at
+SELECT id, number, name, department, reason, wanted_at, locale,
+  (SELECT c.id FROM public.voice_calls c WHERE c.id = r.call_id), at, at
 FROM jsonb_to_recordset(%s::jsonb) AS r (
   id uuid, number text, name text, department text, reason text, wanted_at text, locale text, call_id uuid,
   at timestamptz)
@@ -68,7 +71,9 @@ WITH r AS (
     id uuid, call_id uuid, msisdn text, message_id text, at timestamptz)
 ), thread AS (
   INSERT INTO public.wa_threads AS t (id, call_id, customer_msisdn, state, last_message_at)
-  SELECT DISTINCT ON (id) id, call_id, msisdn, 'initiated', at FROM r ORDER BY id, at DESC
+  SELECT DISTINCT ON (r.id) r.id, (SELECT c.id FROM public.voice_calls c WHERE c.id = r.call_id) AS call_id, r.msisdn,
+    'initiated', r.at
+  FROM r ORDER BY r.id, r.at DESC
   ON CONFLICT (id) DO UPDATE SET last_message_at = greatest(t.last_message_at, excluded.last_message_at)
 )
 INSERT INTO sipua.wa_messages (id, msisdn, direction, thread_id, at)

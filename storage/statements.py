@@ -45,6 +45,7 @@ _KEYS = frozenset(
         "country",
         "target",
         "msisdn",
+        "caller",
         "message_id",
     )
 )

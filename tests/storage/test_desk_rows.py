@@ -65,6 +65,17 @@ async def test_orders_and_call_backs_are_written_once(database: str) -> None:
     )  # fmt: skip
 
 
+async def test_an_order_outlives_the_row_of_its_call(database: str) -> None:
+    lost = uuid4()
+    await write(
+        database,
+        (ServiceRequested(uuid4(), "K7M2QX", "transport", {}, "x" * 5_000, lost, None, T0),),
+        (CallbackRequested(uuid4(), ANN, lost, T0), ThreadBegun(uuid4(), lost, ANN, "wamid.1", T0)),
+    )
+    for table in ("sipua.service_requests", "sipua.callback_requests", "public.wa_threads"):
+        assert [row["call_id"] for row in rows(database, f"SELECT call_id FROM {table}")] == [None]
+
+
 BIKE = Remembered(ANN, T0, {"vehicle": "moto", "name": "Ann"}, "RW")
 MEMORIES = [
     pytest.param([BIKE], {"vehicle": "moto", "name": "Ann"}, id="kept"),
