@@ -171,5 +171,10 @@ async def test_a_thread_goes_from_initiated_to_replied(database: str) -> None:
     assert found[thread]["state"] == "initiated"
     assert (found[second]["state"], found[second]["wa_conversation_id"]) == ("customer_replied", "conv")
     assert found[second]["last_message_at"] == replied.at
+    late = (ThreadBegun(second, call, BEN, "wamid.5", T0), MessageStatus("wamid.5", "delivered", T0))
+    await write(database, late)
+    assert [row["state"] for row in rows(database, "SELECT * FROM public.wa_threads ORDER BY state")] == [
+        "customer_replied", "initiated",
+    ]  # fmt: skip
     assert await replied_at(database, BEN) == replied.at
     assert await replied_at(database, ANN) is None
