@@ -64,7 +64,7 @@ from sipua.spend import Spend
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.builtin import RecordConsent, control_tools
+from sipua.tools.builtin import RecordConsent, TransferToHuman, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
 from sipua.tools.foreign import foreign_tools
 from sipua.tools.registry import Registry
@@ -180,6 +180,8 @@ async def serve(
         consent = consent_policy(settings, recorder)
         if consent is not None:
             tools.add(RecordConsent())
+        if texts.texts.departments.by_name:
+            tools.add(TransferToHuman(texts.texts.departments.about()))
         platform = await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
         desk = Desk(dsn, writer, settings.memory, clock, platform)
         webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
@@ -196,6 +198,7 @@ async def serve(
             metrics=metrics,
             clock=clock,
             consent=consent,
+            departments=lambda: texts.texts.departments,
         )
 
         async def sip_ready() -> str:

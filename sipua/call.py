@@ -24,8 +24,10 @@ from sipua.audio import Bridge, bridge_for
 from sipua.call_consent import ConsentPolicy, consenting
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
+from sipua.call_transfer import CallTransfer
 from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
+from sipua.departments import NO_DEPARTMENTS, Departments
 from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import SipuaError
 from sipua.idle import IdleRules, instructions
@@ -75,6 +77,7 @@ class CallServices:
     metrics: Metrics
     clock: Clock
     consent: ConsentPolicy | None = None  # None: nobody is asked
+    departments: Callable[[], Departments] = lambda: NO_DEPARTMENTS
 
     def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
         """Of a call by this trunk."""
@@ -207,6 +210,15 @@ class Call:
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
             )
+            transfer = CallTransfer(
+                services.departments(),
+                leg,
+                services.legs,
+                conversation,
+                announcer,
+                self.record,
+                services.clock,
+            )
             leg.on_change = self._follow_hold
             leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
@@ -233,7 +245,7 @@ class Call:
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
                         session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
-                        self.record, services.metrics, services.clock, consent,
+                        self.record, services.metrics, services.clock, consent, transfer,
                     )  # fmt: skip
 
     @contextlib.asynccontextmanager

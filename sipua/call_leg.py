@@ -15,7 +15,7 @@ from sipua.errors import LocalError, MediaTimeout, SipuaError
 from sipua.media import MediaLeg
 from sipua.outcome import Ending, ending_of_disconnect
 from sipua.ports import Clock, Moment, SipLegs
-from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, SipEvent
+from sipua.sip_events import KeyPressed, LegChanged, LegState, MediaChanged, SipEvent, TransferProgress
 from sipua.trunk import Trunk
 
 Measure = Callable[[], Mapping[str, Any]]
@@ -56,6 +56,7 @@ class CallLeg:
         self.is_held = False  # by its direction, as last negotiated
         self.codec = media.wire_codec
         self.on_change: Callable[[], None] = lambda: None  # the media were negotiated anew
+        self.on_transfer: Callable[[TransferProgress], None] = lambda told: None  # of a REFER of ours
         self._on_key: Callable[[str], None] | None = None  # a key was pressed, by INFO
         self._early_keys: list[
             str
@@ -77,6 +78,10 @@ class CallLeg:
         for digit in self._early_keys:
             on_key(digit)
         self._early_keys.clear()
+
+    def handed_over(self, ending: Ending) -> None:
+        """The far end talks with somebody else: its BYE ends the call like this."""
+        self._by_far_end = ending
 
     def deliver(self, event: SipEvent) -> None:
         """What the SIP thread reports about this leg."""
@@ -143,6 +148,8 @@ class CallLeg:
                 self.is_held = media.direction != "sendrecv"
                 self.codec = media.codec or self.codec
                 self.on_change()
+            case TransferProgress():
+                self.on_transfer(event)
             case KeyPressed(digit=digit) if self.trunk.dtmf == "info":  # else it comes by RTP as well
                 if self._on_key is not None:
                     self._on_key(digit)

@@ -18,6 +18,7 @@ from sipua.call_consent import CallConsent
 from sipua.call_control import CallControl
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
+from sipua.call_transfer import CallTransfer
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeError, SipuaError
 from sipua.keypad import Keypad
@@ -117,6 +118,7 @@ async def converse(
     metrics: Metrics,
     clock: Clock,
     consent: CallConsent | None = None,
+    transfer: CallTransfer | None = None,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
 
@@ -135,8 +137,10 @@ async def converse(
     )  # fmt: skip
     control = CallControl(
         conversation, language, record, clock,
-        perform=performer.perform, follow=performer.follow, consent=consent,
+        perform=performer.perform, follow=performer.follow, consent=consent, transfer=transfer,
     )  # fmt: skip
+    if transfer is not None:
+        transfer.perform = performer.perform
     alarm = Alarm(conversation.deadline, clock)
     meter = Meter(service.spend, service.today, record, metrics, clock)
     announcer.on_said = lambda text: performer.perform(conversation.announced(text, clock.now()))

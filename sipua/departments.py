@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -122,13 +122,8 @@ class Departments:
 NO_DEPARTMENTS = Departments({}, {})
 
 
-def load_departments(
-    conf_dir: Path, trunks: Collection[str] | None = None, zone: tzinfo | None = None
-) -> Departments:
-    """Raises ConfigError naming file, key, value and what is allowed. ``trunks``: the names that there are.
-
-    ``zone`` is for a file that names none.
-    """
+def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> Departments:
+    """Raises ConfigError naming file, key, value and what is allowed. ``trunks``: the names that there are."""
     path = conf_dir / FILE
     if not path.exists():
         return NO_DEPARTMENTS
@@ -144,11 +139,15 @@ def load_departments(
             if trunks is not None and trunk not in trunks:
                 known = ", ".join(sorted(trunks)) or "none"
                 raise ConfigError(f"{path}: {key}.targets.{trunk}: there is no such trunk; allowed: {known}")
-    own_zone = ZoneInfo(file.timezone) if file.timezone else zone
+        if not file.timezone and (each.hours or each.holidays or file.holidays):
+            raise ConfigError(
+                f"{path}: the key 'timezone' is missing: hours and holidays need it, such as Africa/Kigali"
+            )
+    zone = ZoneInfo(file.timezone) if file.timezone else None
     hours = {
         name: Hours(
             tuple(parse_span(span) for span in each.hours),
-            own_zone,
+            zone,
             frozenset((*file.holidays, *each.holidays)),
         )
         for name, each in file.departments.items()

@@ -24,6 +24,7 @@ from sipua.sip_events import (
     LegState,
     MediaChanged,
     SipEvent,
+    TransferProgress,
 )
 from sipua.trunk import Trunk
 from sipua.trunk_rules import health_rules_of, leg_rules_of, route_of
@@ -115,7 +116,9 @@ class Dialler:
         if isinstance(event, EndpointFailed):
             for call in dict.fromkeys(self._legs.values()):
                 call.deliver(event)
-        elif isinstance(event, LegChanged | LegProgress | MediaChanged | KeyPressed | KeyAnswered):
+        elif isinstance(
+            event, LegChanged | LegProgress | MediaChanged | KeyPressed | KeyAnswered | TransferProgress
+        ):
             owner = self._legs.get(event.key)
             if owner is not None:
                 owner.deliver(event)

@@ -267,6 +267,20 @@ class Record:
             CallChanged(call_id=self.id, at=at.wall, intent=intent, outcome=outcome, last_note=note or None)
         )
 
+    def transfer(self, at: Moment, department: str, told: Mapping[str, Any], *, is_done: bool) -> None:
+        """How a transfer to a person stands."""
+        known = {"department": department, **told}
+        self._put(
+            CallChanged(
+                call_id=self.id,
+                at=at.wall,
+                handoff=is_done or None,
+                handoff_target=department if is_done else None,
+                metadata={"transfer": known},
+            )
+        )
+        self._publish("transfer", **known)
+
     def error(self, at: Moment, reason: str, message: str) -> None:
         self._put(_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
         self._publish("error", reason=reason, message=message)

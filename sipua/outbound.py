@@ -35,6 +35,7 @@ from sipua.sip_events import (
     MediaChanged,
     MediaDescription,
     SipEvent,
+    TransferProgress,
 )
 from sipua.trunk import Trunk
 from sipua.trunk_rules import limits_of, sdp_plan_of
@@ -218,7 +219,7 @@ class OutboundCall:
             self._inbox.put_nowait(LocalError(f"the SIP thread died: {event.message}"))
             self.events.put_nowait(event)
             return
-        if isinstance(event, KeyPressed | KeyAnswered):
+        if isinstance(event, KeyPressed | KeyAnswered | TransferProgress):
             self._deliver_key(event)
             return
         if not isinstance(event, LegChanged | LegProgress | MediaChanged):
@@ -245,7 +246,7 @@ class OutboundCall:
                 leg.is_over = True
                 self._inbox.put_nowait((event.at, _final(number, event)))
 
-    def _deliver_key(self, event: KeyPressed | KeyAnswered) -> None:
+    def _deliver_key(self, event: KeyPressed | KeyAnswered | TransferProgress) -> None:
         """Those of legs that ring are nobody's."""
         if self._winner is not None and self._winner.key == event.key:
             self.events.put_nowait(event)

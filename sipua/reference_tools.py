@@ -47,6 +47,11 @@ _CONTROL = """
 `hang_up`: the goodbye is heard to its end, then the call ends (`agent_hangup`); a caller who speaks before keeps it.
 `wrap_up` writes `intent`, `outcome` and `last_note` of `voice_calls`; why the call ended is `metadata.end_reason`.
 `record_consent` is offered where callers are asked for consent, `transfer_to_human` where there are departments.
+`transfer_to_human` plays the phrase `transferring`, then sends REFER on the call (blind transfer) and follows its
+NOTIFYs: 2xx ends the call as `transferred`, with `handoff` and `handoff_target` (the department); anything else, no
+NOTIFY within 15 s or nobody answering within 45 s brings the caller back (`transfer_failed`), and the model gets the
+reason. Each step is in `metadata.transfer`. Who can be reached, where and when is in `departments.toml` (there is one
+in `conf/examples`); a closed department is not called, and the model is told when it opens.
 """
 _FILES = """
 ## Yours

@@ -35,6 +35,7 @@ from sipua.sip_events import (
     RejectedCall,
     RejectedRequest,
     SipEvent,
+    TransferProgress,
 )
 from sipua.sip_message import SipMessage, mask_number, parse_uri, phone_number
 from sipua.trunk import CARRIER_SID_HEADERS, Trunk
@@ -91,7 +92,7 @@ class Switchboard:
         match event:
             case IncomingCall():
                 self._begin(event)
-            case LegChanged() | MediaChanged() | KeyPressed():
+            case LegChanged() | MediaChanged() | KeyPressed() | TransferProgress():
                 if isinstance(event, LegChanged) and event.state is LegState.DISCONNECTED:
                     self._vacate(event.key)
                 leg = self._legs.get(event.key)

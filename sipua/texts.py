@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sipua.departments import NO_DEPARTMENTS, Departments, load_departments
 from sipua.errors import SipuaError
 from sipua.instruction_files import Instructions, load_instructions
 from sipua.instructions import Template
@@ -30,6 +31,7 @@ class Texts:
     languages: Languages
     recordings: Recordings
     instructions: Instructions
+    departments: Departments = NO_DEPARTMENTS
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,7 +43,8 @@ def load_texts(conf_dir: Path, trunks: Collection[str] | None = None) -> Texts:
     """Raises ConfigError naming file, key or line, and what is allowed."""
     languages = load_languages(conf_dir)
     recordings = load_recordings(conf_dir, languages)
-    return Texts(languages, recordings, load_instructions(conf_dir, languages.by_code, trunks))
+    instructions = load_instructions(conf_dir, languages.by_code, trunks)
+    return Texts(languages, recordings, instructions, load_departments(conf_dir, trunks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,9 @@ def language_of(
     )
     local = now.wall.astimezone(settings.zone)
     briefing = Briefing(
-        ours, theirs, opening.country, opening.trunk, local, memory=known.lines(settings.zone)
-    )
+        ours, theirs, opening.country, opening.trunk, local,
+        departments=texts.departments.lines(now.wall, opening.trunk), memory=known.lines(settings.zone),
+    )  # fmt: skip
     otherwise = own_instructions(settings)
     return CallLanguage(
         texts.languages,

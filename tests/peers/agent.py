@@ -35,9 +35,13 @@ STRANGER = "127.0.0.9"
 KEY = "sk-of-the-tests"
 
 
-def write_conf(folder: Path, trunks: Mapping[str, str], tools: Mapping[str, str] = NO_TOOLS) -> Path:
-    """A configuration folder with these trunks (name → its ACL and further lines) and files of tools."""
+def write_conf(
+    folder: Path, trunks: Mapping[str, str], tools: Mapping[str, str] = NO_TOOLS, departments: str = ""
+) -> Path:
+    """A configuration folder with these trunks (name → its ACL and further lines), files of tools and departments."""
     (folder / "trunks").mkdir(parents=True)
+    if departments:
+        (folder / "departments.toml").write_text(departments)
     (folder / "tools").mkdir()
     for name, text in tools.items():
         (folder / "tools" / f"{name}.toml").write_text(text)
@@ -72,13 +76,14 @@ class Agent(Process):
         *,
         trunks: Mapping[str, str] = TRUNKS,
         tools: Mapping[str, str] = NO_TOOLS,
+        departments: str = "",
         prefix: Sequence[str] = (),
         **settings: str,
     ) -> None:
         folder.mkdir(parents=True)
         self.database = database
         env = {
-            "SIPUA_CONF": str(write_conf(folder / "conf", trunks, tools)),
+            "SIPUA_CONF": str(write_conf(folder / "conf", trunks, tools, departments)),
             "SIPUA_STATE_DIR": str(folder / "state"),
             "SIPUA_NODE": "peers",
             "SIPUA_SIP__PORT": "0",

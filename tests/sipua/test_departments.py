@@ -9,6 +9,7 @@ import pytest
 
 from sipua.departments import NO_DEPARTMENTS, load_departments
 from sipua.errors import ConfigError
+from sipua.resources import shipped_conf
 
 GOOD = """
 timezone = "Africa/Kigali"
@@ -47,6 +48,11 @@ def test_who_is_told_of_and_where_they_are(tmp_path: Path) -> None:
     assert found.lines(SUNDAY, "desk") == told
 
 
+def test_the_shipped_example_is_good(tmp_path: Path) -> None:
+    assert load(tmp_path, (shipped_conf() / "examples" / "departments.toml").read_text()) == ""
+    assert set(load_departments(tmp_path).about()) == {"support", "sales"}
+
+
 def test_no_file_is_nobody(tmp_path: Path) -> None:
     assert load_departments(tmp_path) is NO_DEPARTMENTS
 
@@ -63,6 +69,10 @@ def test_no_file_is_nobody(tmp_path: Path) -> None:
             "targets.no: there is no such trunk; allowed: desk, mtn",
         ),
         ("[departments.a]\ntarget = '+250788000001'\nhours = ['daily']", "'daily': allowed: such as"),
+        (
+            "[departments.a]\ntarget = '+250788000001'\nhours = ['Mon 08:00-17:00']",
+            "the key 'timezone' is missing",
+        ),
         ("[departments.A]\ntarget = '+250788000001'", "departments.A"),
         ("timezone = 'Mars/Base'", "timezone = 'Mars/Base': there is no such time zone"),
         ("zone = 'x'", "unknown key 'zone'"),
