@@ -78,7 +78,7 @@ class CallTransfer:
         finally:
             self._is_running = False
             self._conversation.held(self._leg.is_held, self._clock.now())
-        return {"status": "connected", "next": "say nothing more"}
+        return {"status": "connected"}
 
     def _target_of(self, department: str) -> str:
         """As a URI."""
@@ -146,6 +146,7 @@ class CallTransfer:
         """Nothing more is said; our BYE, unless theirs comes before."""
         self._announcer.is_closing = True
         self._leg.handed_over(TRANSFERRED)
+        self._conversation.is_handed_over = True
         ending: list[Action] = [LeaveCall(TRANSFERRED), EndAfterPlayback()]
         asyncio.get_running_loop().call_later(BYE_S, self.perform, ending)
 

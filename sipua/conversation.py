@@ -74,6 +74,7 @@ class Conversation:
         self._idle = IdleWatch(idle, answered_at)
         self._idle_words = idle_words
         self._is_held = False
+        self.is_handed_over = False  # the caller talks with a person: nothing more is asked for
         self._key_rules = keys
         self._entries = 0  # of keys, so far
         self._announced = 0
@@ -172,7 +173,7 @@ class Conversation:
         return list(delivery.items)
 
     def _answer(self) -> list[Action]:
-        is_wanted = self._unanswered or self._turns.is_owed
+        is_wanted = not self.is_handed_over and (self._unanswered or self._turns.is_owed)
         if not is_wanted or self._is_asked or self._is_speaking or self.active_response is not None:
             return []
         self._unanswered = {item: asked + 1 for item, asked in self._unanswered.items()}

@@ -59,6 +59,7 @@ def test_a_caller_who_reaches_the_person_leaves_us(desk: Agent, sipp: StartSipp,
     call = desk.closed_call(caller.call_id)
     assert (call["handoff"], call["handoff_target"], call["outcome"]) == (True, "support", "transferred")
     assert call["metadata"]["transfer"] == {"department": "support", "state": "done", "code": 200}
+    assert desk.events(call).count("openai_response_created") == 1  # nothing is said to who has left
     row = tool(desk, call)
     assert (row["success"], row["result"]["status"]) == (True, "connected")
 
