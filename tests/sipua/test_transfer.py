@@ -53,6 +53,7 @@ def play(story: list[Told]) -> tuple[Transfer, list[Step], float]:
         ([(202, False), (503, True)], State.FAILED, Cause.NOT_REACHED, "code 503"),
         ([(202, False), (302, True)], State.FAILED, Cause.NOT_REACHED, "code 302"),
         ([(603, True)], State.FAILED, Cause.REFUSED, "does not allow"),
+        ([(100, False), (603, True)], State.FAILED, Cause.REFUSED, "does not allow"),
         ([(500, True)], State.FAILED, Cause.REFUSED, "does not allow"),
         ([SILENCE], State.FAILED, Cause.UNANSWERED, "did not answer"),
         ([(202, False), SILENCE], State.FAILED, Cause.NEVER_NOTIFIED, "nobody told"),
@@ -91,6 +92,19 @@ def test_a_phrase_that_never_ends_does_not_keep_the_refer() -> None:
     assert transfer.told(202, False, 1.0) == []  # of nothing that was asked
     assert transfer.tick(SAY_S)[0] == Refer(TARGET)
     assert transfer.deadline() == SAY_S + ANSWER_S
+
+
+def test_where_everything_is_slow_it_still_ends_before_the_tool_does() -> None:
+    transfer, late = Transfer(TARGET), 0.001
+    transfer.begin(0.0)
+    transfer.tick(SAY_S)
+    accepted = SAY_S + ANSWER_S - late
+    transfer.told(202, False, accepted)
+    transfer.told(180, False, accepted + NOTIFY_S - late)
+    due = transfer.deadline()
+    assert due is not None
+    assert due < TRANSFER_TIMEOUT_S
+    assert transfer.tick(due)[-1] == Resume("nobody answered")
 
 
 def test_a_refer_that_cannot_be_sent_brings_the_caller_back() -> None:
