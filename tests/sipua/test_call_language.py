@@ -180,3 +180,18 @@ def test_memory_is_asked_before_the_prefix_and_told(tmp_path: Path) -> None:
     assert call.choice == Choice("fr", "memory")
     config = call.configured(session_config(Settings(), AudioFormat.PCMU))
     assert config.instructions.startswith("- language: fr\n- vehicle: moto\n- country: RW\n")
+
+
+def test_who_can_be_transferred_to_is_told_with_when_they_open(tmp_path: Path) -> None:
+    (tmp_path / "instructions").mkdir()
+    (tmp_path / "instructions" / "default.md").write_text("{{departments}}")
+    (tmp_path / "departments.toml").write_text(
+        'timezone = "Africa/Kigali"\n[departments.sales]\ntarget = "+250788000001"\nhours = ["Mon 08:00-17:00"]\n'
+        '[departments.desk]\ntargets = { softphone = "sip:desk@pbx.example.org" }\n'
+    )
+    now = Moment(0.0, datetime(2026, 11, 22, 10, tzinfo=UTC))
+    call = language_of(
+        Settings(), load_texts(tmp_path), opening("inbound", "+250788123456", "+12025550123"), now
+    )
+    config = call.configured(session_config(Settings(), AudioFormat.PCMU))
+    assert config.instructions.startswith("- sales (closed, opens tomorrow at 08:00)\n\n# Language")
