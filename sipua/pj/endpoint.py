@@ -28,7 +28,7 @@ from sipua.pj.directors import CallDirector, split_address, wire_text
 from sipua.pj.intervals import IntervalGuard
 from sipua.pj.listeners import Listeners
 from sipua.pj.parameters import operation
-from sipua.pj.resolver import Answer, Lookup, NameResolver, system_addresses
+from sipua.pj.resolver import Answer, Found, Lookup, NameResolver, system_addresses
 from sipua.pj.startup import EndpointConfig, init_library, start_library
 from sipua.pj.strangers import CODE, StrangerGuard
 from sipua.pj.thread import LibraryThread
@@ -99,6 +99,7 @@ class SipEndpoint:
         self._listeners: Listeners | None = None
         self._accounts: Accounts | None = None
         self._arrivals: Arrivals | None = None
+        self._questions = 0  # of pjsip's, for addresses, that have no answer yet
         self._resolver = NameResolver(self._ask_for)
         self._refusals = Refusals()
         self._intervals = IntervalGuard()
@@ -276,16 +277,21 @@ class SipEndpoint:
     def _ask_for(self, host: str, port: int, transport: str, answer: Answer) -> None:
         """NameResolver: the look-up happens on the loop, its answer comes back here."""
 
+        def tell(found: Found) -> None:
+            self._questions -= 1
+            answer(found)
+
         async def work() -> None:
-            found: Sequence[tuple[str, int]] = ()
+            found: Found = ()
             try:
                 found = await self._look_up(host, port, transport) or await system_addresses(
                     host, port, transport
                 )
             finally:
                 with contextlib.suppress(LocalError):
-                    await self._thread.submit(lambda: answer(found))
+                    await self._thread.submit(lambda: tell(found))
 
+        self._questions += 1
         asyncio.run_coroutine_threadsafe(work(), self._loop)
 
     def _select_account(self, rdata: Any) -> int:
@@ -378,7 +384,8 @@ class SipEndpoint:
         for key in self._calls:
             self.broken(key, 503)
         give_up = time.monotonic() + LAST_CALLS_S
-        while self._calls and time.monotonic() < give_up:
+        # pjsua forgets a call when it hangs up; its BYE may still wait for the address of a name
+        while (self._calls or self._questions) and time.monotonic() < give_up:
             self._turn()
 
     def _turn(self) -> None:
