@@ -13,16 +13,18 @@ from sipua import __version__
 from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
 from sipua.settings import Settings
-from storage.dsn import check_dsn
+from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
-from storage.migrate import migrate
+from storage.migrate import MigrationReport, migrate, misfits
 from storage.queries import close_orphans
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 5.0
+MIGRATE_URL = "SIPUA_DATABASE__MIGRATE_URL"
+NAMED = 5  # of what does not fit; the rest is counted
 
 
 @asynccontextmanager
@@ -52,13 +54,50 @@ def _mapped(error: store.StoreError) -> SipuaError:
     )
 
 
+def migrate_dsn(dsn: str, settings: Settings) -> str:
+    """The login that changes the schema: SIPUA_DATABASE__MIGRATE_URL, else that of the writer. Raises ConfigError."""
+    own = settings.database.migrate_url
+    if own is None or not own.get_secret_value().strip():
+        return dsn
+    try:
+        return check_dsn(own.get_secret_value().strip())
+    except store.BadDsn as error:
+        raise ConfigError(f"environment {MIGRATE_URL}: {error}") from error
+
+
+async def bring_up_to_date(dsn: str, settings: Settings, *, again: bool = False) -> MigrationReport:
+    """Migrations applied and doors closed. A refusal says whose login is needed."""
+    owner = migrate_dsn(dsn, settings)
+    try:
+        report = await migrate(owner, again=again)
+    except store.MigrationError as error:
+        if not error.forbidden:
+            raise
+        why = "may not change the schema" if owner != dsn else f"may not change the schema: set {MIGRATE_URL}"
+        raise store.MigrationError(f"{error}; this login {why}", file=error.file, forbidden=True) from error
+    if report.applied:
+        log.info("migrations applied: %s", ", ".join(report.applied))
+    if report.closed:
+        log.warning("the database stood open and was closed: %s", "; ".join(report.closed))
+    return report
+
+
+async def refuse_misfit(dsn: str) -> None:
+    """StoreError that says why this database cannot take our rows with this login."""
+    if lines := await misfits(dsn):
+        more = f"; and {len(lines) - NAMED} more" if len(lines) > NAMED else ""
+        raise store.StoreError(
+            f"database {redact(dsn)} does not fit: {'; '.join(lines[:NAMED])}{more}; "
+            "`sipua migrate --check` lists everything, docs/database.md says what to do"
+        )
+
+
 @asynccontextmanager
 async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> AsyncIterator[LedgerWriter]:
     """The database brought up to date, rows of a former run of this worker closed, and the writer running."""
     try:
-        report = await migrate(dsn)
-        if report.applied:
-            log.info("migrations applied: %s", ", ".join(report.applied))
+        await bring_up_to_date(dsn, settings)
+        await refuse_misfit(dsn)
         closed = await close_orphans(
             dsn, node=identity.node, worker=identity.worker, instance=identity.instance, now=datetime.now(UTC)
         )

@@ -86,6 +86,8 @@ class DatabaseSettings(Section):
     """Data of the embedded PostgreSQL, used when DATABASE_URL is unset; empty = STATE_DIR/postgres."""
     url_file: str = ""
     """A file that holds the DSN, instead of DATABASE_URL."""
+    migrate_url: SecretStr | None = None
+    """Login that may change the schema, past a pooler; by environment only; unset = DATABASE_URL (docs/database.md)."""
     queue_limit: int = Field(default=10_000, ge=100, le=1_000_000)
     """Facts that may wait for a slow database."""
 
@@ -325,6 +327,11 @@ def _file_values(file: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{file}: {name.lower()} does not belong in the file; set the environment name {name}"
             )
+    if "migrate_url" in (data.get("database") or {}):
+        name = f"{PREFIX}DATABASE__MIGRATE_URL"
+        raise ConfigError(
+            f"{file}: database.migrate_url does not belong in the file; set the environment name {name}"
+        )
     return data
 
 

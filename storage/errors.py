@@ -32,15 +32,27 @@ class DatabaseUnreachable(StoreError):
 
 
 class MigrationError(StoreError):
-    """A migration failed or its file was changed after it had been applied; nothing of that file is left behind."""
+    """A migration failed or its file was changed after it had been applied; nothing of that file is left behind.
+
+    ``forbidden``: the login may not do it, somebody else's may.
+    """
 
     reason = "migration"
 
-    def __init__(self, message: str, *, file: str = "", statement: str = "", retryable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "",
+        statement: str = "",
+        retryable: bool = False,
+        forbidden: bool = False,
+    ) -> None:
         super().__init__(message)
         self.file = file
         self.statement = statement
         self.retryable = retryable
+        self.forbidden = forbidden
 
 
 class EmbeddedError(StoreError):

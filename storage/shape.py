@@ -1,150 +1,189 @@
-"""What the writer and the readers need of the database, as data, and the queries that compare it.
+"""Whether a database fits: what is missing or of another kind, what our role may not do, what stands open.
 
-Columns, not types: a database whose column has another type fails at its first write with a named error.
+Queries and their comparison; each answer is a list of lines for people. ``storage.columns`` says what is needed.
 """
 
 from __future__ import annotations
 
-import psycopg
+from collections.abc import Sequence
 
-TABLES: dict[str, tuple[str, ...]] = {
-    "public.voice_calls": (
-        *("id", "twilio_call_sid", "mtn_call_sid", "provider", "trunk", "sip_session_id", "openai_call_id"),
-        *("direction", "from_e164", "to_e164", "project_id", "locale", "country", "started_at", "ended_at"),
-        *("duration_seconds", "status", "outcome", "consent_obtained", "consent_recorded_at"),
-        *("consent_channel", "consent_media_url", "transcript", "transcript_locale", "transcript_status"),
-        *("last_transcript_segment_at", "intent", "handoff", "handoff_target", "agent_profile"),
-        *("agent_profile_confidence", "channel", "lead_name", "lead_phone", "last_note"),
-        *("first_time_to_assistant_seconds", "metadata", "created_at", "updated_at"),
-    ),
-    "public.openai_sessions": (
-        *(
-            "id",
-            "call_id",
-            "session_id",
-            "model",
-            "voice",
-            "instructions",
-            "modalities",
-            "input_audio_format",
-        ),
-        *("output_audio_format", "turn_detection", "tools", "temperature", "max_response_output_tokens"),
-        *("started_at", "ended_at", "status", "metadata", "created_at"),
-    ),
-    "public.transcripts": (
-        *("id", "call_id", "sequence", "role", "content", "confidence", "lang", "t", "created_at"),
-    ),
-    "public.voice_events": ("id", "call_id", "t", "type", "payload", "created_at"),
-    "public.mcp_tool_calls": (
-        *("id", "call_id", "server", "tool", "args", "result", "success", "error", "t", "created_at"),
-    ),
-    "public.call_consents": (
-        "id",
-        "call_id",
-        "consent_text",
-        "consent_result",
-        "audio_url",
-        "t",
-        "created_at",
-    ),
-    "public.wa_threads": (
-        *("id", "call_id", "wa_conversation_id", "customer_msisdn", "state", "last_message_at", "created_at"),
-    ),
-    "public.voice_memories": ("id", "msisdn", "country", "prefs", "last_seen_at", "created_at", "updated_at"),
-    "sipua.processes": ("instance", "node", "worker", "pid", "version", "started_at", "seen_at", "ended_at"),
-    "sipua.call_attempts": (
-        *("id", "call_id", "ordinal", "trunk", "target", "code", "reason", "ms", "decision", "started_at"),
-    ),
-    "sipua.call_media": (  # a view
-        *("call_id", "trunk", "direction", "started_at", "codec", "mos", "r", "loss_percent", "burst_ratio"),
-        *("delay_ms", "received", "lost", "late", "jitter_ms", "dropped", "buffer", "sent", "far_end_lost"),
-        *("far_end_lost_percent", "far_end_jitter_ms", "rtt_ms"),
-    ),
-    "sipua.trunk_states": (
-        *("node", "worker", "trunk", "target", "what", "state", "why", "changed_at", "seen_at", "latency_ms"),
-        "instance",
-    ),
-    "sipua.trunk_changes": (
-        *("id", "at", "node", "worker", "instance", "trunk", "target", "what", "before", "after", "why"),
-    ),
-    "sipua.drill_runs": (
-        *("id", "run_id", "drill", "held", "detect_ms", "attempted", "lost", "extra_pdd_ms"),
-        *("attempts_per_call", "recover_ms", "mutate", "live", "version", "node", "started_at", "ended_at"),
-        "details",
-    ),
-    "sipua.catalogue": (
-        *(
-            "key",
-            "name",
-            "category",
-            "location",
-            "text_en",
-            "text_sw",
-            "text_fr",
-            "text_rw",
-            "phone",
-            "hours",
-        ),
-        *("price_note", "updated_at", "search"),
-    ),
-    "sipua.faq": (
-        *("key", "question_en", "answer_en", "question_sw", "answer_sw", "question_fr", "answer_fr"),
-        *("question_rw", "answer_rw", "updated_at", "search"),
-    ),
-    "sipua.service_requests": (
-        *("id", "reference", "kind", "details", "caller", "call_id", "locale", "status", "created_at"),
-        "updated_at",
-    ),
-    "sipua.callback_requests": (
-        *("id", "number", "name", "department", "reason", "wanted_at", "locale", "call_id", "status"),
-        *("created_at", "updated_at"),
-    ),
-    "sipua.wa_messages": ("id", "msisdn", "direction", "thread_id", "status", "error", "at"),
+import psycopg
+from psycopg.abc import Params
+
+from storage.columns import SHARED, TABLES, VIEWS, WIDER
+from storage.facts import EVENT_TYPES, STATUS_RANK
+
+Connection = psycopg.AsyncConnection[tuple[object, ...]]
+
+WRITER = "sipua_writer"
+# Words that we write into columns with a list of words.
+LISTS: dict[tuple[str, str], frozenset[str]] = {
+    ("voice_calls", "direction"): frozenset({"inbound", "outbound"}),
+    ("voice_calls", "status"): frozenset(STATUS_RANK),
+    ("voice_calls", "transcript_status"): frozenset({"pending", "processing", "completed", "failed"}),
+    ("openai_sessions", "status"): frozenset({"active", "completed", "failed"}),
+    ("transcripts", "role"): frozenset({"user", "assistant", "system", "caller"}),
+    ("voice_events", "type"): frozenset(EVENT_TYPES),
 }
-SHARED = tuple(name.removeprefix("public.") for name in TABLES if name.startswith("public."))
+TRIGGERS = (
+    ("voice_calls", "sipua_normalise"),
+    ("voice_calls", "sipua_updated_at"),
+    ("voice_memories", "sipua_updated_at"),
+)
 
 _COLUMNS = """
-SELECT n.nspname || '.' || c.relname, array_agg(a.attname::text)
+SELECT n.nspname || '.' || c.relname, a.attname::text, format_type(a.atttypid, a.atttypmod)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE n.nspname IN ('public', 'sipua') AND c.relkind IN ('r', 'p', 'v') GROUP BY 1
+WHERE n.nspname IN ('public', 'sipua') AND c.relkind IN ('r', 'p', 'v')
 """
 _RLS_OFF = """
-SELECT c.relname::text FROM pg_class c
-WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY (%s) AND NOT c.relrowsecurity ORDER BY 1
+SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname || '.' || c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY 1
+"""
+_TRIGGERS = """
+SELECT c.relname::text, t.tgname::text FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = 'public'::regnamespace AND t.tgenabled <> 'D'
+"""
+_LISTS = """
+SELECT r.relname::text, a.attname::text, pg_get_constraintdef(c.oid), c.conname::text
+FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]
+JOIN pg_class r ON r.oid = c.conrelid
+WHERE c.contype = 'c' AND r.relnamespace = 'public'::regnamespace AND pg_get_constraintdef(c.oid) ~ '= (ANY|'')'
+"""
+_WRITER_POLICIES = """
+SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname || '.' || c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
+  AND NOT EXISTS (SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'sipua_rw_' || c.relname
+                  AND p.polroles = ARRAY[to_regrole('sipua_writer')::oid])
+ORDER BY 1
+"""
+# What the role of this connection lacks: a privilege, or a policy that lets it through row level security.
+_RIGHTS = """
+SELECT n.nspname || '.' || c.relname, has_table_privilege(c.oid, 'SELECT'),
+  c.relkind = 'v' OR (has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')),
+  c.relkind <> 'v' AND row_security_active(c.oid) AND NOT EXISTS (
+    SELECT 1 FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd = '*'
+      AND pg_get_expr(p.polqual, p.polrelid) = 'true'
+      AND (0 = ANY (p.polroles) OR EXISTS (
+        SELECT 1 FROM unnest(p.polroles) AS r WHERE r <> 0 AND pg_has_role(r, 'USAGE'))))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE has_schema_privilege(n.oid, 'USAGE') AND n.nspname || '.' || c.relname = ANY (%s) ORDER BY 1
+"""
+_NO_SCHEMA = """
+SELECT n.nspname::text FROM pg_namespace n
+WHERE n.nspname IN ('public', 'sipua') AND NOT has_schema_privilege(n.oid, 'USAGE') ORDER BY 1
 """
 _GRANTED = """
-SELECT r.rolname::text, c.relname::text FROM pg_roles r, pg_class c
-WHERE r.rolname IN ('anon', 'authenticated') AND c.relnamespace = 'public'::regnamespace
-  AND c.relname = ANY (%s)
-  AND has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 2, 1
+SELECT r.rolname::text, n.nspname || '.' || c.relname
+FROM pg_roles r, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE r.rolname IN ('anon', 'authenticated') AND n.nspname || '.' || c.relname = ANY (%s)
+  AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+  AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+       OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))
+ORDER BY 2, 1
 """
 _LOOSE_POLICIES = """
-SELECT policyname::text, tablename::text FROM pg_policies
-WHERE schemaname = 'public' AND tablename = ANY (%s) AND permissive = 'PERMISSIVE' AND cmd IN ('ALL', 'INSERT')
-  AND coalesce(with_check, qual) = 'true' AND roles && '{public,anon,authenticated}'::name[] ORDER BY 2, 1
+SELECT policyname::text, schemaname || '.' || tablename,
+  CASE cmd WHEN 'ALL' THEN CASE WHEN qual = 'true' THEN 'do anything' ELSE 'insert' END ELSE lower(cmd) END
+FROM pg_policies
+WHERE schemaname || '.' || tablename = ANY (%s) AND permissive = 'PERMISSIVE'
+  AND (coalesce(with_check, qual) = 'true' OR qual = 'true') AND roles && '{public,anon,authenticated}'::name[]
+ORDER BY 2, 1
 """
 
 
-async def missing(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> list[str]:
-    """Tables, columns and row level security that are not there, one line each."""
-    rows = await (await connection.execute(_COLUMNS)).fetchall()
-    there = {str(name): set(columns) for name, columns in rows if isinstance(columns, list)}
+async def unfit(connection: Connection) -> list[str]:
+    """Columns whose type does not hold what we write: nothing of ours can mend them."""
+    there = await _columns(connection)
+    return [
+        f"column {table}.{column} is of type {found}, not {kind}"
+        for table, columns in TABLES.items()
+        for column, kind in columns.items()
+        if (found := there.get(table, {}).get(column)) and kind in WIDER and found not in WIDER[kind]
+    ]
+
+
+async def missing(connection: Connection, *, needed: bool = False) -> list[str]:
+    """Tables, columns, words of lists, triggers, policies and row level security that are not there, one line each.
+
+    ``needed``: only that without which rows are refused.
+    """
+    there = await _columns(connection)
     lines: list[str] = []
     for table, columns in TABLES.items():
         if table not in there:
-            lines.append(f"table {table}")
+            lines.append(f"{'view' if table in VIEWS else 'table'} {table}")
         else:
             lines += [f"column {table}.{column}" for column in columns if column not in there[table]]
-    off = await (await connection.execute(_RLS_OFF, (list(SHARED),))).fetchall()
-    return lines + [f"row level security on public.{name}" for (name,) in off]
-
-
-async def open_doors(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> list[str]:
-    """Grants and policies through which anon or authenticated reach the shared tables."""
-    shared = (list(SHARED),)
-    granted = await (await connection.execute(_GRANTED, shared)).fetchall()
-    loose = await (await connection.execute(_LOOSE_POLICIES, shared)).fetchall()
-    return [f"role {role} has privileges on public.{table}" for role, table in granted] + [
-        f"policy {policy} on public.{table} lets everyone insert" for policy, table in loose
+    lines += await _refused_words(connection)
+    if needed:
+        return lines
+    triggers = set(await _rows(connection, _TRIGGERS))
+    lines += [
+        f"trigger {name} on public.{table}"
+        for table, name in TRIGGERS
+        if (table, name) not in triggers and f"public.{table}" in there
     ]
+    return lines + await insecure(connection)
+
+
+async def insecure(connection: Connection) -> list[str]:
+    """Row level security that is off, and what the role for our writer lacks."""
+    off = await _rows(connection, _RLS_OFF, (list(TABLES),))
+    return [f"row level security on {name}" for (name,) in off] + await _writer(connection)
+
+
+async def rights(connection: Connection) -> list[str]:
+    """What the role of this connection may not do though our writer does it."""
+    ((role,),) = await _rows(connection, "SELECT current_user::text")
+    lines = [f"role {role} may not use schema {name}" for (name,) in await _rows(connection, _NO_SCHEMA)]
+    for table, reads, writes, hidden in await _rows(connection, _RIGHTS, (list(TABLES),)):
+        if not (reads and writes):
+            lines.append(f"role {role} may not {'write' if reads else 'read'} {table}")
+        elif hidden:
+            lines.append(f"role {role} sees no row of {table} (row level security)")
+    return lines
+
+
+async def open_doors(connection: Connection) -> list[str]:
+    """Grants and policies through which anon or authenticated reach our tables."""
+    tables = (list(TABLES),)
+    granted = await _rows(connection, _GRANTED, tables)
+    loose = await _rows(connection, _LOOSE_POLICIES, tables)
+    return [f"role {role} has privileges on {table}" for role, table in granted] + [
+        f"policy {policy} on {table} lets everyone {what}" for policy, table, what in loose
+    ]
+
+
+async def _refused_words(connection: Connection) -> list[str]:
+    lines = []
+    for table, column, definition, name in await _rows(connection, _LISTS):
+        ours = LISTS.get((str(table), str(column)), frozenset())
+        refused = sorted(word for word in ours if f"'{word}'" not in str(definition))
+        if refused:
+            lines.append(f"constraint {name} on public.{table}: {column} refuses {', '.join(refused)}")
+    return lines
+
+
+async def _writer(connection: Connection) -> list[str]:
+    """The role for our writer, and its policies."""
+    ((there,),) = await _rows(connection, "SELECT to_regrole(%s) IS NOT NULL", (WRITER,))
+    if not there:
+        return [f"role {WRITER}"]
+    tables = [f"public.{name}" for name in SHARED] + [name for name in TABLES if name.startswith("sipua.")]
+    lacking = await _rows(connection, _WRITER_POLICIES, (tables,))
+    return [f"policy of {WRITER} on {name}" for (name,) in lacking]
+
+
+async def _columns(connection: Connection) -> dict[str, dict[str, str]]:
+    there: dict[str, dict[str, str]] = {}
+    for table, column, kind in await _rows(connection, _COLUMNS):
+        there.setdefault(str(table), {})[str(column)] = str(kind)
+    return there
+
+
+async def _rows(
+    connection: Connection, query: str, values: Params | None = None
+) -> Sequence[tuple[object, ...]]:
+    return await (await connection.execute(query.encode(), values)).fetchall()

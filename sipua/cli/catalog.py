@@ -11,11 +11,10 @@ import typer
 
 from sipua.catalogue_file import CATEGORIES, CatalogueFile, parse_catalogue
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
-from sipua.database import open_database
+from sipua.database import bring_up_to_date, open_database
 from sipua.errors import LocalError
 from storage.catalogue import Found, Imported, import_rows
 from storage.catalogue import search as search_in
-from storage.migrate import migrate
 
 FILE_MAX_BYTES = 64 << 20
 
@@ -52,7 +51,7 @@ def import_(
 
     async def work(_: asyncio.Event) -> Imported:
         async with open_database(settings) as dsn:
-            await migrate(dsn)
+            await bring_up_to_date(dsn, settings)
             return await import_rows(dsn, given.table, given.rows, replace=replace, dry_run=dry_run)
 
     done = run(work, patience=0)
@@ -80,7 +79,7 @@ def search(
 
     async def work(_: asyncio.Event) -> Found:
         async with open_database(settings) as dsn:
-            await migrate(dsn)
+            await bring_up_to_date(dsn, settings)
             return await search_in(dsn, query, category=category or None, location=location, locale=locale)
 
     found = run(work, patience=0)

@@ -14,7 +14,7 @@ import typer
 from sipua import __version__
 from sipua.children import agent_environment
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print_json, run, settings_of
-from sipua.database import open_database
+from sipua.database import bring_up_to_date, open_database
 from sipua.drills.findings import Result
 from sipua.drills.live import KINDS, Live, check_number, check_trunks, scenario_of
 from sipua.drills.mutations import MEANINGS, Mutation
@@ -29,7 +29,6 @@ from sipua.log import configure_logging
 from sipua.pj.build import probe_library
 from sipua.settings import Settings
 from sipua.trunk import load_trunks
-from storage.migrate import migrate
 from storage.queries import drill_runs
 
 app = typer.Typer(
@@ -139,7 +138,7 @@ def history(
 
     async def rows(_: asyncio.Event) -> list[dict[str, Any]]:
         async with open_database(settings) as dsn:
-            await migrate(dsn)
+            await bring_up_to_date(dsn, settings)
             return await drill_runs(dsn, drill=name, limit=limit)
 
     found = run(rows, patience=0)
@@ -238,7 +237,7 @@ def _record(results: Sequence[Result], settings: Settings, *, live: bool) -> Non
 
     async def work(_: asyncio.Event) -> None:
         async with open_database(settings) as dsn:
-            await migrate(dsn)
+            await bring_up_to_date(dsn, settings)
             await record(rows, dsn)
 
     try:

@@ -83,6 +83,7 @@ SAMPLES = {
     "HTTP__PORT": "1",
     "DATABASE__DIR": "/tmp/pg",
     "DATABASE__URL_FILE": "",
+    "DATABASE__MIGRATE_URL": "",
     "DATABASE__QUEUE_LIMIT": "100",
     "REALTIME__SERVICE": "compatible",
     "REALTIME__AUTH_HEADER": "X-Key",
@@ -393,6 +394,10 @@ def test_a_secret_from_a_file(
         (f"database_url = 'postgresql://u:{SECRET}@h/x'", "set the environment name DATABASE_URL"),
         (f"[realtime]\napi_key = '{SECRET}'", r"unknown key 'realtime\.api_key'"),
         (f"[database]\nurl = 'postgresql://u:{SECRET}@h/x'", r"unknown key 'database\.url'"),
+        (
+            f"[database]\nmigrate_url = 'postgresql://u:{SECRET}@h/x'",
+            "set the environment name SIPUA_DATABASE__MIG",
+        ),
     ],
 )
 def test_a_secret_in_the_file_is_refused_and_not_shown(text: str, said: str, tmp_path: Path) -> None:
@@ -437,7 +442,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
     assert load_settings(tmp_path) == Settings()
     shown = {
         f"{table}.{key}" if table else key for table, key in [(t, k) for t, k in _keys(tomllib.loads(plain))]
-    } | {"node", "state_dir"}
+    } | {"node", "state_dir", "database.migrate_url"}  # the last by environment only
     assert shown == {name.removeprefix(PREFIX).lower().replace("__", ".") for name in environment_names()}
 
 

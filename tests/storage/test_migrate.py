@@ -11,39 +11,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from storage.errors import BadDsn, DatabaseUnreachable, MigrationError
 from storage.migrate import check, load, migrate, migrations_dir
 from storage.sqlsplit import split
 from tests.postgres import scratch_dir
 from tests.storage import shapes
-
-TABLES = ("voice_calls", "transcripts", "voice_events", "voice_memories", "mcp_tool_calls", "wa_threads")
-
-
-def rows(dsn: str, query: str) -> list[dict[str, Any]]:
-    with psycopg.connect(dsn, row_factory=dict_row) as connection:
-        return connection.execute(query.encode()).fetchall()
-
-
-def run(dsn: str, script: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(script.encode())
-
-
-def catalogue(dsn: str) -> list[dict[str, Any]]:
-    return rows(
-        dsn,
-        "SELECT 'column' AS kind, table_name || '.' || column_name AS name, "
-        "data_type || coalesce(column_default, '') AS def "
-        "FROM information_schema.columns WHERE table_schema IN ('public', 'sipua') UNION ALL "
-        "SELECT 'constraint', conrelid::regclass::text || '.' || conname, pg_get_constraintdef(oid) "
-        "FROM pg_constraint WHERE connamespace = 'public'::regnamespace UNION ALL "
-        "SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL "
-        "SELECT 'policy', policyname, coalesce(qual, '') || coalesce(with_check, '') FROM pg_policies "
-        "ORDER BY 1, 2, 3",
-    )
+from tests.storage.rows import catalogue, rows, run
 
 
 async def test_empty_database_twice(empty_database: str) -> None:
@@ -68,68 +42,13 @@ async def test_history_is_as_supabase_keeps_it(database: str) -> None:
     assert found[0]["statements"][0].startswith("DO $$")
 
 
-@pytest.mark.parametrize("shape", ["v1", "v2", "october"])
-async def test_old_shapes_keep_every_row(empty_database: str, shape: str) -> None:
-    run(empty_database, shapes.seed(shape))
-    before = {table: len(rows(empty_database, f"SELECT 1 FROM {table}")) for table in TABLES}
-    await migrate(empty_database)
-    assert await check(empty_database) == []
-    assert {table: len(rows(empty_database, f"SELECT 1 FROM {table}")) for table in TABLES} == before
-    calls = rows(empty_database, "SELECT * FROM voice_calls ORDER BY id")
-    assert all(call["status"] and call["channel"] for call in calls)
-    run(
-        empty_database,
-        "INSERT INTO transcripts (call_id, role, content) SELECT id, 'caller', 'x' FROM voice_calls",
-    )
-    run(empty_database, "INSERT INTO voice_events (call_id, type) SELECT id, 'tool_call' FROM voice_calls")
-
-
-@pytest.mark.parametrize("shape", ["v1", "v2", "october"])
-async def test_the_files_themselves_may_run_again(empty_database: str, shape: str) -> None:
-    run(empty_database, shapes.seed(shape))
-    await migrate(empty_database)
-    before = catalogue(empty_database)
-    run(empty_database, "DELETE FROM supabase_migrations.schema_migrations")
-    await migrate(empty_database)
-    assert catalogue(empty_database) == before
-
-
-async def test_october_words_are_brought_to_the_list(empty_database: str) -> None:
-    run(empty_database, shapes.seed("october"))
-    await migrate(empty_database)
-    calls = rows(empty_database, "SELECT * FROM voice_calls ORDER BY id")
-    assert [c["status"] for c in calls] == ["in_progress", "completed", "initiated", "completed"]
-    assert [c["channel"] for c in calls] == ["voice", "voice", "voice", "whatsapp"]
-    assert calls[0]["metadata"] == {"status_as_written": "In-Progress"}
-    assert calls[1]["metadata"] == {"a": 1}
-    assert calls[0]["created_at"] == calls[0]["started_at"]
-    assert rows(empty_database, "SELECT sum(total_calls) AS n FROM voice_call_kpis")[0]["n"] == 4
-    run(empty_database, "INSERT INTO voice_calls (direction, status) VALUES ('inbound', 'ended')")
-    assert len(rows(empty_database, "SELECT 1 FROM voice_calls WHERE status = 'completed'")) == 3
-
-
-async def test_longer_lists_of_others_are_kept(empty_database: str) -> None:
-    run(empty_database, shapes.seed("v1"))
-    run(
-        empty_database,
-        "ALTER TABLE voice_events DROP CONSTRAINT voice_events_type_check, "
-        "ADD CONSTRAINT voice_events_type_check CHECK (type IN ('ringing', 'of_theirs'))",
-    )
-    await migrate(empty_database)
-    for word in ("of_theirs", "openai_response_done"):
-        run(empty_database, f"INSERT INTO voice_events (type) VALUES ('{word}')")
-    with pytest.raises(psycopg.errors.CheckViolation):
-        run(empty_database, "INSERT INTO voice_events (type) VALUES ('nonsense')")
-
-
 GRANT_AGAIN = "GRANT ALL ON ALL TABLES IN SCHEMA public TO anon, authenticated; "
 
 
 @pytest.mark.parametrize("role", ["anon", "authenticated"])
-@pytest.mark.parametrize("shape", ["", "v1", "october"])
+@pytest.mark.parametrize("shape", ["empty", "hosted", "v1", "october"])
 async def test_nobody_forges_a_consent(empty_database: str, role: str, shape: str) -> None:
-    if shape:
-        run(empty_database, shapes.seed(shape))
+    run(empty_database, shapes.seed(shape))
     await migrate(empty_database)
     forge = (
         f"SET ROLE {role}; INSERT INTO public.call_consents (consent_text, consent_result) VALUES ('x', true)"
@@ -178,15 +97,6 @@ async def test_only_the_service_reaches_what_trunks_do(empty_database: str, role
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
         run(empty_database, f"SET ROLE {role}; INSERT INTO sipua.{table} DEFAULT VALUES")
     run(empty_database, f"SET ROLE service_role; SELECT 1 FROM sipua.{table}")
-
-
-@pytest.mark.parametrize("file", [migration.file for migration in load()])
-async def test_every_file_may_run_again(database: str, file: str) -> None:
-    """As other tools do that keep no history of ours."""
-    before = catalogue(database)
-    run(database, (migrations_dir() / file).read_text())
-    assert catalogue(database) == before
-    assert await check(database) == []
 
 
 async def test_a_policy_for_everyone_is_found(empty_database: str) -> None:
