@@ -13,7 +13,11 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 WORKERS ?= 3
 SPREAD = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark
+PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark pgbouncer
+
+# Its CLI is asked whether it can push beside us; npm brings the program itself.
+SUPABASE := supabase@3.1.0
+SUPABASE_DIR := $(HOME)/.cache/sipua/supabase
 
 # The environment of the tests on our own build of pjsua2, and the name in any environment of the build that is in it.
 VENV_OWN := .venv-pjsua2
@@ -93,9 +97,12 @@ pjsua2-wheel: $(VENV)/.runtime
 	$(PIP) install --require-hashes -r $(LOCK)
 	@$(BIN)/sipua version
 
-# The server that Debian's kamailio starts (on port 5060 of every address) is none of ours: the tests start their own.
+# The servers that Debian's kamailio and pgbouncer start are none of ours: the tests start their own.
 # Never fails: what is missing is skipped by the tests with a word on what to install (and fails there with CI=true).
 peers:
+	@if [ ! -e $(SUPABASE_DIR)/node_modules/.bin/supabase ] && command -v npm >/dev/null; then mkdir -p $(SUPABASE_DIR) \
+		&& npm install --prefix $(SUPABASE_DIR) --ignore-scripts --no-audit --no-fund --fetch-retries 1 --silent $(SUPABASE) >/dev/null 2>&1 \
+		|| echo "npm could not install $(SUPABASE): its test will be skipped"; fi
 	@missing=""; for p in $(PEERS); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ]; then as=""; elif sudo -n true 2>/dev/null; then as="sudo -n"; else \
@@ -103,7 +110,8 @@ peers:
 	echo "installing$$missing"; \
 	$$as apt-get -qq update && $$as env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null \
 		|| echo "apt-get could not install$$missing: their tests will be skipped"; \
-	case "$$missing" in *" kamailio"*) [ ! -d /run/systemd/system ] || $$as systemctl --quiet disable --now kamailio.service || true;; esac
+	for p in kamailio pgbouncer; do case "$$missing" in *" $$p"*) \
+		[ ! -d /run/systemd/system ] || $$as systemctl --quiet disable --now $$p.service || true;; esac; done
 
 lock: $(VENV)/.dev
 	$(PIP) install --target $(VENV)/.uv --upgrade uv
