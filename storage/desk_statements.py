@@ -39,13 +39,14 @@ FROM jsonb_to_recordset(%s::jsonb) AS r (
   at timestamptz)
 ON CONFLICT (id) DO NOTHING
 """
-# Not by ON CONFLICT: in an old database msisdn may not be unique.
+# Not by ON CONFLICT: in an old database msisdn may not be unique. Who had several rows there is in prefs of the others.
 _MEMORY = """
 WITH r AS (
   SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
     msisdn text, kept boolean, anew boolean, prefs jsonb, country text, at timestamptz)
 ), gone AS (
-  DELETE FROM public.voice_memories AS m USING r WHERE m.msisdn = r.msisdn AND NOT r.kept
+  DELETE FROM public.voice_memories AS m USING r
+  WHERE NOT r.kept AND r.msisdn IN (m.msisdn, m.prefs ->> 'msisdn_as_written')
 ), merged AS (
   UPDATE public.voice_memories AS m SET
     prefs = jsonb_strip_nulls(CASE WHEN r.anew OR jsonb_typeof(m.prefs) IS DISTINCT FROM 'object' THEN r.prefs

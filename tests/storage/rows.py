@@ -18,8 +18,9 @@ SELECT 'column' AS kind, table_schema || '.' || table_name || '.' || column_name
   data_type || ' ' || coalesce(column_default, '') || ' ' || is_nullable AS def
 FROM information_schema.columns WHERE table_schema IN ('public', 'sipua')
 UNION ALL
-SELECT 'constraint', conrelid::regclass::text || ' ' || contype::text, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE connamespace IN ('public'::regnamespace, 'sipua'::regnamespace) AND contype IN ('c', 'f', 'p')
+SELECT 'constraint', conrelid::regclass::text || ' ' || contype::text, pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+WHERE n.nspname IN ('public', 'sipua') AND contype IN ('c', 'f', 'p')
 UNION ALL
 SELECT 'index', schemaname || '.' || tablename, indexdef FROM pg_indexes WHERE schemaname IN ('public', 'sipua')
 UNION ALL

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -15,8 +11,7 @@ import pytest
 from storage.errors import BadDsn, DatabaseUnreachable, MigrationError
 from storage.migrate import check, load, migrate, migrations_dir
 from storage.sqlsplit import split
-from tests.postgres import scratch_dir
-from tests.storage import shapes
+from tests.storage import debian, shapes
 from tests.storage.rows import catalogue, rows, run
 
 
@@ -178,29 +173,12 @@ async def test_missing_database_is_not_worth_a_retry(postgres_server: str) -> No
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("shape", ["", "v1", "october"])
-def test_on_the_oldest_postgresql_we_promise(shape: str) -> None:
+def test_on_the_oldest_postgresql_we_promise() -> None:
     """Hosted databases are PostgreSQL 15 and 17; the embedded one is 18."""
-    programs = Path("/usr/lib/postgresql/15/bin")
-    if not (programs / "initdb").exists():
-        pytest.skip("needs PostgreSQL 15: apt-get install postgresql-15")
-    folder = scratch_dir()
-    user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    if user:
-        os.chown(folder, 65534, 65534)
-    data = folder / "data"
-    options = f"-k {folder} -c listen_addresses= -c fsync=off"
-    quiet: dict[str, Any] = {"check": True, "cwd": "/", "stdout": subprocess.DEVNULL, **user}
-    try:
-        subprocess.run([programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N"], **quiet)
-        control: list[str | Path] = [programs / "pg_ctl", "-D", data, "-w", "-m", "immediate"]
-        subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **quiet)
-        try:
-            dsn = f"postgresql://postgres@/postgres?host={folder}"
-            run(dsn, shapes.seed(shape) if shape else "SELECT 1")
-            assert asyncio.run(migrate(dsn)).applied
-            assert asyncio.run(check(dsn)) == []
-        finally:
-            subprocess.run([*control, "stop"], **quiet)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with debian.server() as dsn:
+        for shape in shapes.SHAPES:
+            run(dsn, f"CREATE DATABASE {shape}")
+            own = dsn.replace("/postgres?", f"/{shape}?")
+            run(own, shapes.seed(shape))
+            assert asyncio.run(migrate(own)).applied
+            assert asyncio.run(check(own)) == []

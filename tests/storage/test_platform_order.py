@@ -17,7 +17,9 @@ from tests.storage import debian, shapes
 from tests.storage.rows import EIGHT, catalogue, contents, rows, run
 
 FORGE = "SET ROLE {}; INSERT INTO public.call_consents (consent_text, consent_result) VALUES ('x', true)"
-PUSHED = f"INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('{shapes.PLATFORM.split('_')[0]}')"
+PUSHED = (
+    f"INSERT INTO supabase_migrations.schema_migrations (version) VALUES ('{shapes.PLATFORM.split('_')[0]}')"
+)
 HISTORY = (
     "CREATE SCHEMA supabase_migrations; CREATE TABLE supabase_migrations.schema_migrations "
     "(version text PRIMARY KEY, statements text[], name text);"
@@ -34,7 +36,9 @@ async def test_pushed_before_ours(empty_database: str, sid: str) -> None:
     assert await check(empty_database) == []
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
         run(empty_database, FORGE.format("anon"))
-    policies = rows(empty_database, "SELECT tablename AS t, with_check FROM pg_policies WHERE policyname LIKE 'svc_rw_%'")
+    policies = rows(
+        empty_database, "SELECT tablename AS t, with_check FROM pg_policies WHERE policyname LIKE 'svc_rw_%'"
+    )
     assert {row["t"] for row in policies} >= set(EIGHT)
     assert all("service_role" in row["with_check"] for row in policies)
 
@@ -50,7 +54,11 @@ async def test_pushed_after_ours(empty_database: str, shape: str) -> None:
         for role in ("anon", "authenticated"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"):
                 run(empty_database, FORGE.format(role))
-        doors = [f"role {role} has privileges on public.{t}" for t in sorted(EIGHT) for role in ("anon", "authenticated")]
+        doors = [
+            f"role {role} has privileges on public.{t}"
+            for t in sorted(EIGHT)
+            for role in ("anon", "authenticated")
+        ]
         assert await check(empty_database) == doors
         assert await misfits(empty_database) == []  # serve works on
         report = await migrate(empty_database)
@@ -69,11 +77,23 @@ async def test_on_october_it_fails_before_ours_and_not_after(empty_database: str
 
 HOLES = [
     ("GRANT SELECT ON public.transcripts TO anon", "role anon has privileges on public.transcripts"),
-    ("GRANT INSERT (consent_text) ON call_consents TO anon", "role anon has privileges on public.call_consents"),
-    ("GRANT USAGE ON SCHEMA sipua TO anon; GRANT DELETE ON sipua.faq TO anon", "role anon has privileges on sipua.faq"),
-    ("GRANT SELECT ON public.voice_call_kpis TO PUBLIC", "role anon has privileges on public.voice_call_kpis"),
+    (
+        "GRANT INSERT (consent_text) ON call_consents TO anon",
+        "role anon has privileges on public.call_consents",
+    ),
+    (
+        "GRANT USAGE ON SCHEMA sipua TO anon; GRANT DELETE ON sipua.faq TO anon",
+        "role anon has privileges on sipua.faq",
+    ),
+    (
+        "GRANT SELECT ON public.voice_call_kpis TO PUBLIC",
+        "role anon has privileges on public.voice_call_kpis",
+    ),
     ("ALTER TABLE public.voice_calls DISABLE ROW LEVEL SECURITY", "row level security on public.voice_calls"),
-    ("DROP POLICY sipua_rw_transcripts ON public.transcripts", "policy of sipua_writer on public.transcripts"),
+    (
+        "DROP POLICY sipua_rw_transcripts ON public.transcripts",
+        "policy of sipua_writer on public.transcripts",
+    ),
 ]
 
 
@@ -108,7 +128,9 @@ async def test_somebody_elses_policy_is_told_but_not_removed(database: str) -> N
 def refused(folder: Path, dsn: str) -> list[str]:
     """Supabase's rule, measured on its CLI 3.1.0: versions of the history that the folder has no file for."""
     local = {match[1] for path in folder.iterdir() if (match := re.fullmatch(r"(\d+)_.*\.sql", path.name))}
-    history = {row["version"] for row in rows(dsn, "SELECT version FROM supabase_migrations.schema_migrations")}
+    history = {
+        row["version"] for row in rows(dsn, "SELECT version FROM supabase_migrations.schema_migrations")
+    }
     return sorted(history - local)
 
 
@@ -133,7 +155,9 @@ def supabase(project: Path, dsn: str, *arguments: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.peer
-@pytest.mark.skipif(not Path(CLI).exists(), reason="Supabase's CLI is not there: `make peers` gets it from npm")
+@pytest.mark.skipif(
+    not Path(CLI).exists(), reason="Supabase's CLI is not there: `make peers` gets it from npm"
+)
 async def test_supabases_cli_pushes_beside_us(tmp_path: Path) -> None:
     """Ours first, then its push; and its push of our files, then ours."""
     folder = tmp_path / "supabase/migrations"

@@ -9,7 +9,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from storage.desk_facts import Forgotten
 from storage.migrate import check, load, migrate, migrations_dir, misfits
+from storage.writer import LedgerWriter
 from tests.storage import shapes
 from tests.storage.rows import EIGHT, catalogue, contents, rows, run
 
@@ -200,6 +202,12 @@ async def test_one_row_a_caller(empty_database: str) -> None:
     assert [row["prefs"] for row in memory] == [{"name": "new"}]
     others = rows(empty_database, "SELECT prefs FROM voice_memories WHERE prefs ? 'msisdn_as_written'")
     assert len(others) == 2
+    writer = LedgerWriter(empty_database)
+    writer.put((Forgotten("+250700000001"),))
+    assert await writer.close(10)
+    gone = "prefs ->> 'msisdn_as_written' = '+250700000001' OR msisdn = '+250700000001'"
+    assert rows(empty_database, f"SELECT 1 FROM voice_memories WHERE {gone}") == []
+    run(empty_database, "INSERT INTO voice_memories (msisdn) VALUES ('+250700000001')")
     with pytest.raises(psycopg.errors.UniqueViolation):
         run(empty_database, "INSERT INTO voice_memories (msisdn) VALUES ('+250700000001')")
 
