@@ -73,6 +73,7 @@ async def migrate(
         try:
             async with connected(dsn, APPLICATION, tuple_row) as connection:
                 run.began = True
+                connection.add_notice_handler(_say)
                 await run.go(connection, redact(dsn))
             break
         except StoreError as error:
@@ -270,6 +271,12 @@ async def _secure(connection: Connection) -> Sequence[str]:
         return ()
     left = {*await shape.insecure(connection), *await shape.open_doors(connection)}
     return [line for line in found if line not in left]
+
+
+def _say(notice: psycopg.errors.Diagnostic) -> None:
+    """A file's warnings name tables and columns, never rows."""
+    if notice.severity_nonlocalized == "WARNING":
+        log.warning("migrations: %s", notice.message_primary)
 
 
 def _failed(error: psycopg.Error, file: str, statement: Statement | None) -> MigrationError:

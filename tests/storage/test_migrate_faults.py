@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from storage.errors import DatabaseUnreachable, MigrationError
 from storage.migrate import APPLICATION, check, load, migrate, misfits
@@ -43,6 +45,55 @@ async def test_a_lost_connection_is_tried_again(
     assert rows(empty_database, "SELECT count(*) AS n FROM supabase_migrations.schema_migrations") == [
         {"n": 3}
     ]
+
+
+class Wire:
+    """A TCP way to a server's Unix socket that breaks when the answer to the ``nth`` COMMIT is under way."""
+
+    def __init__(self, dsn: str, nth: int) -> None:
+        params = conninfo.conninfo_to_dict(dsn)
+        self._path = f"{params['host']}/.s.PGSQL.{params['port']}"
+        self._dsn = dsn
+        self._left = nth
+
+    async def __aenter__(self) -> str:
+        self._ends: list[asyncio.Task[None]] = []
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        return conninfo.make_conninfo(self._dsn, host="127.0.0.1", port=port)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await asyncio.gather(*self._ends)
+
+    async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        self._ends.append(cast("asyncio.Task[None]", asyncio.current_task()))
+        server, to_server = await asyncio.open_unix_connection(self._path)
+        answers = asyncio.create_task(self._answer(server, to_client))
+        while data := await client.read(65536):
+            self._left -= b"COMMIT" in data
+            to_server.write(data)
+        await answers
+        for writer in (to_client, to_server):
+            writer.close()
+            await writer.wait_closed()
+
+    async def _answer(self, server: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        while data := await server.read(65536):
+            if self._left == 0:
+                self._left = -1
+                break
+            to_client.write(data)
+        to_client.close()
+
+
+async def test_a_file_whose_commit_was_not_heard_counts_as_done(empty_database: str, tmp_path: Path) -> None:
+    """The history tables are the first transaction, then come the files."""
+    files = three(tmp_path, "SELECT nextval('tries')")
+    async with Wire(empty_database, 3) as dsn:
+        report = await migrate(dsn, folder=tmp_path)
+    assert report.applied == tuple(files)
+    assert rows(empty_database, "SELECT last_value::int AS n FROM tries") == [{"n": 1}]  # not run again
 
 
 async def test_patience_ends_and_says_what_is_done_and_left(empty_database: str, tmp_path: Path) -> None:

@@ -144,6 +144,8 @@ def test_a_folder_of_others_takes_our_files(database: str, tmp_path: Path) -> No
     (tmp_path / load()[0].file).write_text("SELECT 1")
     with pytest.raises(MigrationError, match="is not our 20261122100000"):
         copy_to(tmp_path)
+    with pytest.raises(MigrationError, match="there is no such folder"):
+        copy_to(tmp_path / "typo")
 
 
 def supabase(project: Path, dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
