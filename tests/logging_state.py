@@ -16,7 +16,9 @@ import pytest
 def logging_put_back() -> Iterator[None]:
     root = logging.getLogger()
     handlers = root.handlers[:]
-    levels = {each: each.level for each in (root, *root.manager.loggerDict.values()) if isinstance(each, Logger)}
+    levels = {
+        each: each.level for each in (root, *root.manager.loggerDict.values()) if isinstance(each, Logger)
+    }
     yield
     for handler in root.handlers:
         if handler not in handlers:
