@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from sipua.config_file import UNPREFIXED
 from sipua.errors import LocalError
-from sipua.settings import PREFIX, UNPREFIXED
+from sipua.settings import PREFIX
 
 READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 15.0

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
+from sipua.config_file import describe, read_toml
 from sipua.errors import ConfigError
 from sipua.opening import Hours, parse_span
 from sipua.section import Section
-from sipua.settings import describe, read_toml
 
 FILE = "departments.toml"
 DEPARTMENTS_MAX = 32
@@ -130,7 +130,7 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
     try:
         file = _File.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(describe(error, file=path, prefix=None)) from None
+        raise ConfigError(describe(error, file=path)) from None
     for name, each in file.departments.items():
         key = f"departments.{name}"
         if not each.target and not each.targets:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from sipua.config_file import read_secret
 from sipua.desk import Desk
 from sipua.ports import Clock
-from sipua.settings import Settings, read_secret
+from sipua.settings import Settings
 from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
 from sipua.tools.services import BookTransport, SearchServices

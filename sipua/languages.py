@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from sipua.config_file import describe, read_toml
 from sipua.errors import ConfigError
 from sipua.locale import DEFAULT_LOCALE
 from sipua.resources import shipped_conf
 from sipua.section import Section
-from sipua.settings import describe, read_toml
 from sipua.trunks.numbers import NumberSet
 
 FOLDER = "languages"
@@ -176,7 +176,7 @@ def _validated(data: Mapping[str, Any], file: Path) -> Language:
     try:
         return Language.model_validate(data)
     except ValidationError as error:
-        text = describe(error, file=file, prefix=None)
+        text = describe(error, file=file)
         if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
             keys = [field.alias or key for key, field in Language.model_fields.items()]
             text += f"\nallowed keys: {', '.join(keys)}; in [phrases]: {', '.join(Phrases.model_fields)}"

@@ -28,9 +28,9 @@ from pydantic import (
 
 from rtp.codec import CODECS
 from sipua import trunk_rules
+from sipua.config_file import describe, read_toml
 from sipua.digest import Algorithm
 from sipua.errors import ConfigError
-from sipua.settings import describe, read_toml
 from sipua.trunks.numbers import Format, NumberSet
 
 ASK = re.compile(r"ask \S.*")
@@ -391,7 +391,7 @@ def load_trunk(file: Path) -> Trunk:
     try:
         trunk = Trunk.model_validate(data)
     except ValidationError as error:
-        text = describe(error, file=file, prefix=None)
+        text = describe(error, file=file)
         if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
             names = [field.alias or key for key, field in Trunk.model_fields.items()]
             text += f"\nallowed keys: {', '.join(names)}"

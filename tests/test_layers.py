@@ -102,7 +102,8 @@ WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subproce
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the
 # storage package, which knows no settings of ours, where a user's state and sockets live.
 ENVIRONMENT = (
-    "sipua.settings", "sipua.cli.command", "sipua.demo", "sipua.children", "storage.embedded", "storage.cluster",
+    "sipua.settings", "sipua.settings_file", "sipua.config_file", "sipua.cli.command", "sipua.demo", "sipua.children",
+    "storage.embedded", "storage.cluster",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from sipua.checks.report import Check
 from sipua.checks.tools import tools
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
-from sipua.settings import Settings, load_settings
+from sipua.settings import Settings
+from sipua.settings_file import load_settings
 from sipua.trunk import Trunk, load_trunks
 
 __all__ = ["Check", "run_checks"]

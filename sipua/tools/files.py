@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from sipua.config_file import describe, read_secret, read_toml
 from sipua.errors import ConfigError
 from sipua.section import Section
-from sipua.settings import describe, read_secret, read_toml
 from sipua.tools.registry import OWN_SERVER
 from sipua.tools.schema import checked_schema
 
@@ -196,7 +196,7 @@ def _read(file: Path) -> HttpTool | McpServer | RemoteMcp:
     try:
         tool = _FILE.validate_python(data)
     except ValidationError as error:
-        told = describe(error, file=file, prefix=None)
+        told = describe(error, file=file)
         raise ConfigError(told.replace(f"'{kind}.", "'").replace(f"{kind}.", "")) from None
     if isinstance(tool, HttpTool):
         schema = checked_schema(tool.parameters, f"{file}: parameters")

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from sipua.config_file import UNPREFIXED
 from sipua.errors import ConfigError
 from sipua.realtime.backend import Capabilities
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.names import Service
 from sipua.reference import documents
 from sipua.resources import shipped_conf
-from sipua.settings import PREFIX, UNPREFIXED, Settings, environment_names, load_settings
+from sipua.settings import PREFIX, Settings
+from sipua.settings_file import environment_names, load_settings
 from sipua.trunk import Trunk, load_trunks
 from sipua.voice_settings import backend_of, session_config
 

@@ -9,9 +9,10 @@ import pytest
 
 from sipua.checks.trunk_files import codecs
 from sipua.checks.trunk_files import one as check_of
+from sipua.config_file import read_secret
 from sipua.pj.build import LibraryFacts
 from sipua.resources import shipped_conf
-from sipua.settings import Settings, read_secret
+from sipua.settings import Settings
 from sipua.trunk import Trunk, load_trunks
 from sipua.trunk_setup import OURS, Step, our_address, setup_of
 
