@@ -18,7 +18,8 @@ from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
 from sipua.settings import Settings
 from sipua.settings_file import load_settings
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 
 __all__ = ["Check", "run_checks"]
 

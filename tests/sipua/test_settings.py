@@ -17,7 +17,8 @@ from sipua.reference import documents
 from sipua.resources import shipped_conf
 from sipua.settings import PREFIX, Settings
 from sipua.settings_file import environment_names, load_settings
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.voice_settings import backend_of, session_config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,8 @@ import pytest
 
 from sipua.errors import ConfigError
 from sipua.resources import shipped_conf
-from sipua.trunk import Trunk, find_inbound, load_trunk, load_trunks
+from sipua.trunk import Trunk, find_inbound
+from sipua.trunk_files import load_trunk, load_trunks
 from sipua.trunk_rules import (
     NOT_YET,
     code_policy_of,
