@@ -117,8 +117,11 @@ def language_of(
         remembered=remembered.locale if remembered is not None else None,
     )
     local = now.wall.astimezone(settings.zone)
+    lines = texts.departments.our_lines
+    is_inbound = opening.direction == "inbound"  # who calls out keeps hours of another kind
     briefing = Briefing(
         ours, theirs, opening.country, opening.trunk, local,
+        opening=lines.state(ours, opening.trunk, now.wall) if is_inbound else "",
         departments=texts.departments.lines(now.wall, opening.trunk), memory=known.lines(settings.zone),
     )  # fmt: skip
     otherwise = own_instructions(settings)
@@ -129,4 +132,5 @@ def language_of(
         greeting=settings.realtime.greeting,
         hint=settings.realtime.transcription_language,
         recordings=texts.recordings,
+        is_closed=is_inbound and lines.is_closed(ours, opening.trunk, now.wall),
     )
