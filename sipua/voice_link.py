@@ -34,6 +34,7 @@ from sipua.realtime.continuity import (
 )
 from sipua.realtime.counters import Counters
 from sipua.realtime.floor import Ask, Floor
+from sipua.realtime.hints import as_change
 from sipua.realtime.history import History
 from sipua.realtime.outbox import QueueFullError
 from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
@@ -107,6 +108,7 @@ class VoiceLink:
         self._observer = observer
         self._clock = clock
         self._sessions: dict[int, VoiceSession] = {}
+        self._asked: dict[int, SessionConfig] = {}  # of sessions that have not been switched to
         self._owners: dict[str, int] = {}  # response → session
         self._history = History()
         self._updates: dict[str, Any] = {}
@@ -404,17 +406,17 @@ class VoiceLink:
         self._perform(self._core.ready(self._now(), self._cap_s(session)))
 
     async def _opened(self, number: int, why: str) -> VoiceSession:
-        timeout_s = self._plan.open_timeout_s
+        timeout_s, asked = self._plan.open_timeout_s, self._plan.configure()
         try:
             async with asyncio.timeout(timeout_s + OPEN_GRACE_S):
                 session = await self._backend.open(
-                    self._plan.configure(), on_audio=lambda delta: self._on_audio(number, delta)
+                    asked, on_audio=lambda delta: self._on_audio(number, delta)
                 )
         except TimeoutError:
             raise RealtimeUnreachable(
                 f"{self._backend.name}: the voice session was not ready within {timeout_s:g} s"
             ) from None
-        self._sessions[number] = session
+        self._sessions[number], self._asked = session, {number: asked}
         self._observer.opened(session, why)
         return session
 
@@ -423,8 +425,7 @@ class VoiceLink:
         self._seen = self._sessions[switch.number]
         left, is_lost = switch.resumption, switch.cause is Cause.LOST
         goes_on = left.ask is Ask.CONTINUE and self._unfinished is not None
-        if self._updates:
-            self._tell(lambda session: session.session_update(self._updates))
+        self._bring_up_to_date(switch.number)
         for item in self._history.seed(self._unfinished if goes_on else None):
             self._tell(lambda session, item=item: session.item_create(item))  # type: ignore[misc]
         back_ms = LOOK_BACK_MS if is_lost else ONSET_MS
@@ -442,6 +443,17 @@ class VoiceLink:
             "session %s follows (%s), %d ms of the caller said again",
             self.session_id, switch.cause.value, len(replayed) // self._bytes_per_ms,
         )  # fmt: skip
+
+    def _bring_up_to_date(self, number: int) -> None:
+        """With what has changed since it was opened: minutes may have passed, in another language."""
+        asked, wanted = self._asked.pop(number), self._plan.configure()
+        updates: list[Mapping[str, Any]] = [self._updates] if self._updates else []
+        if wanted.instructions != asked.instructions:
+            updates.append({"instructions": wanted.instructions})
+        if wanted.transcription is not None and wanted.transcription != asked.transcription:
+            updates.append(as_change(wanted.transcription))  # by itself: its hint may be refused
+        for update in updates:
+            self._tell(lambda session, update=update: session.session_update(update))  # type: ignore[misc]
 
     def _retire(self, number: int) -> None:
         session = self._sessions.pop(number, None)

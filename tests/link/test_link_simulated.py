@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rtp.codec import CODECS
@@ -18,6 +18,7 @@ from sipua.realtime.config import SessionConfig, Transcription
 from sipua.realtime.continuity import Rules
 from sipua.realtime.emulator.script import Script, parse_script
 from sipua.realtime.events import AudioDelta
+from sipua.realtime.hints import as_change
 from sipua.transcript import Segment
 from sipua.voice_link import Plan, VoiceLink
 from tests.emulator.driven import recorded, ulaw
@@ -92,7 +93,8 @@ class Phone:
         config = SessionConfig(
             "gpt-realtime-2.1", "Be kind.", tools=tools, transcription=Transcription("gpt-transcribe")
         )
-        plan = Plan(lambda: config, 4.0, Rules(budget_s=budget_s), lambda: 0.5)
+        self.config = config
+        plan = Plan(lambda: self.config, 4.0, Rules(budget_s=budget_s), lambda: 0.5)
         self.link = VoiceLink(backend, plan, self.watch, VirtualClock(), self._hear)
         self.ended: BaseException | None = None
 
@@ -282,7 +284,33 @@ def test_an_interruption_after_the_change_cuts_what_only_the_former_session_had_
     )  # the ledger's row was written when it was said
 
 
-def test_changed_instructions_reach_the_next_session() -> None:
+def test_a_language_that_changed_while_the_next_session_waited_is_its_language() -> None:
+    phone = Phone(FakeBackend(script_of(2), cap_s=60.0))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(34)
+        asyncio.get_running_loop().call_later(
+            4, change
+        )  # it was opened at 36 s, and there is no quiet moment
+        for _ in range(8):
+            await phone.speak(pause_s=0.0)
+        await asyncio.sleep(15)
+
+    def change() -> None:
+        assert len(phone.backend.sessions) == 2
+        french = Transcription("gpt-transcribe", "fr")
+        phone.config = replace(phone.config, instructions="Parlez.", transcription=french)
+        phone.link.session_update({"instructions": "Parlez."})
+        phone.link.session_update(as_change(french))
+
+    run(lambda: phone.talk(scene))
+    first, second = phone.backend.sessions
+    assert phone.watch.opened_for == ["first", "rotation"]
+    assert second.echoed["instructions"] == first.echoed["instructions"] == "Parlez."
+    assert second.echoed["audio"]["input"]["transcription"]["language"] == "fr"
+
+
+def test_changed_settings_reach_the_next_session() -> None:
     phone = Phone(FakeBackend(script_of(1)))
     detection = {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}
 

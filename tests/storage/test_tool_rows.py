@@ -56,3 +56,21 @@ async def test_a_row_gets_its_result_in_the_same_batch_or_a_later_one(database: 
     }  # fmt: skip
     assert found["route"]["error"] == "no result within 5 s"
     assert found["book"]["t"] == T0
+
+
+async def test_arguments_without_bottom_do_not_cost_the_row(database: str) -> None:
+    call, id = uuid4(), uuid4()
+    deep: Any = 1
+    for _ in range(900):  # orjson reads 1,024
+        deep = [deep]
+    await write(
+        database,
+        (CallCreated(id=call, direction="inbound", started_at=T0),),
+        (
+            ToolCalled(id, call, None, "dig", {"hole": deep, "n": 1}, T0),
+            ToolDone(id, call, False, error="no"),
+        ),
+    )
+    row = rows(database, call)["dig"]
+    assert (row["args"]["n"], row["success"]) == (1, False)
+    assert "(nested too deeply)" in str(row["args"]["hole"])
