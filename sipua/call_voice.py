@@ -36,7 +36,8 @@ from sipua.realtime.events import AudioDelta
 from sipua.spend import Spend
 from sipua.tools.box import ToolBox
 from sipua.tools.registry import Registry
-from sipua.voice_link import Observer, Plan, VoiceLink
+from sipua.voice_link import VoiceLink
+from sipua.voice_sessions import Observer, Plan
 
 log = logging.getLogger(__name__)
 

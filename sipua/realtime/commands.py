@@ -46,3 +46,20 @@ def system_text_item(item_id: str, text: str) -> dict[str, Any]:
     """What the model is told in the middle of a conversation; nobody's speech."""
     content = [{"type": "input_text", "text": text}]
     return {"id": item_id, "type": "message", "role": "system", "content": content}
+
+
+def laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` over what was changed before, but for what ``configure`` knows by itself."""
+    merged = dict(below)
+    for key, value in changes.items():
+        if key in ("instructions", "transcription"):
+            continue
+        if key in ("audio", "input", "output"):
+            value = laid_over(merged.get(key, {}), value)
+            if not value:
+                continue
+        elif key == "turn_detection" and value is not None:
+            before = merged.get(key) or {}
+            value = {**(before if before.get("type") == value.get("type") else {}), **value}
+        merged[key] = value
+    return merged

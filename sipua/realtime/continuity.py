@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sipua.errors import RealtimeClosed, RealtimeError
+from sipua.realtime import events as ev
 from sipua.realtime.floor import Floor, Resumption
 
 MARGIN_SHARE = 0.4  # of a short session that the margin may take …
@@ -25,7 +26,24 @@ LINGER_S, ANSWERING_S = (
     30.0,
 )  # the former session's late transcripts are awaited; or the end of its answer
 COMFORT_AFTER_S, COMFORT_EVERY_S = 1.2, 10.0  # of silence that the caller need not wonder about
+CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
 LOSSES_MAX, LOSSES_WITHIN_S = 6, 60.0  # more is not a network but a service that does not want us
+
+# Of a session that has been switched from: words that come late, and how its last answer ended.
+LATE = (
+    ev.UserTranscriptDelta
+    | ev.UserTranscript
+    | ev.UserTranscriptFailed
+    | ev.AssistantTranscriptDelta
+    | ev.AssistantTranscript
+    | ev.TextDelta
+    | ev.TextDone
+    | ev.AudioDone
+    | ev.OutputItemAdded
+    | ev.OutputItemDone
+    | ev.FunctionCall
+    | ev.ResponseDone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +248,16 @@ class Continuity:
         margin_s = min(self._rules.margin_s, life_s * MARGIN_SHARE)
         self._rotate_at = opened_at + life_s - margin_s if cap_s is not None else float("inf")
         self._forced_at = opened_at + life_s - min(FORCED_S, life_s * FORCED_SHARE, margin_s / 2)
+
+
+def life_s(known: float | None, expires_at: object, wall: float) -> float | None:
+    """How long a session will live: what the service is known for, or what the session says if that is less.
+
+    ``expires_at`` and ``wall`` are seconds of the epoch.
+    """
+    if not isinstance(expires_at, int | float) or isinstance(expires_at, bool):
+        return known
+    left_s = expires_at - wall
+    if left_s < CAP_PLAUSIBLE_S:
+        return known
+    return left_s if known is None else min(known, left_s)

@@ -20,7 +20,8 @@ from sipua.realtime.emulator.script import Script, parse_script
 from sipua.realtime.events import AudioDelta
 from sipua.realtime.hints import as_change
 from sipua.transcript import Segment
-from sipua.voice_link import Plan, VoiceLink
+from sipua.voice_link import VoiceLink
+from sipua.voice_sessions import Plan
 from tests.emulator.driven import recorded, ulaw
 from tests.fleet.virtual import VirtualClock, run
 from tests.link.fake import FakeBackend
