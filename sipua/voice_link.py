@@ -24,6 +24,7 @@ from sipua.realtime.continuity import (
     LATE,
     Cause,
     Continuity,
+    Drop,
     GiveUp,
     OpenNext,
     Output,
@@ -325,6 +326,8 @@ class VoiceLink:
                     self._switch(output)
                 case Retire(number):
                     self._sessions.retire(number)
+                case Drop(number, error):
+                    self._sessions.drop(number, error)
                 case PlayComfort():
                     self._observer.comfort()
                 case GiveUp(error):

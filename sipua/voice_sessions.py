@@ -99,6 +99,13 @@ class VoiceSessions:
             self._observer.ended(session, failed=False)
             self.start(session.close())
 
+    def drop(self, number: int, error: RealtimeError) -> None:
+        """It is as good as gone."""
+        session = self._sessions.pop(number, None)
+        if session is not None:
+            self._listener.gone(number, session, error)
+            self.start(session.close())
+
     async def close(self, failed: int | None = None) -> None:
         """All of them, and their tasks. ``failed``: the one of which its row is to say so."""
         self._is_closed = True

@@ -3,8 +3,9 @@
 The service ends every session after an hour, and a network ends any of them at any time. Before the cap the next one
 is opened beside the present one and takes over in the first quiet moment, or shortly before the cap in any case. A
 session that is lost is followed by another within a budget of time; never if the service refused us for good (key,
-quota, configuration), and not for ever if each of them is lost. Sessions are numbered by us from 0. The adapter
-(``sipua.voice_link``) performs what comes out; what the next session has to be told is in ``history``.
+quota, configuration), and not for ever if each of them is lost. One that lives but owes an answer and says nothing
+counts as lost; the second in a row is the last. Sessions are numbered by us from 0. The adapter (``sipua.voice_link``)
+performs what comes out; what the next session has to be told is in ``history``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LINGER_S, ANSWERING_S = (
 )  # the former session's late transcripts are awaited; or the end of its answer
 COMFORT_AFTER_S, COMFORT_EVERY_S = 1.2, 10.0  # of silence that the caller need not wonder about
 CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
+MUTES_MAX = 2  # sessions in a row that live and say nothing
 LOSSES_MAX, LOSSES_WITHIN_S = 6, 60.0  # more is not a network but a service that does not want us
 
 # Of a session that has been switched from: words that come late, and how its last answer ended.
@@ -84,6 +86,14 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Close that session, the present one, as lost: its connection lives, and it says nothing."""
+
+    number: int
+    error: RealtimeError
+
+
+@dataclass(frozen=True, slots=True)
 class PlayComfort:
     """Something for the caller, who hears silence."""
 
@@ -95,7 +105,7 @@ class GiveUp:
     error: RealtimeError
 
 
-Output = OpenNext | Switch | Retire | PlayComfort | GiveUp
+Output = OpenNext | Switch | Retire | Drop | PlayComfort | GiveUp
 
 
 class Next(Enum):
@@ -129,6 +139,7 @@ class Continuity:
         self.former: dict[int, Floor] = {}  # sessions that have been switched from
         self._switched_at: dict[int, float] = {}
         self._is_over = False
+        self._mutes = 0
         self._set_cap(now, cap_s)
 
     # what happens
@@ -177,7 +188,7 @@ class Continuity:
         elif self._next is Next.READY:
             dues.append(self._forced_at)
             dues += [at] if (at := self.floor.quiet_at()) is not None else []
-        return min([*dues, self._open_at()])
+        return min([*dues, self._open_at(), self._mute_at()])
 
     def tick(self, now: float) -> list[Output]:
         """All that is due."""
@@ -187,6 +198,8 @@ class Continuity:
         if self.is_lost and now >= self._give_up_at:
             waited = RealtimeClosed(f"{self._error}; no other session within {self._rules.budget_s:g} s")
             return self._give_up(waited)
+        if now >= self._mute_at():
+            return self._mute()
         if now >= self._open_at():
             outputs += self._open()
         elif self._next is Next.READY and (cause := self._cause(now)) is not None:
@@ -203,6 +216,18 @@ class Continuity:
         """That former session is over."""
         self.former.pop(number, None)
         self._switched_at.pop(number, None)
+
+    def _mute_at(self) -> float:
+        """When the present session has been silent for too long; infinity while it owes nothing."""
+        at = None if self.is_lost else self.floor.mute_at()
+        return float("inf") if at is None else at
+
+    def _mute(self) -> list[Output]:
+        self._mutes = 1 if self.floor.has_answered else self._mutes + 1
+        error = RealtimeClosed("the voice service is connected and says nothing")
+        return (
+            self._give_up(error) if self._mutes >= MUTES_MAX else [PlayComfort(), Drop(self.current, error)]
+        )
 
     def _retire_at(self, number: int) -> float:
         answers = bool(self.former[number].responses)

@@ -14,6 +14,8 @@ from sipua.realtime import events as ev
 
 SETTLED_S = 0.5  # events of one turn come within milliseconds of each other: so long after the last, none is on its way
 UNANSWERED_S = 5.0  # a turn or request that brought no response by then will bring none
+SILENT_S = 10.0  # a request is acknowledged within a second by whoever lives …
+STALLED_S = 45.0  # … but within a response models think, and remote tools take their time
 
 
 class Ask(Enum):
@@ -53,6 +55,7 @@ class Floor:
         self._is_asked = False
         self._tools: dict[str, str] = {}  # calls without a result → their response
         self._changed_at = now
+        self.has_answered = False  # a response has been completed
 
     @property
     def is_speaking(self) -> bool:
@@ -86,6 +89,12 @@ class Floor:
             return None
         waits = self._is_asked or self._turn is not None
         return self._changed_at + (UNANSWERED_S if waits else SETTLED_S)
+
+    def mute_at(self) -> float | None:
+        """From when on the service says nothing though it has to, if nothing comes; None while it has not."""
+        if self._responses:
+            return self._changed_at + STALLED_S
+        return self._changed_at + SILENT_S if self._is_asked else None
 
     def resumption(self) -> Resumption:
         """What is left to do if the session is gone now."""
@@ -130,10 +139,13 @@ class Floor:
                 self._tools[event.call_id] = event.response_id
             case ev.ResponseDone():
                 self._responses.pop(event.response_id, None)
+                self.has_answered |= event.status == "completed"
                 if event.status == "completed" and not self.is_speaking:
                     self._turn = None
             case ev.ServiceError():
                 self._is_asked = False
+            case ev.McpCall() | ev.McpCallDone():
+                pass
             case _:
                 return False
         return True

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from rtp.codec import CODECS
 from rtp.playout import Playout
 from sipua.actions import CallTool, CreateResponse, EndCall, IgnoreResponse, Spoken, Truncate
@@ -360,3 +362,53 @@ say = "It is booked for you now"
     items = [item for item in phone.session.conversation if item["type"] != "message"]
     assert [item["type"] for item in items] == ["function_call", "function_call_output"]
     assert items[1]["output"] == '{"reference": "R7"}'
+
+
+MUTE = [
+    pytest.param(("no_response",), "Hello there my friend", id="never answers"),
+    pytest.param(("stall=4",), "Hello there my friend", id="amid a response"),
+]
+
+
+@pytest.mark.parametrize(("faults", "words"), MUTE)
+def test_a_session_that_lives_and_says_nothing_is_followed_by_another(
+    faults: tuple[str, ...], words: str
+) -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: faults}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(55)
+        await phone.speak()
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    assert phone.ended is None
+    assert phone.watch.opened_for == ["first", "reconnect"]
+    assert sorted(phone.watch.ended_as) == [False, True]
+    assert phone.watch.comforts == 1
+    assert phone.words("assistant") == [words, "Answer number 0 to the caller of today"]
+
+
+def test_a_service_that_says_nothing_at_all_is_given_up() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: ("no_response",), 1: ("no_response",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(19.9)
+        assert phone.ended is None
+        await asyncio.sleep(0.5)
+
+    run(lambda: phone.talk(scene))
+    assert "says nothing" in str(phone.ended)
+    assert (phone.watch.opened_for, phone.watch.comforts) == (["first", "reconnect"], 1)
+
+
+def test_a_caller_who_says_nothing_is_no_mute_service() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(600)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first"])
