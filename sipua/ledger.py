@@ -17,15 +17,11 @@ from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.sip_message import mask_number
 from sipua.transcript import Segment
 from storage.facts import (
-    CallAttempt,
-    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
     ConsentAnswered,
-    ConsentChannel,
     Event,
-    EventType,
     Fact,
     Group,
     RecordingDeleted,
@@ -36,6 +32,8 @@ from storage.facts import (
     ToolDone,
     Transcript,
 )
+from storage.trunk_facts import CallAttempt, CallCarried
+from storage.words import ConsentChannel, EventType
 
 # Names on the wire → the CHECK list of voice_events.type (shared schema, rule 4).
 EVENT_TYPES: dict[str, EventType] = {

@@ -14,9 +14,6 @@ from uuid import UUID
 from storage import clean, consent_statements, desk_statements, tool_statements, trunk_statements
 from storage.desk_facts import Forgotten, Remembered
 from storage.facts import (
-    FINAL_RANK,
-    STATUS_RANK,
-    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -26,11 +23,11 @@ from storage.facts import (
     ProcessStarted,
     SessionEnded,
     SessionOpened,
-    TargetsWatched,
     ToolDone,
     Transcript,
-    TrunkState,
 )
+from storage.trunk_facts import CallCarried, TargetsWatched, TrunkState
+from storage.words import FINAL_RANK, STATUS_RANK
 
 Row = dict[str, Any]
 # Texts of others in indexed columns: ids of carriers, phones and services, and what was dialled.
