@@ -146,6 +146,7 @@ class VoiceLink:
     ) -> str:
         self._request = instructions, options
         self._core.floor.asked(self._now())
+        self._wake.set()  # it is due now
         return self._tell(lambda session: session.response_create(instructions, options=options))
 
     def response_cancel(self, response_id: str | None = None) -> str | None:

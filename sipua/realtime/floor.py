@@ -54,7 +54,7 @@ class Floor:
         self._responses: dict[str, bool] = {}  # running → has something of it come?
         self._is_asked = False
         self._tools: dict[str, str] = {}  # calls without a result → their response
-        self._changed_at = now
+        self._changed_at = self._asked_at = now
         self.has_answered = False  # a response has been completed
 
     @property
@@ -77,7 +77,7 @@ class Floor:
 
     def asked(self, now: float) -> None:
         """response.create was sent."""
-        self._is_asked, self._changed_at = True, now
+        self._is_asked, self._changed_at, self._asked_at = True, now, now
 
     def tool_answered(self, call_id: str, now: float) -> None:
         self._tools.pop(call_id, None)
@@ -94,7 +94,7 @@ class Floor:
         """From when on the service says nothing though it has to, if nothing comes; None while it has not."""
         if self._responses:
             return self._changed_at + STALLED_S
-        return self._changed_at + SILENT_S if self._is_asked else None
+        return self._asked_at + SILENT_S if self._is_asked else None
 
     def resumption(self) -> Resumption:
         """What is left to do if the session is gone now."""

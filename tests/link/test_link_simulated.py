@@ -390,6 +390,24 @@ def test_a_session_that_lives_and_says_nothing_is_followed_by_another(
     assert phone.words("assistant") == [words, "Answer number 0 to the caller of today"]
 
 
+def test_a_request_is_what_shows_that_a_session_is_mute() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: ("stall=3.0s",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(5)
+        await phone.speak()  # nobody hears it
+        await asyncio.sleep(10)
+        phone.link.response_create("Ask whether the caller is still there.")
+        await asyncio.sleep(9.9)
+        assert phone.watch.opened_for == ["first"]
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first", "reconnect"])
+    assert phone.words("user") == ["Question 0"]  # said again to who hears
+
+
 def test_a_service_that_says_nothing_at_all_is_given_up() -> None:
     phone = Phone(FakeBackend(script_of(1)))
     phone.backend.faults = {0: ("no_response",), 1: ("no_response",)}
