@@ -320,7 +320,6 @@ def _voice_service(
         language_of=lambda opening, now, remembered: language_of(
             settings, texts.texts, opening, now, remembered=remembered
         ),
-        audio=realtime.audio,
         open_timeout_s=realtime.connect_timeout_s,
         tools=tools,
         recall=desk.recall,

@@ -182,7 +182,7 @@ class Call:
         codec = await self._way.ringing()
         self._move(Phase.RINGING)
         self.record.ringing(services.clock.now())
-        format, bridge = bridge_for(codec, services.voice.audio)
+        format, bridge = bridge_for(codec, services.voice.backend.capabilities.formats)
         remembered = await services.voice.recall(self.record.opening)
         now = services.clock.now()
         language = services.voice.language_of(self.record.opening, now, remembered)

@@ -56,7 +56,6 @@ class VoiceService:
     backend: VoiceBackend
     session_config: Callable[[AudioFormat], SessionConfig]
     language_of: Callable[[CallOpening, Moment, Recollection | None], CallLanguage]
-    audio: str  # "match" or "pcm24"
     open_timeout_s: float
     rules: Rules
     spend: Spend

@@ -32,6 +32,7 @@ def backend_of(settings: Settings) -> OpenAIBackend:
         capabilities=replace(
             known,
             client_truncates=chosen.client_truncates,
+            formats=known.formats if chosen.audio == "match" else frozenset({AudioFormat.PCM24}),
             session_cap_s=float(chosen.session_cap_s) or known.session_cap_s,
         ),
     )

@@ -283,12 +283,14 @@ def test_what_a_server_can_do_is_the_owners_word(tmp_path: Path, monkeypatch: py
     assert backend_of(load_settings(tmp_path)).capabilities.session_cap_s is None
     write(
         tmp_path,
-        "[realtime]\nsession_cap_s = 900\nclient_truncates = false\nauth_header = 'X-Key'\n"
+        "[realtime]\naudio = 'pcm24'\nsession_cap_s = 900\nclient_truncates = false\nauth_header = 'X-Key'\n"
         "temperature = 0.0\nretention_ratio = 0.8",
     )
     settings = load_settings(tmp_path)
     backend = backend_of(settings)
-    assert backend.capabilities == Capabilities(client_truncates=False, session_cap_s=900.0)
+    assert backend.capabilities == Capabilities(
+        client_truncates=False, formats=frozenset({AudioFormat.PCM24}), session_cap_s=900.0
+    )
     assert backend.endpoint("m").headers == {"X-Key": "k"}
     wire = session_config(settings, AudioFormat.PCMU).to_session()
     assert wire["temperature"] == 0.0
