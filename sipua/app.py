@@ -101,6 +101,7 @@ async def serve(
     backend = backend_of(settings)
     session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
     own_instructions(settings)
+    texts.texts.departments.check(settings.transfer.on_refusal, "transfer.on_refusal")
     place = place_of(settings.sip)
     own = _checked(settings, files.trunks, place)
     for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
@@ -323,6 +324,7 @@ def _voice_service(
         open_timeout_s=realtime.connect_timeout_s,
         tools=tools,
         recall=desk.recall,
+        on_refusal=settings.transfer.on_refusal,
         rules=rules_of(settings),
         spend=spend,
         today=lambda: SystemClock().now().wall.astimezone(settings.zone).date(),

@@ -19,9 +19,11 @@ from uuid import UUID
 
 from rtp.codec import Codec
 from rtp.pacer import Pacer
+from sipua.actions import Spoken
 from sipua.announcer import Announcer
 from sipua.audio import Bridge, bridge_for
 from sipua.call_consent import ConsentPolicy, consenting
+from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_transfer import CallTransfer
@@ -29,7 +31,7 @@ from sipua.call_voice import VoiceService, converse, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.departments import NO_DEPARTMENTS, Departments
 from sipua.echo_filter import EchoFilter, echo_filter
-from sipua.errors import SipuaError
+from sipua.errors import RealtimeError, RealtimeRefused, SipuaError
 from sipua.idle import IdleRules, instructions
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
@@ -37,6 +39,7 @@ from sipua.media import MediaLeg, MediaRules
 from sipua.media_ports import MediaPorts, Sockets
 from sipua.metrics import Metrics
 from sipua.outcome import (
+    CLOSED,
     MAX_DURATION,
     SHUTDOWN,
     SHUTDOWN_RINGING,
@@ -45,9 +48,10 @@ from sipua.outcome import (
     ending_of_error,
     is_voice_failure,
 )
-from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
+from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
+from sipua.refusal import apologise
 from sipua.session_watch import SessionWatch
 from sipua.trunk import Trunk
 from sipua.turns import TurnRules
@@ -190,15 +194,26 @@ class Call:
         to_phone = self._to_phone(bridge, announcer)
         self.record.language(now, language.locale, language.choice.why)
         watch = SessionWatch(self.record, services.metrics, services.clock, language, announcer)
-        async with voice_session(
-            services.voice, language, format, to_phone, watch, services.clock
-        ) as session:
-            self._move(Phase.ANSWERING)
-            leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
-            answered = leg.answered_at
-            assert answered is not None
-            self._move(Phase.TALKING)
-            self._is_settled.set()
+        if self._is_turned_away(now):
+            async with self._unattended(language, announcer):
+                await announcer.close_with("closed")
+                raise CallOver(CLOSED)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(
+                    voice_session(services.voice, language, format, to_phone, watch, services.clock)
+                )
+            except RealtimeError as error:
+                if not error.retryable:
+                    services.metrics.realtime_alerts.labels(error.reason).inc()
+                if isinstance(error, RealtimeRefused) and self._way.direction == "inbound":
+                    async with self._unattended(language, announcer) as transfer:
+                        await apologise(
+                            error, announcer, transfer, services.voice.on_refusal, self.record,
+                            services.metrics, services.clock,
+                        )  # fmt: skip
+                raise
+            leg, answered = await self._answered()
             keypad = Keypad(services.keys, services.clock)
             conversation = self._conversation = Conversation(
                 leg.media.playout,
@@ -210,19 +225,10 @@ class Call:
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
             )
-            transfer = CallTransfer(
-                services.departments(),
-                leg,
-                services.legs,
-                conversation,
-                announcer,
-                self.record,
-                services.clock,
-            )
+            transfer = self._transfer(leg, conversation, announcer)
             leg.on_change = self._follow_hold
             leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
-            self.record.answered(answered, leg.codec)
             echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
                 on_audio=self._uplink(session, bridge, echo),
@@ -247,6 +253,47 @@ class Call:
                         session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
                         self.record, services.metrics, services.clock, consent, transfer,
                     )  # fmt: skip
+
+    async def _answered(self) -> tuple[CallLeg, Moment]:
+        """The leg to talk on, and since when; an ACK is not waited for: the caller listens already."""
+        self._move(Phase.ANSWERING)
+        leg = await self._way.answered()
+        answered = leg.answered_at
+        assert answered is not None
+        self._move(Phase.TALKING)
+        self._is_settled.set()
+        self.record.answered(answered, leg.codec)
+        return leg, answered
+
+    def _transfer(self, leg: CallLeg, conversation: Conversation, announcer: Announcer) -> CallTransfer:
+        services = self._services
+        return CallTransfer(
+            services.departments(), leg, services.legs, conversation, announcer, self.record, services.clock
+        )
+
+    def _is_turned_away(self, now: Moment) -> bool:
+        """Whether the line that was dialled is closed, and callers are to hear no more than that."""
+        opening = self.record.opening
+        lines = self._services.departments().our_lines
+        return opening.direction == "inbound" and lines.turns_away(opening.to_number, opening.trunk, now.wall)
+
+    @contextlib.asynccontextmanager
+    async def _unattended(self, language: CallLanguage, announcer: Announcer) -> AsyncIterator[CallTransfer]:
+        """Answered without a voice session: who calls hears recordings of ours."""
+        leg, _ = await self._answered()
+        conversation = Conversation(leg.media.playout, greeting="", keys=self._services.keys)
+
+        def note(text: str) -> None:
+            for action in conversation.announced(text, self._services.clock.now()):
+                if isinstance(action, Spoken):
+                    self.record.transcript(action.segment, language.locale)
+
+        announcer.on_said = note
+        leg.on_change = self._follow_hold
+        self._follow_hold()
+        leg.media.start(on_audio=lambda payload: None)
+        async with self._hung_up_after(leg):
+            yield self._transfer(leg, conversation, announcer)
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:
@@ -311,6 +358,8 @@ class Call:
             log.error("call=%s failed by a bug", self.key, exc_info=reasons[0])
             return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
         ending = ending_of_error(error, answered=self._is_answered)
+        if isinstance(error, RealtimeRefused) and error.is_recorded:
+            return ending
         if is_voice_failure(error):
             self._services.metrics.realtime_errors.labels(error.reason).inc()
         log.error("call=%s ended by %s: %s", self.key, ending.reason, ending.detail)

@@ -72,5 +72,7 @@ class CallControl:
 
     async def transfer(self, department: str, reason: str) -> Mapping[str, Any]:
         if self._transfer is None:
-            raise ToolError("nobody can be reached from this call: offer to help, or to take a message")
+            raise ToolError(
+                "nobody can be reached from this call: offer to help, or that somebody calls back (request_callback)"
+            )
         return await self._transfer.to(department, reason)

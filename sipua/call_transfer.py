@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 BYE_S = 2.0  # the far end's own comes first, mostly
 LOOK_S = 0.02
 TOLD_MAX = 32  # NOTIFYs that wait
-NEXT = "the caller has been told so and is back with you: go on helping, or offer to take a message"
+NEXT = (
+    "the caller has been told so and is back with you: go on helping, or offer that somebody calls back "
+    "(request_callback)"
+)
 
 
 class CallTransfer:
@@ -44,6 +47,7 @@ class CallTransfer:
         clock: Clock,
     ) -> None:
         self.perform: Callable[[list[Action]], None] = lambda actions: None
+        self.instead: Mapping[str, str] = {}  # phrases that are said in the place of others
         self._departments = departments
         self._leg = leg
         self._legs = legs
@@ -67,8 +71,8 @@ class CallTransfer:
             return {
                 "status": "closed",
                 "opens": hours.told(now.wall) or "not known",
-                "next": "tell the caller, and offer to help or to take a message",
-            }
+                "next": "tell the caller, and offer to help or that somebody calls back (request_callback)",
+            } | ({"holiday": holiday} if (holiday := hours.holiday(now.wall)) else {})
         self._is_running = True
         self._told = asyncio.Queue(TOLD_MAX)
         self._leg.on_transfer = self._hear
@@ -125,7 +129,7 @@ class CallTransfer:
         for step in steps:
             match step:
                 case Say(phrase):
-                    self._announcer.say(phrase)
+                    self._announcer.say(self.instead.get(phrase, phrase))
                 case Noted(state, code, cause):
                     log.info("call=%s transfer %s %d %s", self._record.id, state, code, cause or "")
                     told = {"state": state.value, "code": code} | ({"cause": cause.value} if cause else {})

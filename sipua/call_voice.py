@@ -20,7 +20,7 @@ from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
 from sipua.call_transfer import CallTransfer
 from sipua.conversation import Conversation
-from sipua.errors import RealtimeClosed, RealtimeError, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, SipuaError
 from sipua.keypad import Keypad
 from sipua.last_words import LastWords
 from sipua.memory import Recollection
@@ -33,6 +33,7 @@ from sipua.realtime.commands import approval_item, function_output_item, system_
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.continuity import Rules
 from sipua.realtime.events import AudioDelta
+from sipua.refusal import apologise
 from sipua.spend import Spend
 from sipua.tools.box import ToolBox
 from sipua.tools.registry import Registry
@@ -62,6 +63,7 @@ class VoiceService:
     today: Callable[[], date]  # where the callers are
     tools: Registry = field(default_factory=Registry)
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
+    on_refusal: str = ""  # the department that takes over then
 
 
 class Queue(Protocol):
@@ -187,7 +189,11 @@ async def converse(
         for error in leaves(group):
             if isinstance(error, RealtimeError) and not error.retryable:
                 metrics.realtime_alerts.labels(error.reason).inc()
-        await announcer.close_with("service_error")
+        refusal = next((each for each in leaves(group) if isinstance(each, RealtimeRefused)), None)
+        if refusal is None:
+            await announcer.close_with("service_error")
+        else:
+            await apologise(refusal, announcer, transfer, service.on_refusal, record, metrics, clock)
         raise
     finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
         box.close()

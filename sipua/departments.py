@@ -100,6 +100,12 @@ class Departments:
     hours: Mapping[str, Hours]
     our_lines: Lines = NO_LINES
 
+    def check(self, name: str, key: str) -> None:
+        """ConfigError if the setting ``key`` names a department that there is not."""
+        if name and name not in self.by_name:
+            known = ", ".join(self.by_name) or f"none, as {FILE} names nobody"
+            raise ConfigError(f"{key} = {name!r}: there is no such department; allowed: {known}")
+
     def about(self) -> dict[str, str]:
         """For the tool's description."""
         return {name: each.about for name, each in self.by_name.items()}

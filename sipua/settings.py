@@ -27,7 +27,7 @@ from sipua.realtime_settings import RealtimeSettings
 from sipua.recording_settings import ConsentSettings, RecordingSettings
 from sipua.section import Section
 from sipua.spend import SpendSettings
-from sipua.tool_settings import ToolSettings
+from sipua.tool_settings import ToolSettings, TransferSettings
 from sipua.turn_settings import TurnSettings
 from sipua.whatsapp import WhatsAppSettings
 
@@ -132,6 +132,7 @@ class Settings(BaseSettings):
     turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
     tools: ToolSettings = ToolSettings()
+    transfer: TransferSettings = TransferSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()

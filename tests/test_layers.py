@@ -81,7 +81,7 @@ CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
-    "sipua.transfer", "sipua.opening",
+    "sipua.transfer", "sipua.opening", "sipua.our_lines",
     "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",

@@ -136,7 +136,12 @@ def test_expire_and_error_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("rate_limit", "rate_limit_exceeded"), ("server_error", "server_error")]
+    ("name", "code"),
+    [
+        ("quota", "insufficient_quota"),
+        ("rate_limit", "rate_limit_exceeded"),
+        ("server_error", "server_error"),
+    ],
 )
 def test_the_first_response_fails_and_the_second_does_not(name: str, code: str) -> None:
     session = _asked(name)

@@ -50,14 +50,11 @@ def dependent_agent(
     ("flags", "reason"),
     [
         (None, "realtime_unreachable"),
-        (["--fault", "http_401"], "realtime_refused"),
         (["--fault", "http_500"], "realtime_unreachable"),
-        (["--api-key", "sk-another"], "realtime_refused"),
         (["--fault", "reject_session_update"], "realtime_rejected_config"),
         (["--fault", "wrong_format_echo"], "realtime_rejected_config"),
         (["--fault", "no_session_updated"], "realtime_unreachable"),
         (["--fault", "drop=1"], "realtime_closed"),
-        (["--fault", "error_event"], "realtime_refused"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, list) else None,
 )

@@ -106,6 +106,14 @@ def test_the_shipped_example_is_good(tmp_path: Path) -> None:
     assert set(load_departments(tmp_path).about()) == {"support", "sales"}
 
 
+def test_a_setting_that_names_nobody_is_refused(tmp_path: Path) -> None:
+    load(tmp_path, GOOD)
+    load_departments(tmp_path).check("night", "transfer.on_refusal")
+    NO_DEPARTMENTS.check("", "transfer.on_refusal")
+    with pytest.raises(ConfigError, match=r"^transfer.on_refusal = 'day': .* allowed: support, night$"):
+        load_departments(tmp_path).check("day", "transfer.on_refusal")
+
+
 def test_no_file_is_nobody(tmp_path: Path) -> None:
     assert load_departments(tmp_path) is NO_DEPARTMENTS
 

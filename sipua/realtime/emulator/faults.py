@@ -29,6 +29,7 @@ FAULTS: dict[str, str] = {
     "no_response": "answers neither turns nor response.create",
     "no_session_updated": "never sends session.updated",
     "no_transcript": "never sends transcripts of the caller",
+    "quota": "the first ARG responses (default 1) end as failed with insufficient_quota",
     "rate_limit": "the first ARG responses (default 1) end as failed with rate_limit_exceeded",
     "refuse_language": "refuses the transcription language ARG (default rw), as a model that does not know it",
     "reject_session_update": "answers every session.update with an error and keeps the configuration",
@@ -40,7 +41,9 @@ FAULTS: dict[str, str] = {
     "wrong_format_echo": "session.updated echoes other audio formats than those asked for",
 }
 _MOMENTS = ("close_1011", "drop", "stall")
-_NUMBERS = {"delay_ms": 500.0, "expire": 5.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0}
+_NUMBERS = {
+    "delay_ms": 500.0, "expire": 5.0, "quota": 1.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0,
+}  # fmt: skip
 _WORDS = {"error_event": "insufficient_quota", "refuse_language": "rw"}
 
 
