@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from sipua.feed import Feed
-from sipua.ledger import EVENT_TYPES, Ledger, Record
+from sipua.ledger import Ledger, Record
+from sipua.ledger_facts import EVENT_TYPES
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code
 from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.realtime import events as ev
