@@ -14,8 +14,7 @@ A hang-up that the model wants happens after its goodbye has been heard, unless 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from sipua.actions import (
     Action,
@@ -27,8 +26,6 @@ from sipua.actions import (
     HangUp,
     Logged,
     PlayPhrase,
-    Spoken,
-    SpokenDelta,
     SystemText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
@@ -39,15 +36,14 @@ from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
 from sipua.remote_tools import RemoteTools
+from sipua.said import Said
 from sipua.tool_round import Delivery, ToolRound
-from sipua.transcript import TranscriptOrder
 from sipua.turns import Speech, TurnRules, Turns
 
 ODD_KINDS_MAX = 32
 ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
 ASKED_MAX = 2  # times about an item that never got its place: the service has refused it
 NO_TURN_RULES, NO_IDLE_RULES = TurnRules(), IdleRules()
-SPEECHES_MAX = 64  # begun and not in the conversation yet
 
 
 class Conversation:
@@ -82,10 +78,7 @@ class Conversation:
         self._placed: set[str] = set()  # those of them that the service has given their place
         self._is_asked = False  # response.create is on its way
         self._is_speaking = False  # the caller
-        self._order = TranscriptOrder()
-        self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
-        self._items: dict[str, str] = {}  # item → response, while a response is running
-        self._speech_began: dict[str, Moment] = {}
+        self._said = Said()
         self._tools = ToolRound()
         self._remote = RemoteTools(approvals or {})
         self._is_leaving = False  # the model wants to hang up
@@ -149,12 +142,9 @@ class Conversation:
         item_id = f"sipua_keys_{self._entries}"
         self._unanswered[item_id] = 0
         shown = f"[keys pressed: {news.keys if self._key_rules.are_kept else len(news.keys)}]"
-        segment = self._order.complete(item_id, "system", shown, now.wall)
         text = f"The caller pressed these keys on the telephone: {' '.join(news.keys)}"
-        actions: list[Action] = [SystemText(item_id, text)]
-        if segment is not None:
-            actions.append(Spoken(segment, None))
-        return actions + self._answer()
+        noted = self._said.ours(item_id, shown, now)
+        return [SystemText(item_id, text), *noted, *self._answer()]
 
     def tool_done(self, call_id: str, output: str, now: Moment) -> list[Action]:
         """A tool of the model's has given its result (JSON text), or its error."""
@@ -205,16 +195,14 @@ class Conversation:
     def announced(self, text: str, now: Moment) -> list[Action]:
         """A recording of ours is being played."""
         self._announced += 1
-        segment = self._order.complete(f"sipua_said_{self._announced}", "system", text, now.wall)
-        return [Spoken(segment, None)] if segment is not None else []
+        return self._said.ours(f"sipua_said_{self._announced}", text, now)
 
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
         match event:
             case ev.SpeechStarted():
                 self._is_speaking = True
-                if len(self._speech_began) < SPEECHES_MAX:
-                    self._speech_began[event.item_id] = now
+                self._said.speech_began(event.item_id, now)
                 return [
                     Logged(
                         event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
@@ -240,12 +228,11 @@ class Conversation:
                 self._quiet(now)
                 self._tools.caller_spoke()
                 self._request = CreateResponse()
-                began = self._speech_began.pop(event.item_id, now)
-                self._order.reserve(event.item_id, "user", began.wall)
+                self._said.committed(event.item_id, now)
                 return [Logged(event.raw_type, {"item_id": event.item_id})]
             case ev.ItemAdded():
                 if event.role == "assistant":
-                    self._order.reserve(event.item_id, "assistant", now.wall)
+                    self._said.appeared(event.item_id, now)
                 if event.item_id in self._unanswered:
                     self._placed.add(event.item_id)
                 return [
@@ -289,45 +276,22 @@ class Conversation:
                 return self._odd_event(event)
             case ev.SessionUpdated():
                 return [Logged(event.raw_type)]
-            case _:
-                return self._on_text(event, now)
-
-    def _on_text(self, event: ev.Event, now: Moment) -> list[Action]:
-        match event:
-            case ev.UserTranscriptDelta():
-                return [SpokenDelta("user", event.item_id, event.text)]
+            case ev.UserTranscriptFailed():
+                return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
             case ev.UserTranscript():
                 self._turns.transcribed(event.item_id, event.text)
                 if not event.text.strip():
                     self._idle.had_no_words()
-                confidence = _confidence(event.logprobs)
-                segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
-                return [Spoken(segment, _language(event.languages))] if segment else []
-            case ev.UserTranscriptFailed():
-                return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
-            case ev.AssistantTranscriptDelta() | ev.TextDelta():
-                self._order.reserve(event.item_id, "assistant", now.wall)
-                self._items[event.item_id] = event.response_id
-                self._deltas.setdefault(event.item_id, []).append(event.text)
-                return [SpokenDelta("assistant", event.item_id, event.text)]
-            case ev.AssistantTranscript() | ev.TextDone():
-                self._forget(event.item_id)
-                segment = self._order.complete(event.item_id, "assistant", event.text, now.wall)
-                return [Spoken(segment, None)] if segment else []
+                return self._said.on_event(event, now)
             case _:
-                return []
+                return self._said.on_event(event, now)
 
     def _response_done(self, event: ev.ResponseDone, now: Moment) -> list[Action]:
         self._turns.response_done(event.response_id)
         self._quiet(now)
         payload = {"response_id": event.response_id, "status": event.status, "reason": event.reason}
         actions: list[Action] = [Logged(event.raw_type, payload | {"usage": event.usage})]
-        for item_id in [i for i, response in self._items.items() if response == event.response_id]:
-            text = "".join(self._deltas.get(item_id, []))
-            self._forget(item_id)
-            segment = self._order.complete(item_id, "assistant", text, now.wall)
-            if segment is not None:
-                actions.append(Spoken(segment, None))
+        actions += self._said.response_over(event.response_id, now)
         actions += self._deliver(self._tools.response_over(event.response_id))
         remote = self._remote.response_over(event.response_id)
         self._unanswered |= dict.fromkeys(remote, 0)
@@ -374,15 +338,6 @@ class Conversation:
         self._odd.add(fault)
         return [fault]
 
-    def _forget(self, item_id: str) -> None:
-        self._deltas.pop(item_id, None)
-        self._items.pop(item_id, None)
-
-
-def _confidence(logprobs: Sequence[float]) -> float | None:
-    """exp(mean logprob), 0..1; None where the service gave none."""
-    return math.exp(min(0.0, sum(logprobs) / len(logprobs))) if logprobs else None
-
 
 def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | None:
     """The error that ends the call, if it must end."""
@@ -391,9 +346,3 @@ def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | N
     if severity is Severity.FATAL_CALL:
         return RealtimeRejectedConfig(f"the voice service cannot go on: {text}", code=code)
     return None
-
-
-def _language(codes: Sequence[str]) -> str | None:
-    """Two letters of the first language tag, if it has such a code (Cantonese, yue, has none)."""
-    code = codes[0].partition("-")[0].lower() if codes else ""
-    return code if len(code) == 2 else None
