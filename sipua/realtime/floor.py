@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sipua.realtime import events as ev
 
 SETTLED_S = 0.5  # events of one turn come within milliseconds of each other: so long after the last, none is on its way
 UNANSWERED_S = 5.0  # a turn or request that brought no response by then will bring none
 SILENT_S = 10.0  # a request is acknowledged within a second by whoever lives …
+OPEN_MAX = 64  # responses, and calls of tools; the oldest are forgotten: that service is in disorder
 STALLED_S = 45.0  # … but within a response models think, and remote tools take their time
 
 
@@ -132,11 +134,13 @@ class Floor:
                     self._turn.has_text = True
             case ev.ResponseCreated():
                 self._responses[event.response_id] = self._is_asked = False
+                _bound(self._responses)
             case ev.OutputItemAdded() | ev.AssistantTranscriptDelta() | ev.TextDelta() | ev.AudioDone():
                 self._said_something(event.response_id)
             case ev.FunctionCall():
                 self._said_something(event.response_id)
                 self._tools[event.call_id] = event.response_id
+                _bound(self._tools)
             case ev.ResponseDone():
                 self._responses.pop(event.response_id, None)
                 self.has_answered |= event.status == "completed"
@@ -155,3 +159,8 @@ class Floor:
             self._responses[response_id] = True
             if not self.is_speaking:
                 self._turn = None
+
+
+def _bound(open: dict[str, Any]) -> None:
+    if len(open) > OPEN_MAX:
+        del open[next(iter(open))]

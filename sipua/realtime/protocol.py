@@ -28,6 +28,7 @@ from sipua.realtime.counters import Counters
 from sipua.realtime.severity import Severity
 
 IGNORED_RESPONSES_MAX = 256  # late audio follows within seconds; the oldest ids are forgotten
+ACTIVE_RESPONSES_MAX = 64  # the service allows one; beyond, the oldest is taken to be over
 TYPE_MAX_CHARS = 80  # of an unknown type name that we keep
 
 
@@ -119,12 +120,17 @@ class RealtimeProtocol:
                 return self._failed(event)
             case ev.ResponseCreated():
                 self._active[event.response_id] = None
+                if len(self._active) > ACTIVE_RESPONSES_MAX:
+                    self._over(next(iter(self._active)))
             case ev.ResponseDone():
-                self._active.pop(event.response_id, None)
-                self._cancelling.discard(event.response_id)
+                self._over(event.response_id)
                 if event.status == "cancelled":
                     self.ignore_response(event.response_id)
         return event
+
+    def _over(self, response_id: str) -> None:
+        self._active.pop(response_id, None)
+        self._cancelling.discard(response_id)
 
     def _updated(self, event: ev.SessionUpdated) -> ev.Event:
         if (self.state, Step.UPDATED) not in TRANSITIONS:
