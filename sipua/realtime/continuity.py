@@ -156,9 +156,12 @@ class Continuity:
             self._next, self._refusal = Next.HOPELESS, error
             return self._give_up(error) if self.is_lost else []
         self._next = Next.PAUSED
-        pause_s = BACK_OFF_S[min(self._tries, len(BACK_OFF_S)) - 1]
-        self._retry_at = now + pause_s * (0.5 + 0.5 * self._chance())
+        self._retry_at = self._after_a_pause(now, self._tries)
         return self.tick(now)
+
+    def _after_a_pause(self, now: float, times: int) -> float:
+        """The longer the more often."""
+        return now + BACK_OFF_S[min(times, len(BACK_OFF_S)) - 1] * (0.5 + 0.5 * self._chance())
 
     def lost(self, now: float, error: RealtimeError) -> list[Output]:
         """The present session is gone."""
@@ -169,11 +172,16 @@ class Continuity:
             return self._give_up(self._refusal or error)
         if len(self._losses) == LOSSES_MAX and now - self._losses[0] < LOSSES_WITHIN_S:
             return self._give_up(error)
+        recent = sum(now - at < LOSSES_WITHIN_S for at in self._losses)
         self._losses.append(now)
         self._lost_at = now
         self._give_up_at, self._comfort_at = now + self._rules.budget_s, now + COMFORT_AFTER_S
         if self._next is Next.PAUSED:
             self._retry_at = now
+        elif (
+            self._next is Next.NONE and recent
+        ):  # the first loss is the network's; the next one may be a habit
+            self._next, self._retry_at = Next.PAUSED, self._after_a_pause(now, recent)
         return self.tick(now)
 
     # time
