@@ -7,6 +7,7 @@ are performed by the adapter, the rest by the core, which asks :meth:`Injector.h
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 
 from sipua.errors import ConfigError
@@ -49,8 +50,11 @@ _WORDS = {"error_event": "insufficient_quota", "refuse_language": "rw"}
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """``session``: the number of the only one that it concerns, from 1."""
+
     name: str
     arg: str | None = None
+    session: int | None = None
 
     @property
     def number(self) -> float:
@@ -61,16 +65,23 @@ class Fault:
         return self.arg if self.arg is not None else _WORDS[self.name]
 
 
+def of_session(faults: list[Fault], number: int) -> list[Fault]:
+    """Those that concern the session of this number."""
+    return [fault for fault in faults if fault.session in (None, number)]
+
+
 def parse_fault(text: str) -> Fault:
-    """``NAME`` or ``NAME=ARG``; raises :class:`ConfigError` naming what is allowed."""
-    name, equals, arg = text.partition("=")
+    """``[SESSION:]NAME[=ARG]``; raises :class:`ConfigError` naming what is allowed."""
+    counted = re.fullmatch(r"([1-9][0-9]{0,5}):(.*)", text)
+    session, (name, equals, arg) = int(counted[1]) if counted else None, text.partition("=")
+    name = name.partition(":")[2] if counted else name
     if name not in FAULTS:
         raise ConfigError(f"--fault {text}: no fault {name!r}; allowed: {', '.join(FAULTS)}")
     if not equals:
-        return Fault(name)
+        return Fault(name, None, session)
     number = arg[:-1] if name in _MOMENTS and arg.endswith("s") else arg
     if name in _WORDS and arg:
-        return Fault(name, arg)
+        return Fault(name, arg, session)
     if name not in _NUMBERS and name not in _MOMENTS:
         raise ConfigError(f"--fault {text}: {name} takes no argument; it {FAULTS[name]}")
     try:
@@ -79,7 +90,7 @@ def parse_fault(text: str) -> Fault:
         value = -1.0
     if not 0.0 <= value <= 1e6:
         raise ConfigError(f"--fault {text}: {arg!r} is not a number from 0 to 1000000; {name} {FAULTS[name]}")
-    return Fault(name, arg)
+    return Fault(name, arg, session)
 
 
 class Injector:
