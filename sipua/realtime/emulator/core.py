@@ -356,6 +356,8 @@ class RealtimeSession:
         response.failure = next(
             (name for name in ("quota", "rate_limit", "server_error") if self._faults.take(name)), None
         )
+        if response.failure is not None:
+            self._dialogue.unsaid(plan)
         self._stop_idle()
         self._response = (response, self._spawn(response.begin()))
 
