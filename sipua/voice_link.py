@@ -105,7 +105,10 @@ class VoiceLink:
         while (event := await self._queue.get()) is not None:
             if isinstance(event, BaseException):
                 raise event
-            yield event
+            if isinstance(event, ev.AudioDelta):
+                self._play(event)
+            else:
+                yield event
 
     # what a call sees of its session
 
@@ -228,6 +231,12 @@ class VoiceLink:
 
     def _on_audio(self, number: int, delta: ev.AudioDelta) -> None:
         self._history.audio(delta.item_id, len(delta.audio) // self._bytes_per_ms)
+        if self._queue.empty():
+            self._play(delta)
+        else:  # what came before it may silence what is being said, and must not silence this
+            self._put(delta)
+
+    def _play(self, delta: ev.AudioDelta) -> None:
         if self.on_audio is not None:
             self.on_audio(delta)
 

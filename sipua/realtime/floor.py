@@ -44,6 +44,7 @@ class _Turn:
     item_id: str
     start_ms: int  # prefix padding included
     is_spoken: bool = False  # to its end
+    is_taken: bool = False  # a response has begun
     has_text: bool = False
 
 
@@ -96,7 +97,10 @@ class Floor:
         """From when on the service says nothing though it has to, if nothing comes; None while it has not."""
         if self._responses:
             return self._changed_at + STALLED_S
-        return self._asked_at + SILENT_S if self._is_asked else None
+        if self._is_asked:
+            return self._asked_at + SILENT_S
+        is_owed = self._turn is not None and self._turn.is_spoken and not self._turn.is_taken
+        return self._changed_at + SILENT_S if is_owed else None
 
     def resumption(self) -> Resumption:
         """What is left to do if the session is gone now."""
@@ -135,6 +139,8 @@ class Floor:
             case ev.ResponseCreated():
                 self._responses[event.response_id] = self._is_asked = False
                 _bound(self._responses)
+                if self._turn is not None:
+                    self._turn.is_taken = True
             case ev.OutputItemAdded() | ev.AssistantTranscriptDelta() | ev.TextDelta() | ev.AudioDone():
                 self._said_something(event.response_id)
             case ev.FunctionCall():

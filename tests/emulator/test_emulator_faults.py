@@ -48,7 +48,21 @@ def test_a_fault_is_parsed(text: str, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "0:drop", ":drop", "2:", "x:drop", "2:drop=soon", "http_401=1", "drop=", "drop=soon", "delay_ms=-1", "delay_ms=1s"]
+    "text",
+    [
+        "",
+        "nonsense",
+        "0:drop",
+        ":drop",
+        "2:",
+        "x:drop",
+        "2:drop=soon",
+        "http_401=1",
+        "drop=",
+        "drop=soon",
+        "delay_ms=-1",
+        "delay_ms=1s",
+    ],
 )
 def test_a_bad_fault_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="--fault"):

@@ -408,6 +408,21 @@ def test_a_request_is_what_shows_that_a_session_is_mute() -> None:
     assert phone.words("user") == ["Question 0"]  # said again to who hears
 
 
+def test_a_turn_that_a_session_does_not_answer_is_answered_by_the_next() -> None:
+    script = parse_script('[[turn]]\nuser = "A taxi"\nsay = "It is on its way"', "silent.toml")
+    phone = Phone(FakeBackend(script), greeting="")
+    phone.backend.faults = {0: ("no_response",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(4)
+        await phone.speak()
+        await asyncio.sleep(20)
+
+    run(lambda: phone.talk(scene))
+    assert phone.watch.opened_for == ["first", "reconnect"]
+    assert phone.words("assistant") == ["It is on its way"]
+
+
 def test_a_service_that_says_nothing_at_all_is_given_up() -> None:
     phone = Phone(FakeBackend(script_of(1)))
     phone.backend.faults = {0: ("no_response",), 1: ("no_response",)}
