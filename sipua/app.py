@@ -106,7 +106,11 @@ async def serve(
     own = _checked(settings, files.trunks, place)
     for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
         log.warning("%s", text)
-    for text in (*texts.texts.notes, *unused_instructions(settings, texts.texts)):
+    for text in (
+        *texts.texts.notes,
+        *unused_instructions(settings, texts.texts),
+        *settings.spend.warnings(settings.realtime.model, settings.realtime.transcription_model),
+    ):
         log.warning("%s", text)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")

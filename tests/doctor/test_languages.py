@@ -143,6 +143,20 @@ async def test_a_name_that_will_be_shut_is_said_with_its_date() -> None:
     assert re.search(r"transcription_model = 'whisper-1': .* 2027-02-26; use gpt-transcribe", check.detail)
 
 
+async def test_a_cap_that_counts_nothing_is_said() -> None:
+    async with emulator() as address:
+        settings = Settings.model_validate(
+            {
+                "openai_base_url": f"http://{address}/v1", "openai_api_key": SecretStr("k"),
+                "realtime": {"transcription_model": "our-ears"}, "spend": {"day_usd": 5.0},
+            }
+        )  # fmt: skip
+        check = await voice_service(settings)
+    assert check.status == "warn"
+    assert "'our-ears' has no price" in check.detail
+    assert "spend.prices" in check.todo
+
+
 async def test_nothing_is_tried_where_nothing_is_written_down_or_nobody_answers() -> None:
     silent = await tried("127.0.0.1:9", transcription_model="")
     assert silent is not None
