@@ -148,12 +148,12 @@ async def test_a_cap_that_counts_nothing_is_said() -> None:
         settings = Settings.model_validate(
             {
                 "openai_base_url": f"http://{address}/v1", "openai_api_key": SecretStr("k"),
-                "realtime": {"transcription_model": "our-ears"}, "spend": {"day_usd": 5.0},
+                "realtime": {"transcription_model": "gpt-live-transcribe"}, "spend": {"day_usd": 5.0},
             }
         )  # fmt: skip
         check = await voice_service(settings)
     assert check.status == "warn"
-    assert "'our-ears' has no price" in check.detail
+    assert "'gpt-live-transcribe' has no price" in check.detail
     assert "spend.prices" in check.todo
 
 
