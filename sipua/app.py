@@ -31,7 +31,7 @@ from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database
 from sipua.desk import Desk, platform_tables
-from sipua.desk_service import desk_tools
+from sipua.desk_service import callback_notifier, desk_tools, people_tools
 from sipua.dialler import Dialler
 from sipua.errors import ConfigError, LocalError, SipuaError
 from sipua.feed import Feed
@@ -64,7 +64,7 @@ from sipua.spend import Spend
 from sipua.switchboard import Switchboard
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.builtin import RecordConsent, TransferToHuman, control_tools
+from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
 from sipua.tools.foreign import foreign_tools
 from sipua.tools.registry import Registry
@@ -185,10 +185,11 @@ async def serve(
         consent = consent_policy(settings, recorder)
         if consent is not None:
             tools.add(RecordConsent())
-        if texts.texts.departments.by_name:
-            tools.add(TransferToHuman(texts.texts.departments.about()))
         platform = await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
         desk = Desk(dsn, writer, settings.memory, clock, platform)
+        await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
+        people_tools(tools, texts.texts.departments, desk, clock)
+        texts.on_read = lambda read: people_tools(tools, read.departments, desk, clock)
         webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
         await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
         switchboard.services = CallServices(

@@ -46,6 +46,13 @@ def agent_environment(conf: Path, state: Path, node: str) -> dict[str, str]:
     }
 
 
+def plain_environment() -> dict[str, str]:
+    """What a program of the operator's inherits: nothing that could be a secret."""
+    return {
+        name: os.environ[name] for name in ("HOME", "LANG", "LOGNAME", "PATH", "USER") if name in os.environ
+    }
+
+
 class Child:
     """One ``python -m sipua …`` process whose first stdout line says that it is ready; stderr goes to ``log``."""
 

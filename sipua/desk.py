@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,9 +19,12 @@ from sipua.errors import ConfigError
 from sipua.memory import MemorySettings, PastCall, Recollection
 from sipua.ports import CallOpening, Clock
 from sipua.sip_message import mask_number
+from sipua.tools.callback import Wish
 from sipua.tools.schema import ToolError
 from sipua.whatsapp import News, Reply
 from storage.desk_facts import (
+    CallbackNotified,
+    CallbackRequested,
     CallerSeen,
     CustomerReplied,
     Forgotten,
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 
 SEARCH_TIMEOUT_S = 3.0
 WHATSAPP_TIMEOUT_S = 1.0
+WISHES_KNOWN = 4_096
 READS_MAX = 16  # at once, one connection each: many calls must not use up the database's
 
 UNREADABLE = "the catalogue cannot be read for the moment: say so, do not make anything up"
@@ -66,6 +70,8 @@ class Desk:
         self._memory = memory
         self._clock = clock
         self._room = asyncio.Semaphore(READS_MAX)
+        self._wishes: dict[UUID, None] = {}  # the last ones
+        self.on_callback: Callable[[Wish], None] = lambda wish: None
 
     async def search(
         self, query: str, *, category: str | None, location: str, locale: str, limit: int
@@ -115,6 +121,24 @@ class Desk:
     ) -> None:  # fmt: skip
         """As ``sipua.tools.services.Orders``."""
         self._queue.put((ServiceRequested(id, reference, kind, details, caller, call_id, locale, at),))
+
+    def callback_requested(self, wish: Wish) -> None:
+        """As ``sipua.tools.callback.Callbacks``; a repetition is none."""
+        if wish.id in self._wishes:
+            return
+        self._wishes[wish.id] = None
+        if len(self._wishes) > WISHES_KNOWN:
+            del self._wishes[next(iter(self._wishes))]
+        request = CallbackRequested(
+            wish.id, wish.number, wish.call_id, wish.at, wish.name, wish.department, wish.notes, wish.when,
+            wish.locale, wish.reference,
+        )  # fmt: skip
+        self._queue.put((request,))
+        self.on_callback(wish)
+
+    def callback_told(self, id: UUID) -> None:
+        """Somebody knows of it."""
+        self._queue.put((CallbackNotified(id, self._clock.now().wall),))
 
     def remember(
         self, msisdn: str, *, prefs: Mapping[str, str | None], country: str | None, at: datetime

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sipua.callback_settings import CallbackSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
 from sipua.realtime.endpoint import service_of
@@ -133,6 +134,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     tools: ToolSettings = ToolSettings()
     transfer: TransferSettings = TransferSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()

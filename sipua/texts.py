@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -110,6 +110,7 @@ class TextFiles:
     def __init__(self, conf_dir: Path, trunks: Collection[str] | None = None) -> None:
         self.texts = load_texts(conf_dir, trunks)
         self.asked = asyncio.Event()
+        self.on_read: Callable[[Texts], None] = lambda texts: None
         self._conf_dir = conf_dir
 
     async def follow(self) -> None:
@@ -122,6 +123,7 @@ class TextFiles:
             except SipuaError as error:
                 log.error("languages and instructions were not read again, the old ones stay: %s", error)
                 continue
+            self.on_read(self.texts)
             log.info("languages and instructions read again: %s", ", ".join(self.texts.languages.by_code))
             for note in self.texts.notes:
                 log.warning("%s", note)
