@@ -45,8 +45,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.app": ("sipua.cli",),
     "sipua.line": ("sipua.line", "sipua.cli", "sipua.bench"),
     "sipua.pj": (
-        "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
-        "sipua.cli",
+        "sipua.pj", "sipua.app", "sipua.start_checks", "sipua.trunk_changes", "sipua.softphone", "sipua.ping",
+        "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
