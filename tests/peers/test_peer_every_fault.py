@@ -112,8 +112,8 @@ WAVES: tuple[tuple[Expected, ...], ...] = (
     ),
 )
 ELSEWHERE = {
-    "test_peer_faults": {"http_401", "http_500", "error_event", "no_session_updated", "reject_session_update",
-                         "wrong_format_echo"},
+    "test_peer_faults": {"http_500", "error_event", "no_session_updated", "reject_session_update", "wrong_format_echo"},
+    "test_peer_refusal": {"http_401", "quota"},
     "test_peer_languages": {"refuse_language"},
 }  # fmt: skip
 

@@ -86,6 +86,30 @@ def test_the_voice_service_cannot_be_had(
     assert dependent_agent.open_sockets() == 1
 
 
+@pytest.mark.parametrize(
+    "flags", [("--fault", "error_event"), ("--api-key", "sk-another")], ids=lambda flags: flags[1]
+)
+def test_a_refusal_is_written_down_though_the_caller_does_not_wait(
+    dependent_agent: Agent,
+    service_port: int,
+    start_emulator: StartEmulator,
+    sipp: StartSipp,
+    flags: tuple[str, ...],
+) -> None:
+    """Answered with an apology (test_peer_refusal), during which they hang up."""
+    start_emulator("--port", str(service_port), *flags)
+    alerts = dependent_agent.metric("sipua_realtime_alerts_total", reason="realtime_refused")
+    call = dependent_agent.closed_call(sipp(dependent_agent.sip, "call", duration_ms=300).wait().call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+    query = "SELECT payload FROM voice_events WHERE call_id = %s AND type = 'error'"
+    (row,) = dependent_agent.select(query, call["id"])
+    assert row["payload"]["reason"] == "realtime_refused"
+    assert dependent_agent.metric("sipua_realtime_alerts_total", reason="realtime_refused") == alerts + 1
+    assert KEY not in dependent_agent.stderr
+    dependent_agent.idle()
+    assert dependent_agent.open_sockets() == 1
+
+
 def test_the_voice_service_is_lost_during_the_call(
     dependent_agent: Agent, service_port: int, start_emulator: StartEmulator, sipp: StartSipp, phone: Phone
 ) -> None:
