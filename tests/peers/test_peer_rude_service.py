@@ -13,8 +13,8 @@ import pytest
 from rtp.g711 import Pcm, encode_pcmu
 from tests.peers.agent import Agent
 from tests.peers.conftest import StartSipp
+from tests.peers.hand_service import HandService, Talk
 from tests.peers.phone import Phone
-from tests.peers.rude_service import RudeService, Talk
 from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer
@@ -142,14 +142,14 @@ Call = tuple[dict[str, Any], str, Talk]  # row, what was heard as letters, sessi
 
 
 @pytest.fixture(scope="module")
-def rude() -> Iterator[RudeService]:
-    with RudeService(CALLERS) as service:
+def rude() -> Iterator[HandService]:
+    with HandService(CALLERS) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
 def agent_of_rude(
-    tmp_path_factory: pytest.TempPathFactory, rude: RudeService, postgres_server: str, template: str
+    tmp_path_factory: pytest.TempPathFactory, rude: HandService, postgres_server: str, template: str
 ) -> Iterator[Agent]:
     dsn = create_database(postgres_server, template)
     folder = tmp_path_factory.mktemp("rude")
@@ -166,7 +166,7 @@ def agent_of_rude(
 
 
 @pytest.fixture
-def talk_to(agent_of_rude: Agent, rude: RudeService, sipp: StartSipp) -> Callable[..., dict[str, Call]]:
+def talk_to(agent_of_rude: Agent, rude: HandService, sipp: StartSipp) -> Callable[..., dict[str, Call]]:
     def talk(numbers: tuple[str, ...]) -> dict[str, Call]:
         """All at once; what was heard is the letters of the sounds that were heard whole, in order."""
         with ExitStack() as stack:

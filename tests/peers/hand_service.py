@@ -1,4 +1,4 @@
-"""A voice service that does what no service should, by hand: what it does to a call is said by the caller's number.
+"""A voice service by hand: what it does in a call, as it should or not, is said by the caller's number.
 
 It holds every event that the agent sends to the types of the OpenAI SDK.
 """
@@ -34,6 +34,7 @@ class Talk:
     ws: ServerConnection
     sent: list[Event] = field(default_factory=list)  # by the agent
     faults: list[str] = field(default_factory=list)
+    instructions: str = ""
     _ids: itertools.count[int] = field(default_factory=itertools.count)
 
     async def send(self, kind: str, **fields: Any) -> None:
@@ -49,15 +50,15 @@ class Talk:
             if event["type"] == kind:
                 return event
 
-    async def open(self) -> str:
-        """The opening as the service does it; the instructions that it is given."""
+    async def open(self) -> None:
+        """The opening as the service does it."""
         await self.send(
             "session.created", session={"id": f"sess_{id(self)}", "type": "realtime", "audio": {}}
         )
         asked = (await self.until("session.update"))["session"]
         audio = {"input": PCMU, "output": PCMU}
         await self.send("session.updated", session=asked | {"id": f"sess_{id(self)}", "audio": audio})
-        return str(asked["instructions"])
+        self.instructions = asked["instructions"]
 
     async def item(self, item: str, role: str, previous: str | None = None) -> None:
         body = {"id": item, "type": "message", "role": role, "status": "in_progress", "content": []}
@@ -102,12 +103,24 @@ class Talk:
         place = {"response_id": response, "item_id": item, "output_index": 0, "call_id": call}
         await self.send(kind, **place, name=name, arguments=arguments)
 
+    async def use(self, number: int, name: str, arguments: Event) -> Event:
+        """A response that calls a tool and says nothing; its result, once the next response is wanted."""
+        response = f"tool{number}"
+        await self.send("response.created", response={"id": response, "status": "in_progress"})
+        await self.call_tool(response, f"f{number}", f"call{number}", name, orjson.dumps(arguments).decode())
+        await self.send("response.done", response={"id": response, "status": "completed", "output": []})
+        item = (await self.until("conversation.item.create"))["item"]
+        await self.send("conversation.item.added", previous_item_id=None, item=item)
+        await self.until("response.create")
+        result: Event = orjson.loads(item["output"])
+        return result
+
 
 Manner = Callable[[Talk], Awaitable[None]]
 
 
-class RudeService:
-    """Listens on a port of its own, in a thread; ``talks`` by the caller's number."""
+class HandService:
+    """Listens on a port of its own, in a thread; ``talks`` has the latest by the caller's number."""
 
     def __init__(self, manners: Mapping[str, Manner]) -> None:
         self.talks: dict[str, Talk] = {}
@@ -116,7 +129,7 @@ class RudeService:
         self._port: Future[int] = Future()
         self._stop = asyncio.Event()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="rude service")
+        self._thread = threading.Thread(target=self._run, name="voice service")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -141,7 +154,8 @@ class RudeService:
     async def _talk(self, ws: ServerConnection) -> None:
         talk = Talk(ws)
         try:
-            caller = re.search(r"\+\d+", await talk.open())
+            await talk.open()
+            caller = re.search(r"\+\d+", talk.instructions)
             assert caller is not None
             self.talks[caller[0]] = talk
             await talk.until("response.create")
