@@ -13,7 +13,6 @@ import os
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 from rtp.codec import CODECS
@@ -24,12 +23,11 @@ from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
-from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database, spent_today, unready
-from sipua.desk import Desk, platform_tables
-from sipua.desk_service import callback_notifier, desk_tools, people_tools
+from sipua.desk import Desk
+from sipua.desk_service import callback_notifier
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.feed import Feed
@@ -47,31 +45,24 @@ from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
-from sipua.realtime.backend import OpenAIBackend
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
-from sipua.spend import Spend
 from sipua.start_checks import checked, join_address, warn
 from sipua.switchboard import Switchboard
+from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
-from sipua.tools.foreign import foreign_tools
-from sipua.tools.registry import Registry
 from sipua.trunk_changes import TrunkChanges
 from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import (
     backend_of,
-    language_of,
-    rules_of,
-    session_config,
 )
 from storage.dsn import redact
 from storage.writer import LedgerWriter
@@ -159,22 +150,16 @@ async def serve(
         pacer = Pacer()
         pacer.start()
         stack.callback(pacer.stop)
-        languages = texts.texts.languages.by_code
-        tools = Registry(settings.tools.names_off)
-        tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
         consent = consent_policy(settings, recorder)
-        if consent is not None:
-            tools.add(RecordConsent())
-        platform = await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
-        desk = Desk(dsn, writer, settings.memory, clock, platform)
+        desk = Desk(dsn, writer, settings.memory, clock, await platform_catalogue(settings, dsn))
         await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
-        people_tools(tools, texts.texts.departments, desk, clock)
-        texts.on_read = lambda read: people_tools(tools, read.departments, desk, clock)
-        webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
-        await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
+        tools, webhook = await stack.enter_async_context(
+            talk_tools(settings, texts, tool_files, desk, clock, asks_consent=consent is not None)
+        )
+        spend = await spent_today(settings, dsn)
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend, texts, tools, desk, await spent_today(settings, dsn)),
+            voice=voice_service(settings, backend, texts, tools, desk, spend, clock),
             pacer=pacer,
             ports=ports,
             media=_media_rules(settings),
@@ -253,28 +238,6 @@ def _media_rules(settings: Settings) -> MediaRules:
 def _key_rules(settings: Settings) -> KeyRules:
     keys = settings.keys
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
-
-
-def _voice_service(
-    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry, desk: Desk, spend: Spend
-) -> VoiceService:
-    realtime = settings.realtime
-    return VoiceService(
-        backend=backend,
-        session_config=lambda format: replace(
-            session_config(settings, format), tools=tools.wire() if backend.capabilities.has_tools else ()
-        ),
-        language_of=lambda opening, now, remembered: language_of(
-            settings, texts.texts, opening, now, remembered=remembered
-        ),
-        open_timeout_s=realtime.connect_timeout_s,
-        tools=tools,
-        recall=desk.recall,
-        on_refusal=settings.transfer.on_refusal,
-        rules=rules_of(settings),
-        spend=spend,
-        today=lambda: SystemClock().now().wall.astimezone(settings.zone).date(),
-    )
 
 
 def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:

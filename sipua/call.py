@@ -27,11 +27,11 @@ from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_transfer import CallTransfer
-from sipua.call_voice import VoiceService, converse, leaves, voice_session
+from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.departments import NO_DEPARTMENTS, Departments
 from sipua.echo_filter import EchoFilter, echo_filter
-from sipua.errors import RealtimeError, RealtimeRefused, SipuaError
+from sipua.errors import RealtimeError, RealtimeRefused
 from sipua.idle import IdleRules, instructions
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
@@ -45,8 +45,6 @@ from sipua.outcome import (
     SHUTDOWN_RINGING,
     Ending,
     Status,
-    ending_of_error,
-    is_voice_failure,
 )
 from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
@@ -340,7 +338,7 @@ class Call:
         self.record.first_audio(self._services.clock.now(), seconds)
 
     def _ending_of(self, reasons: list[BaseException]) -> Ending:
-        """How the call ended: by the leg if it is gone, else by the first error; a bug of ours is logged as one.
+        """How the call ended: by the leg if it is gone, else by the first error.
 
         A caller's CANCEL or BYE can cross what we were about to do with the leg: then our error is its
         consequence, and the leg's end is still in the queue.
@@ -350,21 +348,8 @@ class Call:
             leg.catch_up()
             if leg.ended is not None:
                 return leg.ended
-        for reason in reasons:
-            if isinstance(reason, CallOver):
-                return reason.ending
-        error = next((reason for reason in reasons if isinstance(reason, SipuaError)), None)
-        if error is None:
-            log.error("call=%s failed by a bug", self.key, exc_info=reasons[0])
-            return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
-        ending = ending_of_error(error, answered=self._is_answered)
-        if isinstance(error, RealtimeRefused) and error.is_recorded:
-            return ending
-        if is_voice_failure(error):
-            self._services.metrics.realtime_errors.labels(error.reason).inc()
-        log.error("call=%s ended by %s: %s", self.key, ending.reason, ending.detail)
-        self.record.error(self._services.clock.now(), ending.reason, ending.detail)
-        return ending
+        services = self._services
+        return ending_of(reasons, self.record, services.metrics, services.clock, answered=self._is_answered)
 
     def _move(self, phase: Phase) -> None:
         self.state.to(phase)

@@ -13,12 +13,9 @@ from typing import Protocol
 
 from sipua import actions as act
 from sipua.alarm import Alarm
-from sipua.announcer import Announcer
-from sipua.call_consent import CallConsent
-from sipua.call_control import CallControl
+from sipua.call_control import CallControl, ConsentPort, TransferPort
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
-from sipua.call_transfer import CallTransfer
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, SipuaError
 from sipua.keypad import Keypad
@@ -26,10 +23,10 @@ from sipua.last_words import LastWords
 from sipua.memory import Recollection
 from sipua.meter import Meter
 from sipua.metrics import Metrics
-from sipua.outcome import SPEND_CAP, Ending, is_voice_failure
-from sipua.ports import CallOpening, CallRecord, Clock, Moment
+from sipua.outcome import SPEND_CAP, Ending, Status, ending_of_error, is_voice_failure
+from sipua.ports import Announcements, CallOpening, CallRecord, Clock, Moment
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
-from sipua.realtime.commands import approval_item, function_output_item, system_text_item
+from sipua.realtime.commands import approval_item, function_output_item, text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.continuity import Rules
 from sipua.realtime.events import AudioDelta
@@ -64,6 +61,13 @@ class VoiceService:
     tools: Registry = field(default_factory=Registry)
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
     on_refusal: str = ""  # the department that takes over then
+
+
+class Typist(Protocol):
+    """Who writes instead of speaking."""
+
+    def lines(self, conversation: Conversation) -> AsyncIterator[str]:
+        """Each when it is due; raises CallOver after the last."""
 
 
 class Queue(Protocol):
@@ -115,12 +119,13 @@ async def converse(
     conversation: Conversation,
     keypad: Keypad,
     playout: Queue,
-    announcer: Announcer,
+    announcer: Announcements,
     record: CallRecord,
     metrics: Metrics,
     clock: Clock,
-    consent: CallConsent | None = None,
-    transfer: CallTransfer | None = None,
+    consent: ConsentPort | None = None,
+    transfer: TransferPort | None = None,
+    typist: Typist | None = None,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
 
@@ -156,6 +161,10 @@ async def converse(
             performer.perform(conversation.on_keys(news, clock.now()))
             alarm.moved()
 
+    async def take_lines(typist: Typist) -> None:
+        async for line in typist.lines(conversation):
+            performer.perform(conversation.typed(line, clock.now()))
+
     async def take_results() -> None:
         async for result in box.results():
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
@@ -174,6 +183,8 @@ async def converse(
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
             if consent is not None:
                 group.create_task(consent.run(conversation, performer.perform), name="consent")
+            if typist is not None:
+                group.create_task(take_lines(typist), name="lines")
             async for event in session.events():
                 has_reached_cap = meter.on_event(event, session.config)
                 performer.perform(meter.priced(conversation.on_event(event, clock.now())))
@@ -218,7 +229,7 @@ class _Performer:
     session: VoiceSession
     capabilities: Capabilities
     language: CallLanguage
-    announcer: Announcer
+    announcer: Announcements
     record: CallRecord
     metrics: Metrics
     clock: Clock
@@ -254,7 +265,9 @@ class _Performer:
                 case act.CancelResponse(response_id):
                     session.response_cancel(response_id)
                 case act.SystemText(item_id, text):
-                    session.item_create(system_text_item(item_id, text))
+                    session.item_create(text_item(item_id, "system", text))
+                case act.UserText(item_id, text):
+                    session.item_create(text_item(item_id, "user", text))
                 case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
                 case act.Truncate(item_id, audio_end_ms):
@@ -284,6 +297,27 @@ class _Performer:
                     record.error(now, reason, message)
                 case act.EndCall(error):
                     raise error
+
+
+def ending_of(
+    reasons: list[BaseException], record: CallRecord, metrics: Metrics, clock: Clock, *, answered: bool
+) -> Ending:
+    """How a conversation ended: as CallOver has it, else by the first error; a bug of ours is logged as one."""
+    for reason in reasons:
+        if isinstance(reason, CallOver):
+            return reason.ending
+    error = next((reason for reason in reasons if isinstance(reason, SipuaError)), None)
+    if error is None:
+        log.error("call=%s failed by a bug", record.id, exc_info=reasons[0])
+        return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
+    ending = ending_of_error(error, answered=answered)
+    if isinstance(error, RealtimeRefused) and error.is_recorded:
+        return ending
+    if is_voice_failure(error):
+        metrics.realtime_errors.labels(error.reason).inc()
+    log.error("call=%s ended by %s: %s", record.id, ending.reason, ending.detail)
+    record.error(clock.now(), ending.reason, ending.detail)
+    return ending
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

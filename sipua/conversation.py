@@ -27,6 +27,7 @@ from sipua.actions import (
     Logged,
     PlayPhrase,
     SystemText,
+    UserText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import Idle, IdleRules, IdleWatch
@@ -72,7 +73,7 @@ class Conversation:
         self._is_held = False
         self.is_handed_over = False  # the caller talks with a person: nothing more is asked for
         self._key_rules = keys
-        self._entries = 0  # of keys, so far
+        self._entries = 0  # of keys and lines, so far
         self._announced = 0
         self._unanswered: dict[str, int] = {}  # items with keys or results → times an answer was asked for
         self._placed: set[str] = set()  # those of them that the service has given their place
@@ -114,6 +115,11 @@ class Conversation:
         speaks = self._is_speaking or self._turns.is_paused or self.active_response is not None
         return speaks or self._is_asked or self._is_held or self._is_leaving or self._tools.is_busy
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is being said or done, and nothing waits for an answer."""
+        return not (self._is_busy or self._unanswered or self._turns.is_owed)
+
     def held(self, is_held: bool, now: Moment) -> None:
         """Nobody listens, or somebody does again."""
         self._is_held = is_held
@@ -145,6 +151,16 @@ class Conversation:
         text = f"The caller pressed these keys on the telephone: {' '.join(news.keys)}"
         noted = self._said.ours(item_id, shown, now)
         return [SystemText(item_id, text), *noted, *self._answer()]
+
+    def typed(self, text: str, now: Moment) -> list[Action]:
+        """A line of who writes instead of speaking; it waits for the end of what is being said."""
+        if len(self._unanswered) >= ENTRIES_WAITING_MAX:
+            return self._once(Fault("lines_dropped", "more lines than the voice service answers"))
+        self._tools.caller_spoke()
+        self._entries += 1
+        item_id = f"sipua_typed_{self._entries}"
+        self._unanswered[item_id] = 0
+        return [UserText(item_id, text), *self._said.typed(item_id, text, now), *self._answer()]
 
     def tool_done(self, call_id: str, output: str, now: Moment) -> list[Action]:
         """A tool of the model's has given its result (JSON text), or its error."""

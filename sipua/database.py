@@ -84,12 +84,12 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
             log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
 
 
-async def spent_today(settings: Settings, dsn: str) -> Spend:
+async def spent_today(settings: Settings, dsn: str | None) -> Spend:
     """With what the ledger has of today; a cap must not keep the agent from starting."""
     now = SystemClock().now().wall.astimezone(settings.zone)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
-        spent = await spent_since(dsn, midnight)
+        spent = await spent_since(dsn, midnight) if dsn is not None else []
     except store.StoreError as error:
         log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
         spent = []

@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from sipua.feed import Feed
 from sipua.ledger_facts import (
     EVENT_TYPES,
     call_event,
@@ -41,6 +40,14 @@ from storage.trunk_facts import CallAttempt, CallCarried
 from storage.words import ConsentChannel
 
 
+class Watchers(Protocol):
+    """sipua.feed.Feed, as far as this module needs it."""
+
+    @property
+    def is_watched(self) -> bool: ...
+    def publish(self, entry: Mapping[str, Any]) -> None: ...
+
+
 class Writer(Protocol):
     """storage.writer.LedgerWriter, as far as this module needs it."""
 
@@ -50,7 +57,7 @@ class Writer(Protocol):
 class Ledger:
     """Opens records; ``identity`` (node, worker, instance) stands in the metadata of every call."""
 
-    def __init__(self, writer: Writer, feed: Feed, identity: Mapping[str, Any]) -> None:
+    def __init__(self, writer: Writer, feed: Watchers, identity: Mapping[str, Any]) -> None:
         self._writer = writer
         self._feed = feed
         self._identity = dict(identity)
@@ -103,7 +110,7 @@ class Ledger:
 class Record:
     """One call's rows (``sipua.ports.CallRecord``)."""
 
-    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Feed) -> None:
+    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Watchers) -> None:
         self.opening = opening
         self._locale = opening.locale
         self._answered: Moment | None = None
@@ -158,13 +165,13 @@ class Record:
             call_event(self.id, "ringing", at.wall, {}),
         )
 
-    def answered(self, at: Moment, codec: str) -> None:
+    def answered(self, at: Moment, codec: str = "") -> None:
+        """A chat has no codec."""
         self._answered = at
+        told = {"codec": codec} if codec else {}
         self._put(
-            CallChanged(
-                call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata={"codec": codec}
-            ),
-            call_event(self.id, "answered", at.wall, {"codec": codec}),
+            CallChanged(call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata=told),
+            call_event(self.id, "answered", at.wall, told),
         )
 
     def session_opened(self, at: Moment, session: SessionOpening) -> None:
@@ -303,7 +310,9 @@ class Record:
                 duration_seconds=round(talked),
                 status=ending.status.value,
                 outcome=self._outcome or ending.reason,
-                metadata=ending_metadata(ending) | {"rtp": dict(rtp)} | ({"srtp": srtp} if srtp else {}),
+                metadata=ending_metadata(ending)
+                | ({"rtp": dict(rtp)} if self.opening.channel == "voice" else {})
+                | ({"srtp": srtp} if srtp else {}),
             ),
             call_event(
                 self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}

@@ -27,6 +27,8 @@ EVENT_TYPES: dict[str, EventType] = {
     "conversation.item.added": "openai_conversation_item_created",
 }
 
+ORIGIN = ("from_uri", "to_uri", "source")  # of a call; a chat has none
+
 
 def call_started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> Group:
     """Its row and its first event."""
@@ -44,16 +46,12 @@ def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> C
         sip_session_id=opening.sip_call_id,
         provider=opening.provider,
         trunk=opening.trunk,
+        channel=opening.channel,
         locale=opening.locale,
         country=opening.country,
         status=Status.INITIATED.value,
         started_at=at.wall,
-        metadata={
-            **identity,
-            "from_uri": opening.from_uri,
-            "to_uri": opening.to_uri,
-            "source": opening.source,
-        },
+        metadata={**identity, **{name: value for name in ORIGIN if (value := getattr(opening, name))}},
     )
 
 

@@ -40,6 +40,7 @@ CALLEE_HUNG_UP = Ending(Status.COMPLETED, "callee_hangup")
 CALLER_CANCELLED = Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487)
 AGENT_HUNG_UP = Ending(Status.COMPLETED, "agent_hangup")
 TRANSFERRED = Ending(Status.COMPLETED, "transferred")
+CALLER_LEFT = Ending(Status.COMPLETED, "caller_left")  # a chat
 CALLER_SILENT = Ending(Status.COMPLETED, "caller_silent")
 MAX_DURATION = Ending(Status.COMPLETED, "max_duration")
 CLOSED = Ending(Status.COMPLETED, "closed")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from sipua.announcer import Announcer
+from sipua.call_control import TransferPort
 from sipua.call_leg import CallOver
-from sipua.call_transfer import BYE_S, CallTransfer
+from sipua.call_transfer import BYE_S
 from sipua.errors import RealtimeRefused
 from sipua.metrics import Metrics
 from sipua.outcome import TRANSFERRED
-from sipua.ports import CallRecord, Clock
+from sipua.ports import Announcements, CallRecord, Clock
 from sipua.tools.schema import ToolError
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ NOBODY = {"transfer_failed": "all_busy"}  # the caller is not back with an agent
 
 async def apologise(
     error: RealtimeRefused,
-    announcer: Announcer,
-    transfer: CallTransfer | None,
+    announcer: Announcements,
+    transfer: TransferPort | None,
     department: str,
     record: CallRecord,
     metrics: Metrics,

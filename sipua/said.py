@@ -45,6 +45,10 @@ class Said:
         """What we say or note ourselves."""
         return self._complete(item_id, "system", text, now)
 
+    def typed(self, item_id: str, text: str, now: Moment) -> list[Action]:
+        """What the caller writes."""
+        return self._complete(item_id, "user", text, now)
+
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Events on text; nothing follows from others."""
         match event:

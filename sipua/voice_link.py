@@ -132,6 +132,11 @@ class VoiceLink:
     def active_response_id(self) -> str | None:
         return next(reversed(self._core.floor.responses), None)
 
+    @property
+    def is_settled(self) -> bool:
+        """There is a session, and nothing is asked of it."""
+        return not self._core.is_lost and self._core.floor.is_free
+
     def append(self, audio: bytes) -> None:
         if audio:
             self._uplink.append(audio)

@@ -50,6 +50,7 @@ class CallCreated:
     started_at: datetime | None = None
     metadata: Json = field(default_factory=dict)
     project_id: str | None = None
+    channel: str | None = None  # None: voice
 
     def __post_init__(self) -> None:
         one_of(self.direction, Direction, "direction")
@@ -223,7 +224,7 @@ class ProcessEnded:
 class ConsentAnswered:
     """What a caller said about being recorded; ``granted`` None: nothing. A later answer of the call replaces it.
 
-    ``channel`` is how: voice or dtmf; None where nobody answered. ``text`` is the question as it was asked.
+    ``channel`` is how: voice, dtmf or text; None where nobody answered. ``text`` is the question as it was asked.
     """
 
     id: UUID

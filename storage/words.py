@@ -8,7 +8,7 @@ Direction = Literal["inbound", "outbound"]
 Status = Literal["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer"]
 SessionStatus = Literal["active", "completed", "failed"]
 TrunkAspect = Literal["probe", "breaker", "retry_after", "registration"]
-ConsentChannel = Literal["voice", "dtmf"]
+ConsentChannel = Literal["voice", "dtmf", "text"]
 Role = Literal["user", "assistant", "system", "caller"]
 EventType = Literal[
     "call_started",

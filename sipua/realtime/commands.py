@@ -7,7 +7,7 @@ with SIMD base64 (below 1 µs); all others are rare and go through orjson.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pybase64
@@ -42,10 +42,10 @@ def approval_item(item_id: str, request_id: str, approve: bool) -> dict[str, Any
     }
 
 
-def system_text_item(item_id: str, text: str) -> dict[str, Any]:
-    """What the model is told in the middle of a conversation; nobody's speech."""
+def text_item(item_id: str, role: Literal["system", "user"], text: str) -> dict[str, Any]:
+    """``system``: what the model is told in the middle of a conversation; ``user``: what somebody wrote."""
     content = [{"type": "input_text", "text": text}]
-    return {"id": item_id, "type": "message", "role": "system", "content": content}
+    return {"id": item_id, "type": "message", "role": role, "content": content}
 
 
 def laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,11 @@ class Floor:
         """Ids of those that are running."""
         return tuple(self._responses)
 
+    @property
+    def is_free(self) -> bool:
+        """Nobody speaks, and nothing is awaited."""
+        return self.quiet_at() is not None and not (self._is_asked or self._turn)
+
     def awaits_tools(self, response_id: str) -> bool:
         """Whether a call of that response has no result yet."""
         return response_id in self._tools.values()

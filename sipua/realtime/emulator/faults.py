@@ -15,7 +15,9 @@ from sipua.errors import ConfigError
 from .outputs import Abort, Close, Output, Send, SendText
 from .wire import Event, Ids
 
-_MOMENT = "ARG: N events, or N.Ns seconds after the start; without it at the first audio of an answer"
+_MOMENT = (
+    "ARG: N events, or N.Ns seconds after the start; without it at the first audio of an answer (or text)"
+)
 FAULTS: dict[str, str] = {
     "close_1011": f"closes the WebSocket with 1011 keepalive ping timeout. {_MOMENT}",
     "delay_ms": "sends every event ARG milliseconds late (default 500)",
@@ -152,7 +154,7 @@ class Injector:
         if fault is None:
             return False
         if fault.arg is None:
-            return bool(event["type"] == "response.output_audio.delta")
+            return event["type"] in ("response.output_audio.delta", "response.output_text.delta")
         return not fault.arg.endswith("s") and self._sent >= float(fault.arg)
 
     def _changed(self, event: Event) -> Event:
