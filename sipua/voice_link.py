@@ -18,7 +18,7 @@ from sipua.errors import RealtimeClosed, RealtimeError
 from sipua.ports import Clock
 from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceBackend, VoiceSession
-from sipua.realtime.commands import function_output_item, laid_over
+from sipua.realtime.commands import answers_turns, function_output_item, laid_over
 from sipua.realtime.config import SessionConfig
 from sipua.realtime.continuity import (
     LATE,
@@ -201,6 +201,7 @@ class VoiceLink:
 
     def session_update(self, changes: Mapping[str, Any], *, required: bool = False) -> str:
         self._updates = laid_over(self._updates, changes)
+        self._core.answers_turns = answers_turns(self._updates)
         return self._tell(lambda session: session.session_update(changes, required=required))
 
     # the session behind it

@@ -63,3 +63,12 @@ def laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
             value = {**(before if before.get("type") == value.get("type") else {}), **value}
         merged[key] = value
     return merged
+
+
+def answers_turns(changes: Mapping[str, Any]) -> bool:
+    """Whether the service answers the caller by itself after these changes: it does unless told not to."""
+    found: Any = changes
+    for key in ("audio", "input"):
+        found = found.get(key) or {}
+    detection = found.get("turn_detection", {})
+    return detection is not None and detection.get("create_response", True) is not False

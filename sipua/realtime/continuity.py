@@ -125,6 +125,7 @@ class Continuity:
         self.floor = Floor(now)
         self.current = 0
         self.is_lost = False
+        self.answers_turns = True  # the service, by itself
         self._rules = rules
         self._chance = chance
         self._newest = 0
@@ -227,7 +228,7 @@ class Continuity:
 
     def _mute_at(self) -> float:
         """When the present session has been silent for too long; infinity while it owes nothing."""
-        at = None if self.is_lost else self.floor.mute_at()
+        at = None if self.is_lost else self.floor.mute_at(answers_turns=self.answers_turns)
         return float("inf") if at is None else at
 
     def _mute(self) -> list[Output]:

@@ -98,13 +98,18 @@ class Floor:
         waits = self._is_asked or self._turn is not None
         return self._changed_at + (UNANSWERED_S if waits else SETTLED_S)
 
-    def mute_at(self) -> float | None:
-        """From when on the service says nothing though it has to, if nothing comes; None while it has not."""
+    def mute_at(self, *, answers_turns: bool) -> float | None:
+        """From when on the service says nothing though it has to, if nothing comes; None while it has not.
+
+        ``answers_turns``: by itself.
+        """
         if self._responses:
             return self._changed_at + STALLED_S
         if self._is_asked:
             return self._asked_at + SILENT_S
-        is_owed = self._turn is not None and self._turn.is_spoken and not self._turn.is_taken
+        is_owed = (
+            answers_turns and self._turn is not None and self._turn.is_spoken and not self._turn.is_taken
+        )
         return self._changed_at + SILENT_S if is_owed else None
 
     def resumption(self) -> Resumption:

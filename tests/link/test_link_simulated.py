@@ -423,6 +423,21 @@ def test_a_turn_that_a_session_does_not_answer_is_answered_by_the_next() -> None
     assert phone.words("assistant") == ["It is on its way"]
 
 
+def test_a_session_that_is_only_to_listen_is_not_mute() -> None:
+    phone = Phone(FakeBackend(script_of(1)), greeting="")
+
+    async def scene(phone: Phone) -> None:
+        listens = {"type": "server_vad", "create_response": False, "interrupt_response": False}
+        phone.link.session_update({"audio": {"input": {"turn_detection": listens}}})
+        await asyncio.sleep(2)
+        await phone.speak()
+        await asyncio.sleep(60)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first"])
+    assert phone.words("user") == ["Question 0"]
+
+
 def test_a_service_that_says_nothing_at_all_is_given_up() -> None:
     phone = Phone(FakeBackend(script_of(1)))
     phone.backend.faults = {0: ("no_response",), 1: ("no_response",)}
