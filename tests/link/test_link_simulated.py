@@ -331,7 +331,9 @@ def test_changed_settings_reach_the_next_session() -> None:
     assert echoed["tool_choice"] == "none"
 
 
-def test_a_tool_that_outlives_its_session_is_told_to_the_next() -> None:
+@pytest.mark.parametrize("end", ["loss", "rotation"])
+def test_a_tool_that_outlives_its_session_is_told_to_the_next(end: str) -> None:
+    """A rotation waits for it until shortly before the cap."""
     script = parse_script(
         """user_prefix = ""
 [[turn]]
@@ -343,16 +345,17 @@ say = "It is booked for you now"
 """,
         "tool.toml",
     )
-    phone = Phone(
-        FakeBackend(script), greeting="", tools=({"type": "function", "name": "book", "parameters": {}},)
-    )
+    backend = FakeBackend(script, cap_s=20.0 if end == "rotation" else 3600.0)
+    phone = Phone(backend, greeting="", tools=({"type": "function", "name": "book", "parameters": {}},))
 
     async def scene(phone: Phone) -> None:
         await phone.speak()
         await asyncio.sleep(3)
         (call,) = phone.calls
-        phone.session.break_off()
-        await asyncio.sleep(1)
+        if end == "loss":
+            phone.session.break_off()
+        await asyncio.sleep(1 if end == "loss" else 13)
+        assert phone.watch.opened_for == ["first", "reconnect" if end == "loss" else "rotation"]
         output = function_output_item(call.call_id, '{"reference": "R7"}', "o1")
         phone.link.item_create(output)
         phone.link.response_create()

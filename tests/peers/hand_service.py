@@ -35,6 +35,7 @@ class Talk:
     sent: list[Event] = field(default_factory=list)  # by the agent
     faults: list[str] = field(default_factory=list)
     instructions: str = ""
+    number: int = 1  # of this caller's sessions
     _ids: itertools.count[int] = field(default_factory=itertools.count)
 
     async def send(self, kind: str, **fields: Any) -> None:
@@ -103,17 +104,25 @@ class Talk:
         place = {"response_id": response, "item_id": item, "output_index": 0, "call_id": call}
         await self.send(kind, **place, name=name, arguments=arguments)
 
-    async def use(self, number: int, name: str, arguments: Event) -> Event:
-        """A response that calls a tool and says nothing; its result, once the next response is wanted."""
+    async def call(self, name: str, number: int, arguments: str = "{}") -> None:
+        """A response that calls a tool and says nothing."""
         response = f"tool{number}"
         await self.send("response.created", response={"id": response, "status": "in_progress"})
-        await self.call_tool(response, f"f{number}", f"call{number}", name, orjson.dumps(arguments).decode())
+        await self.call_tool(response, f"f{number}", f"call{number}", name, arguments)
         await self.send("response.done", response={"id": response, "status": "completed", "output": []})
+
+    async def use(self, number: int, name: str, arguments: Event) -> Event:
+        """The same; its result, once the next response is wanted."""
+        await self.call(name, number, orjson.dumps(arguments).decode())
         item = (await self.until("conversation.item.create"))["item"]
         await self.send("conversation.item.added", previous_item_id=None, item=item)
         await self.until("response.create")
         result: Event = orjson.loads(item["output"])
         return result
+
+    def items(self) -> list[Event]:
+        """That the agent has created."""
+        return [event["item"] for event in self.sent if event["type"] == "conversation.item.create"]
 
 
 Manner = Callable[[Talk], Awaitable[None]]
@@ -157,6 +166,8 @@ class HandService:
             await talk.open()
             caller = re.search(r"\+\d+", talk.instructions)
             assert caller is not None
+            if (former := self.talks.get(caller[0])) is not None:
+                talk.number = former.number + 1
             self.talks[caller[0]] = talk
             await talk.until("response.create")
             await self._manners[caller[0]](talk)

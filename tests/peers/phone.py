@@ -1,4 +1,5 @@
-"""The media side of a peer, written for the tests: shares no code with the agent but the G.711 tables.
+"""The media side of a peer, written for the tests: shares no code with the agent but the G.711 tables and
+the shape of a key.
 
 It sends a packet every 20 ms from the port that its SDP names and keeps every packet it gets.
 """
@@ -18,7 +19,9 @@ from typing import Self
 import numpy as np
 
 from rtp.codec import Codec, codec_by_name
+from rtp.dtmf import TelephoneEvent
 from rtp.g711 import Pcm
+from rtp.packet import build_rtp
 
 FRAME = 160  # samples of 20 ms
 LOUD_RMS = 100.0
@@ -95,6 +98,12 @@ class Phone:
         """Anything at all, from the media port."""
         assert self.target is not None
         self._socket.sendto(datagram, self.target)
+
+    def press(self, key: int) -> None:
+        """RFC 4733: the end of an event, three times."""
+        for sequence in (1, 2, 3):
+            event = TelephoneEvent(key, True, 10, 800).serialize()
+            self.send(build_rtp(101, sequence == 1, sequence, 160, 7, event))
 
     def _listen(self) -> None:
         while not self._stop.is_set():
