@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -71,6 +72,7 @@ class VoiceLink:
         self._sessions = VoiceSessions(
             backend, plan, observer, Listener(self._on_audio, self._on_event, self._gone, self._put)
         )
+        self._ignored: deque[str] = deque(maxlen=OWNERS_MAX)
         self._owners: dict[str, int] = {}  # response → session
         self._history = History()
         self._updates: dict[str, Any] = {}
@@ -105,10 +107,12 @@ class VoiceLink:
         while (event := await self._queue.get()) is not None:
             if isinstance(event, BaseException):
                 raise event
-            if isinstance(event, ev.AudioDelta):
-                self._play(event)
-            else:
+            if not isinstance(event, ev.AudioDelta):
                 yield event
+            elif event.response_id in self._ignored:  # since it began to wait
+                yield ev.LateAudio(event.response_id, event.item_id)
+            else:
+                self._play(event)
 
     # what a call sees of its session
 
@@ -167,6 +171,7 @@ class VoiceLink:
             return None
 
     def ignore_response(self, response_id: str) -> None:
+        self._ignored.append(response_id)
         if (session := self._owner(response_id)) is not None:
             session.ignore_response(response_id)
 

@@ -186,6 +186,8 @@ class RealtimeSession:
         while True:
             while self._events:
                 event = self._events.popleft()
+                if isinstance(event, AudioDelta):
+                    event = self._core.by_now(event)
                 if self.on_audio is not None and isinstance(event, AudioDelta):
                     self.on_audio(event)
                 else:

@@ -209,10 +209,14 @@ class RealtimeProtocol:
             self.counters.duplicate_audio_dropped += 1
             return []
         self._last_audio = this
+        return [self.by_now(delta)]
+
+    def by_now(self, delta: ev.AudioDelta) -> ev.AudioDelta | ev.LateAudio:
+        """Late, if its response has been interrupted, be it while the delta waited for its turn."""
         if delta.response_id not in self._ignored:
-            return [delta]
+            return delta
         self.counters.late_audio_dropped += 1
-        return [ev.LateAudio(delta.response_id, delta.item_id)]
+        return ev.LateAudio(delta.response_id, delta.item_id)
 
     def _unparsed(self, kind: str) -> ev.Event:
         if kind in parse.OTHER_TYPES:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
 import pytest
 
 from rtp.codec import CODECS
@@ -424,6 +426,32 @@ def test_a_turn_that_a_session_does_not_answer_is_answered_by_the_next() -> None
     run(lambda: phone.talk(scene))
     assert phone.watch.opened_for == ["first", "reconnect"]
     assert phone.words("assistant") == ["It is on its way"]
+
+
+def test_audio_that_waited_behind_an_interruption_is_late() -> None:
+    """One burst, as after a stall of the network: the caller's voice, then the next item of what it cut off."""
+    phone = Phone(FakeBackend(script_of(1)), greeting="")
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(1)
+        sound = base64.b64encode(SILENCE * 800).decode()
+        first, second = ({"response_id": "r", "item_id": item, "content_index": 0} for item in ("a1", "a2"))
+        added = {"type": "conversation.item.added", "previous_item_id": None}
+        for event in (
+            {"type": "response.created", "response": {"id": "r", "status": "in_progress"}},
+            added | {"item": {"id": "a1", "type": "message", "role": "assistant"}},
+            {"type": "response.output_audio.delta", "event_id": "e1", "delta": sound, **first},
+            {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 0},
+            added | {"item": {"id": "a2", "type": "message", "role": "assistant"}},
+            {"type": "response.output_audio.delta", "event_id": "e2", "delta": sound, **second},
+        ):
+            phone.session._deliver(orjson.dumps(event))
+        await asyncio.sleep(1)
+
+    run(lambda: phone.talk(scene))
+    assert [item for item, _ in phone.received] == ["a1"]
+    cuts = [each for each in phone.session.sent if each["type"] == "conversation.item.truncate"]
+    assert [(each["item_id"], each["audio_end_ms"]) for each in cuts] == [("a1", 0), ("a2", 0)]
 
 
 def test_a_session_that_is_only_to_listen_is_not_mute() -> None:
