@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sipua.checks import languages, machine, registration, services, trunk_files, trunk_wire
 from sipua.checks.own_certificate import own_certificate
+from sipua.checks.people import people
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
 from sipua.checks.tools import tools
@@ -48,6 +49,8 @@ async def run_checks(folder: Path) -> list[Check]:
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
     checks += await tools(folder, settings)
+    if texts is not None:
+        checks += await people(settings, texts, datetime.now(UTC))
     if (kept := await recordings(settings)) is not None:
         checks.append(kept)
     checks.append(trunk_files.fit(trunks, folder, facts))
