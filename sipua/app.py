@@ -170,6 +170,8 @@ async def serve(
             clock=clock,
             consent=consent,
             departments=lambda: texts.texts.departments,
+            dialler=dialler,
+            transfer=settings.transfer,
         )
 
         async def sip_ready() -> str:

@@ -22,7 +22,7 @@ from rtp.pacer import Pacer
 from sipua.actions import Spoken
 from sipua.announcer import Announcer
 from sipua.audio import Bridge, bridge_for
-from sipua.call_consent import ConsentPolicy, consenting
+from sipua.call_consent import CallConsent, ConsentPolicy, consenting
 from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
@@ -30,6 +30,7 @@ from sipua.call_transfer import CallTransfer
 from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.departments import NO_DEPARTMENTS, Departments
+from sipua.dialler import Dialler
 from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import RealtimeError, RealtimeRefused
 from sipua.idle import IdleRules, instructions
@@ -50,11 +51,17 @@ from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
+from sipua.second_leg import SecondLegs
 from sipua.session_watch import SessionWatch
+from sipua.tool_settings import TransferSettings
 from sipua.trunk import Trunk
 from sipua.turns import TurnRules
+from sipua.voice_link import VoiceLink
 
 log = logging.getLogger(__name__)
+
+
+NO_WISHES = TransferSettings()
 
 
 class Legs(SipLegs, OutboundSip, Protocol):
@@ -80,11 +87,20 @@ class CallServices:
     clock: Clock
     consent: ConsentPolicy | None = None  # None: nobody is asked
     departments: Callable[[], Departments] = lambda: NO_DEPARTMENTS
+    dialler: Dialler | None = None  # None: callers are transferred by REFER alone
+    transfer: TransferSettings = NO_WISHES
 
     def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
         """Of a call by this trunk."""
         hears_tones = trunk.dtmf == "inband"
         return MediaLeg(sockets, self.ports, self.pacer, codec, self.media, hears_tones=hears_tones)
+
+    def second_legs(self) -> SecondLegs | None:
+        """Of callers who are joined with a person."""
+        if self.dialler is None:
+            return None
+        legs = self.legs
+        return SecondLegs(self.dialler, legs, legs, self.media_leg, self.metrics, self.clock)
 
 
 class Way(Protocol):
@@ -124,6 +140,7 @@ class Call:
         self._way = way
         self._services = services
         self._conversation: Conversation | None = None
+        self._person: CallTransfer | None = None
         self._echo: EchoFilter | None = None
         self._stop: Ending | None = None
         self._ending: Ending | None = None
@@ -134,6 +151,12 @@ class Call:
     def leg(self) -> CallLeg | None:
         """The leg that there is to talk on."""
         return self._way.leg
+
+    @property
+    def legs(self) -> list[CallLeg]:
+        """All that somebody talks on: that of a person too, whom the caller was joined with."""
+        person = self._person.person if self._person is not None else None
+        return [each for each in (self.leg, person) if each is not None]
 
     @property
     def _is_answered(self) -> bool:
@@ -223,13 +246,13 @@ class Call:
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
             )
-            transfer = self._transfer(leg, conversation, announcer)
+            transfer = self._transfer(leg, conversation, announcer, keypad)
             leg.on_change = self._follow_hold
             leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
             echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
-                on_audio=self._uplink(session, bridge, echo),
+                on_audio=self._uplink(session, bridge, echo, transfer),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
                 on_digit=keypad.press,
                 on_sent=None if echo is None else echo.sent,
@@ -244,7 +267,13 @@ class Call:
                 services.metrics,
                 services.clock,
             ) as consent:
-                async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
+                transfer.on_joined = lambda: _hand_over(session, consent, services.transfer)
+                async with (
+                    self._hung_up_after(leg),
+                    contextlib.aclosing(transfer),
+                    asyncio.TaskGroup() as group,
+                ):
+                    group.create_task(transfer.follow(), name="person")
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
@@ -263,11 +292,15 @@ class Call:
         self.record.answered(answered, leg.codec)
         return leg, answered
 
-    def _transfer(self, leg: CallLeg, conversation: Conversation, announcer: Announcer) -> CallTransfer:
+    def _transfer(
+        self, leg: CallLeg, conversation: Conversation, announcer: Announcer, keypad: Keypad
+    ) -> CallTransfer:
         services = self._services
-        return CallTransfer(
-            services.departments(), leg, services.legs, conversation, announcer, self.record, services.clock
-        )
+        self._person = CallTransfer(
+            services.departments(), leg, services.legs, conversation, announcer, self.record, services.clock,
+            keypad, services.second_legs(), services.transfer,
+        )  # fmt: skip
+        return self._person
 
     def _is_turned_away(self, now: Moment) -> bool:
         """Whether the line that was dialled is closed, and callers are to hear no more than that."""
@@ -289,9 +322,12 @@ class Call:
         announcer.on_said = note
         leg.on_change = self._follow_hold
         self._follow_hold()
-        leg.media.start(on_audio=lambda payload: None)
-        async with self._hung_up_after(leg):
-            yield self._transfer(leg, conversation, announcer)
+        keypad = Keypad(self._services.keys, self._services.clock)
+        leg.hear_keys(keypad.press)
+        leg.media.start(on_audio=lambda payload: None, on_digit=keypad.press)
+        transfer = self._transfer(leg, conversation, announcer, keypad)
+        async with self._hung_up_after(leg), contextlib.aclosing(transfer):
+            yield transfer
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:
@@ -313,12 +349,13 @@ class Call:
         return forward
 
     def _uplink(
-        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None
+        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None, transfer: CallTransfer
     ) -> Callable[[bytes], None]:
         state = self.state
 
         def forward(payload: bytes) -> None:
-            if state.phase is Phase.TALKING:  # hold music is not the caller
+            # hold music is not the caller, and who waits for a person or talks with one is heard only if so set
+            if state.phase is Phase.TALKING and transfer.lets_agent_listen:
                 audio = bridge.to_service(payload)
                 session.append(audio if echo is None else echo.heard(audio))
 
@@ -373,6 +410,16 @@ class Call:
             services.metrics.count_media(way.trunk_name, figures)
         status, reason = ending.status.value, ending.reason
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
+
+
+def _hand_over(session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings) -> None:
+    """To a person, who agreed to nothing: only what is so set goes on listening."""
+    if consent is not None and not wishes.record_bridged:
+        consent.end_recording()
+    if wishes.transcribe_bridged:
+        session.only_listen()
+    else:
+        session.leave()
 
 
 async def _end_after(seconds: float) -> None:

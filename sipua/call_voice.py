@@ -170,6 +170,19 @@ async def converse(
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
             alarm.moved()
 
+    async def listen() -> None:
+        async for event in session.events():
+            has_reached_cap = meter.on_event(event, session.config)
+            performer.perform(meter.priced(conversation.on_event(event, clock.now())))
+            alarm.moved()
+            performer.follow(language.on_event(event))
+            if consent is not None:
+                consent.on_event(event)
+            if has_reached_cap:
+                await announcer.close_with("time_is_up")
+                raise CallOver(SPEND_CAP)
+        raise RealtimeClosed("the voice session ended")
+
     if meter.is_over():
         await announcer.close_with("service_error")
         raise CallOver(SPEND_CAP)
@@ -185,17 +198,14 @@ async def converse(
                 group.create_task(consent.run(conversation, performer.perform), name="consent")
             if typist is not None:
                 group.create_task(take_lines(typist), name="lines")
-            async for event in session.events():
-                has_reached_cap = meter.on_event(event, session.config)
-                performer.perform(meter.priced(conversation.on_event(event, clock.now())))
-                alarm.moved()
-                performer.follow(language.on_event(event))
-                if consent is not None:
-                    consent.on_event(event)
-                if has_reached_cap:
-                    await announcer.close_with("time_is_up")
-                    raise CallOver(SPEND_CAP)
-            raise RealtimeClosed("the voice session ended")
+            try:
+                await listen()
+            except (RealtimeError, CallOver) as end:
+                if transfer is None or not transfer.is_joined:
+                    raise
+                log.info("call=%s goes on with a person, without a voice session: %s", record.id, end)
+            await session.close()
+            await asyncio.Event().wait()  # until one of the two hangs up
     except* RealtimeError as group:
         for error in leaves(group):
             if isinstance(error, RealtimeError) and not error.retryable:

@@ -94,11 +94,15 @@ class Conversation:
 
     def deadline(self) -> float | None:
         """When ``tick`` is to be called, on the monotonic clock, if nothing happens before."""
+        if self.is_handed_over:
+            return None
         deadlines = (self._turns.deadline(), self._idle.deadline())
         return min((each for each in deadlines if each is not None), default=None)
 
     def tick(self, now: Moment) -> list[Action]:
         """What is due."""
+        if self.is_handed_over:
+            return []
         actions = self._turned(self._turns.tick(now.monotonic))
         idle = self._idle.tick(now.monotonic, self._speech.queued_ms, is_busy=self._is_busy)
         if idle is None:
@@ -128,6 +132,12 @@ class Conversation:
     def _quiet(self, now: Moment) -> None:
         """Something has ended, and nobody may be speaking from now on."""
         self._idle.quiet(now.monotonic, self._speech.queued_ms)
+
+    def hand_over(self) -> list[Action]:
+        """The caller talks with a person from now on: nothing is said or asked for any more."""
+        actions = self._turned(self._turns.interrupt())
+        self.is_handed_over, self._said.callers_role = True, "caller"
+        return actions
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting, or it speaks already."""
@@ -191,7 +201,7 @@ class Conversation:
         is_due = self.active_response is None and not (
             self._is_asked or self._unanswered or self._tools.is_busy
         )
-        return [EndAfterPlayback()] if self._is_leaving and is_due else []
+        return [EndAfterPlayback()] if self._is_leaving and is_due and not self.is_handed_over else []
 
     def _turned(self, actions: list[Action]) -> list[Action]:
         """What the turns have decided; an interruption keeps the call that was about to end."""
@@ -219,10 +229,11 @@ class Conversation:
             case ev.SpeechStarted():
                 self._is_speaking = True
                 self._said.speech_began(event.item_id, now)
+                spoken = {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
+                if self.is_handed_over:
+                    return [Logged(event.raw_type, spoken)]
                 return [
-                    Logged(
-                        event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
-                    ),
+                    Logged(event.raw_type, spoken),
                     *self._turned(
                         self._turns.speech_started(
                             event.item_id,
@@ -233,10 +244,11 @@ class Conversation:
                     ),
                 ]
             case ev.SpeechStopped():
-                return [
-                    Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}),
-                    *self._turned(self._turns.speech_stopped(event.item_id, event.audio_end_ms)),
-                ]
+                spoken = {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}
+                if self.is_handed_over:
+                    return [Logged(event.raw_type, spoken)]
+                turned = self._turned(self._turns.speech_stopped(event.item_id, event.audio_end_ms))
+                return [Logged(event.raw_type, spoken), *turned]
             case ev.InputCommitted():
                 self._is_speaking = False
                 self._turns.committed(event.item_id)
@@ -323,7 +335,7 @@ class Conversation:
         error = _fatal(severity, code, text)
         if error is not None:
             return [EndCall(error)]
-        if severity is Severity.RETRY_ONCE and not self._retried:
+        if severity is Severity.RETRY_ONCE and not (self._retried or self.is_handed_over):
             self._retried = True
             return [Fault("response_failed", f"{text} (asked again once)"), self._ask(self._request)]
         return [Fault("response_failed", text), PlayPhrase("service_error")]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
@@ -46,6 +46,10 @@ class Department(Section):
     """A number (E.164), or a SIP URI."""
     targets: dict[str, str] = Field(default={})
     """Another one for calls by a trunk: its name = the target."""
+    transfer_by: Literal["auto", "refer", "bridge"] = "auto"
+    """How they are reached, where the trunk of the call says auto; see there."""
+    dial_by: str = ""
+    """The trunk that a call of ours to them goes by; empty = as routing has it."""
     hours: Spans = ()
     """When somebody is there, such as "Mon-Fri 08:00-17:30"; empty: always."""
     holidays: Holidays = Field(default={})
@@ -135,10 +139,14 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
         key = f"departments.{name}"
         if not each.target and not each.targets:
             raise ConfigError(f"{path}: {key}: needs target or targets")
-        for trunk in each.targets:
+        named = {f"targets.{trunk}": trunk for trunk in each.targets}
+        if each.dial_by:
+            named["dial_by"] = each.dial_by
+        for where, trunk in named.items():
             if trunks is not None and trunk not in trunks:
                 known = ", ".join(sorted(trunks)) or "none"
-                raise ConfigError(f"{path}: {key}.targets.{trunk}: there is no such trunk; allowed: {known}")
+                shown = where if where.endswith(trunk) else f"{where} = {trunk!r}"
+                raise ConfigError(f"{path}: {key}.{shown}: there is no such trunk; allowed: {known}")
     if fault := fault_of(file.lines, trunks):
         raise ConfigError(f"{path}: {fault}")
     timed: list[Department | Line] = [*file.departments.values(), *file.lines.values()]

@@ -52,5 +52,7 @@ async def apologise(
     if result["status"] == "closed":
         await announcer.close_with("closed")
         return
+    if transfer.is_joined:
+        await transfer.follow()
     await asyncio.sleep(bye_s)  # theirs comes first, mostly
     raise CallOver(TRANSFERRED)

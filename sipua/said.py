@@ -23,6 +23,7 @@ class Said:
     """``now`` is when the service told it."""
 
     def __init__(self) -> None:
+        self.callers_role: Role = "user"  # or caller: while they talk with a person
         self._order = TranscriptOrder()
         self._began: dict[str, Moment] = {}
         self._deltas: dict[str, list[str]] = {}  # of assistant items whose transcript is not done
@@ -35,7 +36,7 @@ class Said:
 
     def committed(self, item_id: str, now: Moment) -> None:
         """The caller's speech is in the conversation."""
-        self._order.reserve(item_id, "user", self._began.pop(item_id, now).wall)
+        self._order.reserve(item_id, self.callers_role, self._began.pop(item_id, now).wall)
 
     def appeared(self, item_id: str, now: Moment) -> None:
         """An item of the assistant."""
@@ -53,10 +54,11 @@ class Said:
         """Events on text; nothing follows from others."""
         match event:
             case ev.UserTranscriptDelta():
-                return [SpokenDelta("user", event.item_id, event.text)]
+                return [SpokenDelta(self.callers_role, event.item_id, event.text)]
             case ev.UserTranscript():
                 confidence, language = _confidence(event.logprobs), _language(event.languages)
-                return self._complete(event.item_id, "user", event.text, now, confidence, language)
+                role = self.callers_role
+                return self._complete(event.item_id, role, event.text, now, confidence, language)
             case ev.AssistantTranscriptDelta() | ev.TextDelta():
                 self.appeared(event.item_id, now)
                 self._keep(event.response_id, event.item_id, event.text)

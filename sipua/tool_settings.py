@@ -28,3 +28,9 @@ class TransferSettings(Section):
 
     on_refusal: str = Field(default="", pattern=r"^([a-z][a-z0-9_-]{0,31})?$")
     """The department that takes over when the voice service refuses us (quota, key); empty = we hang up."""
+    ring_s: float = Field(default=40.0, ge=1.0, le=45.0)
+    """So long the person's telephone rings at most, where we dial them ourselves; all trunks together."""
+    transcribe_bridged: bool = False
+    """Whether the voice service goes on to hear and write down a caller whom we joined with a person; never them."""
+    record_bridged: bool = False
+    """Whether a recording goes on then: the person is heard on it, and nothing here asks them."""

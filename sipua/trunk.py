@@ -191,6 +191,8 @@ class Trunk(Part):
     """Session-Expires that we ask for, seconds."""
     min_se: int = Field(default=90, ge=90, le=86_400)
     """Min-SE, seconds."""
+    transfer_by: Literal["auto", "refer", "bridge"] = "auto"
+    """How its callers reach a person: REFER, a second call of ours, or auto = REFER and, where refused, the call."""
     refer: bool = False
     """Whether an incoming REFER is obeyed; false = declined with 603."""
 

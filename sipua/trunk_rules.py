@@ -21,7 +21,6 @@ from sipua.trunks.watch import HealthRules
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
-    "diversion": "Diversion",
     "refer": "incoming REFER",
 }
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})

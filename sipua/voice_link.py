@@ -81,6 +81,8 @@ class VoiceLink:
         self._lost_at = 0.0
         self._queue: asyncio.Queue[ev.Event | BaseException | None] = asyncio.Queue(EVENTS_MAX)
         self._wake = asyncio.Event()
+        self._only_listens = False
+        self._leaving: asyncio.Task[None] | None = None
         self._core: Continuity
         self._uplink: Uplink
         self._seen: VoiceSession  # the one that hears the caller, or was the last to
@@ -99,8 +101,23 @@ class VoiceLink:
 
     async def close(self, *, failed: bool = False) -> None:
         """Ends all sessions; ``failed`` of the present one, for its row."""
+        if self._leaving is not None and self._leaving is not asyncio.current_task():
+            await asyncio.shield(self._leaving)
+            return
         await self._sessions.close(self._core.current if failed else None)
         self._put(None)
+
+    def leave(self) -> None:
+        """Closes it beside what goes on without it."""
+        self._leaving = asyncio.create_task(self.close(), name="voice-link-leaves")
+
+    def only_listen(self) -> None:
+        """The caller's words are written down from now on and nothing is answered, by later sessions neither."""
+        self._only_listens = True
+        detection = self.config.turn_detection
+        if detection is not None:
+            heard = detection.wire() | {"create_response": False, "interrupt_response": False}
+            self.session_update({"audio": {"input": {"turn_detection": heard}}})
 
     async def events(self) -> AsyncIterator[ev.Event]:
         """Of all sessions, as if they were one; raises what ended the last of them."""
@@ -156,6 +173,8 @@ class VoiceLink:
     def response_create(
         self, instructions: str | None = None, *, options: Mapping[str, Any] | None = None
     ) -> str:
+        if self._only_listens:
+            return ""
         self._request = instructions, options
         self._core.floor.asked(self._now())
         self._wake.set()  # it is due now
