@@ -28,13 +28,17 @@ class ConsentPort(Protocol):
 class TransferPort(Protocol):
     """Hands the caller to a person. ``perform`` is set by who performs the conversation's actions.
 
-    ``instead``: other phrases than the usual ones.
+    ``instead``: other phrases than the usual ones. ``is_joined``: the caller talks with the person, through us, for as
+    long as ``follow`` does not raise.
     """
 
     perform: Callable[[list[Action]], None]
     instead: Mapping[str, str]
 
+    @property
+    def is_joined(self) -> bool: ...
     async def to(self, department: str, reason: str) -> Mapping[str, Any]: ...
+    async def follow(self) -> None: ...
 
 
 class CallControl:

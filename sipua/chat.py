@@ -220,6 +220,10 @@ class NoLine:
     def __init__(self) -> None:
         self.perform: Callable[[list[Action]], None] = lambda actions: None
         self.instead: Mapping[str, str] = {}
+        self.is_joined = False
+
+    async def follow(self) -> None:
+        """Nobody is joined here."""
 
     async def to(self, department: str, reason: str) -> Mapping[str, Any]:
         raise ToolError(NO_LINE)

@@ -51,8 +51,15 @@ _CONTROL = """
 `transfer_to_human` plays the phrase `transferring`, then sends REFER on the call (blind transfer) and follows its
 NOTIFYs: 2xx ends the call as `transferred`, with `handoff` and `handoff_target` (the department); anything else, no
 NOTIFY within 15 s or nobody answering within 45 s brings the caller back (`transfer_failed`), and the model gets the
-reason. Each step is in `metadata.transfer`. Who can be reached, where and when is in `departments.toml` (there is one
-in `conf/examples`); a closed department is not called, and the model is told when it opens, and of a holiday.
+reason. Where the line refuses REFER as such (403, 405, 420, 489, 501, 603), or `transfer_by = "bridge"` in the file of
+the trunk or of the department says so at once, the person is dialled through our own trunks as any call of ours is
+(`transfer.ring_s`; `dial_by` of the department names one trunk), while the caller hears ringing. The one who answers
+and the caller are joined, in any two codecs, with their keys: the call goes on until one of the two hangs up
+(`transferred`) or the longest call is over, and the agent says nothing any more. Busy, no answer or no line left: the
+caller is back, as above. Each INVITE of it is a row of `sipua.call_attempts`. What is listened to and recorded then:
+`docs/privacy.md`. Each step is in `metadata.transfer`. Who can be reached, where and when is in `departments.toml`
+(there is one in `conf/examples`); a closed department is not called, and the model is told when it opens, and of a
+holiday.
 
 `request_callback` is offered where `departments.toml` names departments or lines (`[lines.NAME]`: opening hours of
 numbers and trunks of ours). A request is a row of `sipua.callback_requests`; asked again in the same call with the same

@@ -82,7 +82,7 @@ CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
-    "sipua.transfer", "sipua.opening", "sipua.our_lines",
+    "sipua.transfer", "sipua.bridge", "sipua.opening", "sipua.our_lines",
     "sipua.conversation", "sipua.said", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp",
     "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
@@ -98,7 +98,7 @@ CORES = (
     "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
     "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722", "rtp.opus",
-    "rtp.linear", "rtp.timeline",
+    "rtp.linear", "rtp.timeline", "rtp.relay",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the

@@ -213,7 +213,6 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 # ---- what is not in this version, and what is to be provisioned --------------------------------------------
 
 ASKED_FOR = {
-    "diversion": "diversion = 'send'",
     "refer": "refer = true",
 }
 
