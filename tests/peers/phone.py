@@ -95,8 +95,8 @@ class Phone:
     def say(self, sound: Pcm) -> None:
         self._sound = self.codec.encode(sound)
 
-    def press(self, event: int) -> None:
-        """A key of 120 ms, by telephone events (payload type 101) in place of sound."""
+    def press_between(self, event: int) -> None:
+        """A key of 120 ms in the stream of its sound, which goes on behind it."""
         self._key = event, -1, 0
 
     def send(self, datagram: bytes) -> None:

@@ -133,8 +133,8 @@ def test_the_two_hear_each_other_and_their_keys(
             caller=CALLER, flags=("-s", DIALLED),
         )  # fmt: skip
         until(lambda: persons.target, "the person's leg sends")
-        phone.press(7)
-        persons.press(9)
+        phone.press_between(7)
+        persons.press_between(9)
         until(lambda: keys_of(phone) and keys_of(persons), "both keys")
         phone.say(question)
         persons.say(answer)
