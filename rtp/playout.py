@@ -111,7 +111,8 @@ class Playout:
     def append(self, item_id: str, payload: bytes) -> int:
         """Queue audio of an item, any length; returns the bytes accepted.
 
-        Audio of an item that was flushed is dropped: deltas are still under way when a caller barges in.
+        Audio of an item that was flushed is dropped: deltas are still under way when a caller barges in. Items that
+        come mixed are said one after the other.
         """
         if item_id in self._flushed:
             self.counters.after_flush_bytes += len(payload)
@@ -121,13 +122,19 @@ class Playout:
             self.counters.overflow_bytes += len(payload)
             return 0
         item.received += len(payload)
-        self._newest = item
+        is_overtaken = self._newest is not item and item.queued > 0  # another one has begun before its end
+        if not is_overtaken:
+            self._newest = item
         room = self._limit_bytes - self._queued
         if len(payload) > room:
             self.counters.overflow_bytes += len(payload) - room
             payload = payload[:room]
         if payload:
-            self._chunks.append((item, payload))
+            if is_overtaken:
+                place = max(index for index, (each, _) in enumerate(self._chunks) if each is item) + 1
+                self._chunks.insert(place, (item, payload))
+            else:
+                self._chunks.append((item, payload))
             item.queued += len(payload)
             self._queued += len(payload)
             self._tail_ticks = 0

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from sipua.settings import SipSettings, read_secret
+from sipua.config_file import read_secret
+from sipua.settings import SipSettings
 from sipua.sip_account import Account, Listener, TlsFiles
 from sipua.sip_events import Credential
 from sipua.sip_message import parse_uri

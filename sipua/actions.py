@@ -34,6 +34,14 @@ class SystemText:
 
 
 @dataclass(frozen=True, slots=True)
+class UserText:
+    """conversation.item.create of what somebody wrote; ``item_id`` is ours."""
+
+    item_id: str
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class IgnoreResponse:
     """Audio of this response is not wanted any more."""
 
@@ -167,6 +175,7 @@ Action = (
     CreateResponse
     | CancelResponse
     | SystemText
+    | UserText
     | IgnoreResponse
     | Truncate
     | CallTool

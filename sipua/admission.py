@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from rtp.errors import RtpError
+from sipua.config_file import read_secret
 from sipua.digest import REALM, Digest, Proof, Request
 from sipua.media_ports import ANY, MediaPorts, Sockets, local_address_towards
 from sipua.occupancy import Occupancy
 from sipua.sdes import choose, pick
 from sipua.sdp import AudioMedia, SdpError, accept, parse_audios
-from sipua.settings import read_secret
 from sipua.sip_events import Arrival, Credential, Refusal, SdpPlan
 from sipua.sip_message import SipMessage, parse_uri
 from sipua.trunk import Trunk, find_inbound

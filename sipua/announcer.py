@@ -22,6 +22,7 @@ class Announcer:
     def __init__(self, leg: Callable[[], CallLeg | None], language: CallLanguage) -> None:
         self.on_said: Callable[[str], None] = lambda text: None  # for the transcript
         self.is_closing = False  # the last words: what the service says is not wanted
+        self._is_mute = False
         self._leg = leg
         self._language = language
         self._said = 0
@@ -29,7 +30,7 @@ class Announcer:
     def say(self, phrase: str) -> str:
         """Queues a phrase of ``sipua.languages``; its item in the playout, "" if there is nobody to hear it."""
         leg = self._leg()
-        if leg is None or leg.answered_at is None:
+        if leg is None or leg.answered_at is None or self._is_mute:
             return ""
         self._said += 1
         item_id = f"sipua_phrase_{self._said}"
@@ -39,10 +40,14 @@ class Announcer:
         self.on_said(str(getattr(self._language.language.phrases, phrase)))
         return item_id
 
+    def hush(self) -> None:
+        """The caller talks with a person: neither the service nor a recording is heard any more."""
+        self.is_closing = self._is_mute = True
+
     async def close_with(self, phrase: str) -> None:
         """The last that is said, behind what waits (unless that is long); returns when the far end has been sent it."""
         leg = self._leg()
-        if leg is None or leg.answered_at is None:
+        if leg is None or leg.answered_at is None or self._is_mute:
             return
         self.is_closing = True
         playout = leg.media.playout

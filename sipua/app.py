@@ -11,29 +11,25 @@ import asyncio
 import logging
 import os
 import random
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
-import storage.errors as store
 from rtp.codec import CODECS
 from rtp.pacer import Pacer
 from rtp.ports import PortAllocator
 from sipua import __version__
-from sipua.accounts import Place, accounts_of, own_listener, place_of, secrets_of
-from sipua.admission import Admission, callers_of
+from sipua.accounts import accounts_of, place_of, secrets_of
+from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
-from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
-from sipua.database import ledger_writer, open_database
-from sipua.desk import Desk, platform_tables
-from sipua.desk_service import desk_tools
+from sipua.database import ledger_writer, open_database, spent_today, unready
+from sipua.desk import Desk
+from sipua.desk_service import callback_notifier
 from sipua.dialler import Dialler
-from sipua.errors import ConfigError, LocalError, SipuaError
+from sipua.errors import LocalError
 from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, build_app, running
@@ -46,42 +42,29 @@ from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
 from sipua.own_address import OwnAddress
-from sipua.pj.accounts import check_room
-from sipua.pj.build import max_accounts, max_calls, missing_codecs, slots_taken
+from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
-from sipua.realtime.backend import OpenAIBackend
-from sipua.realtime.config import AudioFormat
-from sipua.realtime.endpoint import is_in_the_clear
-from sipua.realtime_settings import warnings
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
-from sipua.spend import Spend
+from sipua.start_checks import checked, join_address, warn
 from sipua.switchboard import Switchboard
+from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.builtin import RecordConsent, TransferToHuman, control_tools
 from sipua.tools.files import NO_TOOL_FILES, ToolFiles
-from sipua.tools.foreign import foreign_tools
-from sipua.tools.registry import Registry
-from sipua.trunk import Trunk
-from sipua.trunk_files import TrunkFiles, check_codecs, check_fit
+from sipua.trunk_changes import TrunkChanges
+from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import (
     backend_of,
-    language_of,
-    own_instructions,
-    rules_of,
-    session_config,
-    unused_instructions,
 )
 from storage.dsn import redact
-from storage.queries import ping, spent_since
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -99,16 +82,9 @@ async def serve(
 ) -> None:
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
-    session_config(settings, AudioFormat.PCMU)  # refuse a bad combination now, not at the first call
-    own_instructions(settings)
     place = place_of(settings.sip)
-    own = _checked(settings, files.trunks, place)
-    for text in warnings(settings.realtime, settings.voice_service, SystemClock().now().wall.date()):
-        log.warning("%s", text)
-    for text in (*texts.texts.notes, *unused_instructions(settings, texts.texts)):
-        log.warning("%s", text)
-    if is_in_the_clear(settings.openai_base_url):
-        log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
+    own = checked(settings, texts.texts, files.trunks, place)
+    warn(settings, texts.texts)
     failure: list[str] = []
 
     def failed(message: str) -> None:
@@ -174,21 +150,16 @@ async def serve(
         pacer = Pacer()
         pacer.start()
         stack.callback(pacer.stop)
-        languages = texts.texts.languages.by_code
-        tools = Registry(settings.tools.names_off)
-        tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
         consent = consent_policy(settings, recorder)
-        if consent is not None:
-            tools.add(RecordConsent())
-        if texts.texts.departments.by_name:
-            tools.add(TransferToHuman(texts.texts.departments.about()))
-        platform = await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
-        desk = Desk(dsn, writer, settings.memory, clock, platform)
-        webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
-        await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
+        desk = Desk(dsn, writer, settings.memory, clock, await platform_catalogue(settings, dsn))
+        await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
+        tools, webhook = await stack.enter_async_context(
+            talk_tools(settings, texts, tool_files, desk, clock, asks_consent=consent is not None)
+        )
+        spend = await spent_today(settings, dsn)
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=_voice_service(settings, backend, texts, tools, desk, await _spend(settings, dsn)),
+            voice=voice_service(settings, backend, texts, tools, desk, spend, clock),
             pacer=pacer,
             ports=ports,
             media=_media_rules(settings),
@@ -199,6 +170,8 @@ async def serve(
             clock=clock,
             consent=consent,
             departments=lambda: texts.texts.departments,
+            dialler=dialler,
+            transfer=settings.transfer,
         )
 
         async def sip_ready() -> str:
@@ -210,7 +183,7 @@ async def serve(
             _refresh(metrics, pacer, writer)
             metrics.show_trunks(fleet.views())
 
-        checks = {"database": lambda: _database_ready(dsn), "sip": sip_ready}
+        checks = {"database": lambda: unready(dsn), "sip": sip_ready}
         app = build_app(metrics, checks, refresh, whatsapp=webhook)
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
@@ -228,47 +201,20 @@ async def serve(
             "database": redact(dsn),
         }
 
-        changing = asyncio.Lock()  # the trunks, or our address as they know it
-
-        async def apply(trunks: Sequence[Trunk]) -> None:
-            check_codecs(trunks, missing_codecs())
-            callers_of(trunks)  # before any trunk has noticed
-            async with changing:
-                own_address.replace(trunks)
-                try:
-                    await fleet.replace(trunks)
-                    admission.replace(trunks)
-                except SipuaError:
-                    own_address.replace(files.trunks)
-                    await fleet.replace(files.trunks)
-                    raise
-                names.replace(trunks)
-
-        async def moved(trunks: set[str]) -> None:
-            async with changing:
-                await fleet.replace(fleet.trunks)
-                await switchboard.own_address_changed(trunks, own_address.address_of)
-
-        watching = asyncio.create_task(own_address.watch(fleet.addresses_of, moved), name="own-address")
-        watching.add_done_callback(tell_of_a_bug)
-        stack.callback(watching.cancel)
-
-        following = asyncio.create_task(files.follow(apply), name="trunk-files")
-        following.add_done_callback(tell_of_a_bug)
-        stack.callback(following.cancel)
-        rereading = asyncio.create_task(texts.follow(), name="texts")
-        rereading.add_done_callback(tell_of_a_bug)
-        stack.callback(rereading.cancel)
+        changes = TrunkChanges(files, own_address, fleet, admission, names, switchboard)
+        for name, work in (
+            ("own-address", own_address.watch(fleet.addresses_of, changes.moved)),
+            ("trunk-files", files.follow(changes.apply)),
+            ("texts", texts.follow()),
+        ):
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(tell_of_a_bug)
+            stack.callback(task.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)
     if failure:
         raise LocalError(f"the SIP thread died: {failure[0]}")
-
-
-def join_address(host: str, port: int) -> str:
-    """host:port as a URI has it: an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:
@@ -294,84 +240,6 @@ def _media_rules(settings: Settings) -> MediaRules:
 def _key_rules(settings: Settings) -> KeyRules:
     keys = settings.keys
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
-
-
-async def _spend(settings: Settings, dsn: str) -> Spend:
-    """With what the ledger has of today; a cap must not keep the agent from starting."""
-    now = SystemClock().now().wall.astimezone(settings.zone)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    try:
-        spent = await spent_since(dsn, midnight)
-    except store.StoreError as error:
-        log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
-        spent = []
-    return Spend(settings.spend, now.date(), spent)
-
-
-def _voice_service(
-    settings: Settings, backend: OpenAIBackend, texts: TextFiles, tools: Registry, desk: Desk, spend: Spend
-) -> VoiceService:
-    realtime = settings.realtime
-    return VoiceService(
-        backend=backend,
-        session_config=lambda format: replace(
-            session_config(settings, format), tools=tools.wire() if backend.capabilities.has_tools else ()
-        ),
-        language_of=lambda opening, now, remembered: language_of(
-            settings, texts.texts, opening, now, remembered=remembered
-        ),
-        audio=realtime.audio,
-        open_timeout_s=realtime.connect_timeout_s,
-        tools=tools,
-        recall=desk.recall,
-        rules=rules_of(settings),
-        spend=spend,
-        today=lambda: SystemClock().now().wall.astimezone(settings.zone).date(),
-    )
-
-
-async def _database_ready(dsn: str) -> str:
-    try:
-        await ping(dsn)
-    except store.StoreError as error:
-        return str(error)
-    return ""
-
-
-def _checked(settings: Settings, trunks: Sequence[Trunk], place: Place) -> Listener:
-    """Our own listener. Raises SipuaError for what would fail later, when other things have been touched already."""
-    check_fit(trunks)
-    check_codecs(trunks, missing_codecs())
-    accounts = accounts_of(trunks, place, secrets_of(trunks))
-    own = own_listener(accounts, place)
-    check_room(accounts, own, max_accounts())
-    callers_of(trunks)
-    _check_rtp_bind(settings.rtp_bind)
-    _check_sip_port(str(settings.sip.bind), settings.sip.port)
-    return own
-
-
-def _check_rtp_bind(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            raise ConfigError(
-                f"rtp.bind (or sip.bind) = {address!r}: not an address of this machine: {error.strerror}"
-            ) from None
-
-
-def _check_sip_port(address: str, port: int) -> None:
-    """Before the database is touched: a start that cannot succeed should leave nothing behind."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, port))
-        except OSError as error:
-            raise LocalError(
-                f"SIP cannot listen on udp {join_address(address, port)}: {error.strerror}"
-            ) from None
 
 
 def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:

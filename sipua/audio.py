@@ -1,12 +1,13 @@
 """Between the phone's codec and the voice session's format: nothing to do, or 8 or 16 ↔ 24 kHz.
 
-"match" passes the call's own bytes where the service speaks G.711 too; "pcm24" (and G.722) decodes, resamples (a
-constant 2 ms) and encodes. The playout holds the phone's codec in all cases (of Opus PCM24, so nothing is to be done),
-so that milliseconds sent are counted in one unit.
+The call's own bytes pass where the service speaks its codec; else they are decoded, resampled (a constant 2 ms) and
+encoded. The playout holds the phone's codec in all cases (of Opus PCM24, so nothing is to be done), so that
+milliseconds sent are counted in one unit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import numpy as np
@@ -57,9 +58,10 @@ class Pcm24:
         return self._encode(np.frombuffer(audio[:cut], dtype="<i2").astype(np.int16))
 
 
-def bridge_for(codec: Codec, audio: str) -> tuple[AudioFormat, Bridge]:
-    """The session format for a call's codec and how to get there; ``audio`` is "match" or "pcm24"."""
+def bridge_for(codec: Codec, formats: Collection[AudioFormat]) -> tuple[AudioFormat, Bridge]:
+    """The session format for a call's codec and how to get there; ``formats`` are what the service takes."""
     codec = codec.app_codec
-    if audio == "pcm24" or codec.name not in ("PCMU", "PCMA"):
+    same = {"PCMU": AudioFormat.PCMU, "PCMA": AudioFormat.PCMA}.get(codec.name)
+    if same is None or same not in formats:
         return AudioFormat.PCM24, Pcm24(codec)
-    return AudioFormat[codec.name], PassThrough()
+    return same, PassThrough()

@@ -19,17 +19,20 @@ from uuid import UUID
 
 from rtp.codec import Codec
 from rtp.pacer import Pacer
+from sipua.actions import Spoken
 from sipua.announcer import Announcer
 from sipua.audio import Bridge, bridge_for
-from sipua.call_consent import ConsentPolicy, consenting
+from sipua.call_consent import CallConsent, ConsentPolicy, consenting
+from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
 from sipua.call_state import CallState, Phase
 from sipua.call_transfer import CallTransfer
-from sipua.call_voice import VoiceService, converse, leaves, voice_session
+from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
 from sipua.conversation import Conversation
 from sipua.departments import NO_DEPARTMENTS, Departments
+from sipua.dialler import Dialler
 from sipua.echo_filter import EchoFilter, echo_filter
-from sipua.errors import SipuaError
+from sipua.errors import RealtimeError, RealtimeRefused
 from sipua.idle import IdleRules, instructions
 from sipua.keypad import Keypad
 from sipua.keys import KeyRules
@@ -37,22 +40,28 @@ from sipua.media import MediaLeg, MediaRules
 from sipua.media_ports import MediaPorts, Sockets
 from sipua.metrics import Metrics
 from sipua.outcome import (
+    CLOSED,
     MAX_DURATION,
     SHUTDOWN,
     SHUTDOWN_RINGING,
     Ending,
     Status,
-    ending_of_error,
-    is_voice_failure,
 )
-from sipua.ports import CallRecord, Clock, OutboundSip, SipLegs
+from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.events import AudioDelta
+from sipua.refusal import apologise
+from sipua.second_leg import SecondLegs
 from sipua.session_watch import SessionWatch
+from sipua.tool_settings import TransferSettings
 from sipua.trunk import Trunk
 from sipua.turns import TurnRules
+from sipua.voice_link import VoiceLink
 
 log = logging.getLogger(__name__)
+
+
+NO_WISHES = TransferSettings()
 
 
 class Legs(SipLegs, OutboundSip, Protocol):
@@ -78,11 +87,20 @@ class CallServices:
     clock: Clock
     consent: ConsentPolicy | None = None  # None: nobody is asked
     departments: Callable[[], Departments] = lambda: NO_DEPARTMENTS
+    dialler: Dialler | None = None  # None: callers are transferred by REFER alone
+    transfer: TransferSettings = NO_WISHES
 
     def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
         """Of a call by this trunk."""
         hears_tones = trunk.dtmf == "inband"
         return MediaLeg(sockets, self.ports, self.pacer, codec, self.media, hears_tones=hears_tones)
+
+    def second_legs(self) -> SecondLegs | None:
+        """Of callers who are joined with a person."""
+        if self.dialler is None:
+            return None
+        legs = self.legs
+        return SecondLegs(self.dialler, legs, legs, self.media_leg, self.metrics, self.clock)
 
 
 class Way(Protocol):
@@ -122,6 +140,7 @@ class Call:
         self._way = way
         self._services = services
         self._conversation: Conversation | None = None
+        self._person: CallTransfer | None = None
         self._echo: EchoFilter | None = None
         self._stop: Ending | None = None
         self._ending: Ending | None = None
@@ -132,6 +151,12 @@ class Call:
     def leg(self) -> CallLeg | None:
         """The leg that there is to talk on."""
         return self._way.leg
+
+    @property
+    def legs(self) -> list[CallLeg]:
+        """All that somebody talks on: that of a person too, whom the caller was joined with."""
+        person = self._person.person if self._person is not None else None
+        return [each for each in (self.leg, person) if each is not None]
 
     @property
     def _is_answered(self) -> bool:
@@ -182,7 +207,7 @@ class Call:
         codec = await self._way.ringing()
         self._move(Phase.RINGING)
         self.record.ringing(services.clock.now())
-        format, bridge = bridge_for(codec, services.voice.audio)
+        format, bridge = bridge_for(codec, services.voice.backend.capabilities.formats)
         remembered = await services.voice.recall(self.record.opening)
         now = services.clock.now()
         language = services.voice.language_of(self.record.opening, now, remembered)
@@ -190,15 +215,26 @@ class Call:
         to_phone = self._to_phone(bridge, announcer)
         self.record.language(now, language.locale, language.choice.why)
         watch = SessionWatch(self.record, services.metrics, services.clock, language, announcer)
-        async with voice_session(
-            services.voice, language, format, to_phone, watch, services.clock
-        ) as session:
-            self._move(Phase.ANSWERING)
-            leg = await self._way.answered()  # an ACK is not waited for: the caller listens already
-            answered = leg.answered_at
-            assert answered is not None
-            self._move(Phase.TALKING)
-            self._is_settled.set()
+        if self._is_turned_away(now):
+            async with self._unattended(language, announcer):
+                await announcer.close_with("closed")
+                raise CallOver(CLOSED)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                session = await stack.enter_async_context(
+                    voice_session(services.voice, language, format, to_phone, watch, services.clock)
+                )
+            except RealtimeError as error:
+                if not error.retryable:
+                    services.metrics.realtime_alerts.labels(error.reason).inc()
+                if isinstance(error, RealtimeRefused) and self._way.direction == "inbound":
+                    async with self._unattended(language, announcer) as transfer:
+                        await apologise(
+                            error, announcer, transfer, services.voice.on_refusal, self.record,
+                            services.metrics, services.clock,
+                        )  # fmt: skip
+                raise
+            leg, answered = await self._answered()
             keypad = Keypad(services.keys, services.clock)
             conversation = self._conversation = Conversation(
                 leg.media.playout,
@@ -210,22 +246,13 @@ class Call:
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
             )
-            transfer = CallTransfer(
-                services.departments(),
-                leg,
-                services.legs,
-                conversation,
-                announcer,
-                self.record,
-                services.clock,
-            )
+            transfer = self._transfer(leg, conversation, announcer, keypad)
             leg.on_change = self._follow_hold
             leg.hear_keys(keypad.press)
             self._follow_hold()  # the offer may have been a held one
-            self.record.answered(answered, leg.codec)
             echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
-                on_audio=self._uplink(session, bridge, echo),
+                on_audio=self._uplink(session, bridge, echo, transfer),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
                 on_digit=keypad.press,
                 on_sent=None if echo is None else echo.sent,
@@ -240,13 +267,67 @@ class Call:
                 services.metrics,
                 services.clock,
             ) as consent:
-                async with self._hung_up_after(leg), asyncio.TaskGroup() as group:
+                transfer.on_joined = lambda: _hand_over(session, consent, services.transfer)
+                async with (
+                    self._hung_up_after(leg),
+                    contextlib.aclosing(transfer),
+                    asyncio.TaskGroup() as group,
+                ):
+                    group.create_task(transfer.follow(), name="person")
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
                         session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
                         self.record, services.metrics, services.clock, consent, transfer,
                     )  # fmt: skip
+
+    async def _answered(self) -> tuple[CallLeg, Moment]:
+        """The leg to talk on, and since when; an ACK is not waited for: the caller listens already."""
+        self._move(Phase.ANSWERING)
+        leg = await self._way.answered()
+        answered = leg.answered_at
+        assert answered is not None
+        self._move(Phase.TALKING)
+        self._is_settled.set()
+        self.record.answered(answered, leg.codec)
+        return leg, answered
+
+    def _transfer(
+        self, leg: CallLeg, conversation: Conversation, announcer: Announcer, keypad: Keypad
+    ) -> CallTransfer:
+        services = self._services
+        self._person = CallTransfer(
+            services.departments(), leg, services.legs, conversation, announcer, self.record, services.clock,
+            keypad, services.second_legs(), services.transfer,
+        )  # fmt: skip
+        return self._person
+
+    def _is_turned_away(self, now: Moment) -> bool:
+        """Whether the line that was dialled is closed, and callers are to hear no more than that."""
+        opening = self.record.opening
+        lines = self._services.departments().our_lines
+        return opening.direction == "inbound" and lines.turns_away(opening.to_number, opening.trunk, now.wall)
+
+    @contextlib.asynccontextmanager
+    async def _unattended(self, language: CallLanguage, announcer: Announcer) -> AsyncIterator[CallTransfer]:
+        """Answered without a voice session: who calls hears recordings of ours."""
+        leg, _ = await self._answered()
+        conversation = Conversation(leg.media.playout, greeting="", keys=self._services.keys)
+
+        def note(text: str) -> None:
+            for action in conversation.announced(text, self._services.clock.now()):
+                if isinstance(action, Spoken):
+                    self.record.transcript(action.segment, language.locale)
+
+        announcer.on_said = note
+        leg.on_change = self._follow_hold
+        self._follow_hold()
+        keypad = Keypad(self._services.keys, self._services.clock)
+        leg.hear_keys(keypad.press)
+        leg.media.start(on_audio=lambda payload: None, on_digit=keypad.press)
+        transfer = self._transfer(leg, conversation, announcer, keypad)
+        async with self._hung_up_after(leg), contextlib.aclosing(transfer):
+            yield transfer
 
     @contextlib.asynccontextmanager
     async def _hung_up_after(self, leg: CallLeg) -> AsyncIterator[None]:
@@ -268,12 +349,13 @@ class Call:
         return forward
 
     def _uplink(
-        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None
+        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None, transfer: CallTransfer
     ) -> Callable[[bytes], None]:
         state = self.state
 
         def forward(payload: bytes) -> None:
-            if state.phase is Phase.TALKING:  # hold music is not the caller
+            # hold music is not the caller, and who waits for a person or talks with one is heard only if so set
+            if state.phase is Phase.TALKING and transfer.lets_agent_listen:
                 audio = bridge.to_service(payload)
                 session.append(audio if echo is None else echo.heard(audio))
 
@@ -293,7 +375,7 @@ class Call:
         self.record.first_audio(self._services.clock.now(), seconds)
 
     def _ending_of(self, reasons: list[BaseException]) -> Ending:
-        """How the call ended: by the leg if it is gone, else by the first error; a bug of ours is logged as one.
+        """How the call ended: by the leg if it is gone, else by the first error.
 
         A caller's CANCEL or BYE can cross what we were about to do with the leg: then our error is its
         consequence, and the leg's end is still in the queue.
@@ -303,19 +385,8 @@ class Call:
             leg.catch_up()
             if leg.ended is not None:
                 return leg.ended
-        for reason in reasons:
-            if isinstance(reason, CallOver):
-                return reason.ending
-        error = next((reason for reason in reasons if isinstance(reason, SipuaError)), None)
-        if error is None:
-            log.error("call=%s failed by a bug", self.key, exc_info=reasons[0])
-            return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
-        ending = ending_of_error(error, answered=self._is_answered)
-        if is_voice_failure(error):
-            self._services.metrics.realtime_errors.labels(error.reason).inc()
-        log.error("call=%s ended by %s: %s", self.key, ending.reason, ending.detail)
-        self.record.error(self._services.clock.now(), ending.reason, ending.detail)
-        return ending
+        services = self._services
+        return ending_of(reasons, self.record, services.metrics, services.clock, answered=self._is_answered)
 
     def _move(self, phase: Phase) -> None:
         self.state.to(phase)
@@ -339,6 +410,16 @@ class Call:
             services.metrics.count_media(way.trunk_name, figures)
         status, reason = ending.status.value, ending.reason
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
+
+
+def _hand_over(session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings) -> None:
+    """To a person, who agreed to nothing: only what is so set goes on listening."""
+    if consent is not None and not wishes.record_bridged:
+        consent.end_recording()
+    if wishes.transcribe_bridged:
+        session.only_listen()
+    else:
+        session.leave()
 
 
 async def _end_after(seconds: float) -> None:

@@ -75,6 +75,7 @@ class CallConsent:
         self._question = ""
         self._answer: UUID | None = None  # row of the last one
         self._tape: Tape | None = None
+        self._is_over = False  # the recording, whatever the caller says yet
         keypad.collector.claim = self._claim
         if policy.withholds_transcripts:
             record.keep_transcripts(False)
@@ -121,6 +122,14 @@ class CallConsent:
                 told["greeting"] = self._language.greeting
         return told
 
+    def end_recording(self) -> None:
+        """Somebody talks with the caller who was not asked."""
+        self._is_over = True
+        self._media.record(None)
+        if self._tape is not None:
+            self._tape.finish(self._clock.now().monotonic)
+            self._tape = None
+
     def close(self) -> None:
         """The call is over: a question that stood has no answer, and the recording ends."""
         for step in [*self._steps, *self._consent.over()]:
@@ -130,10 +139,7 @@ class CallConsent:
                 case Stop():
                     self._stop()
         self._steps.clear()
-        self._media.record(None)
-        if self._tape is not None:
-            self._tape.finish(self._clock.now().monotonic)
-            self._tape = None
+        self.end_recording()
 
     def _claim(self, key: str) -> bool:
         steps = self._consent.key(key)
@@ -196,7 +202,7 @@ class CallConsent:
 
     def _start(self) -> None:
         recorder, answer = self._policy.recorder, self._answer
-        if recorder is None or answer is None:
+        if recorder is None or answer is None or self._is_over:
             return
         now = self._clock.now()
         self._tape = recorder.record(

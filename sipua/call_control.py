@@ -12,19 +12,33 @@ from sipua.actions import Action
 from sipua.call_language import CallLanguage, Change
 from sipua.conversation import Conversation
 from sipua.ports import CallRecord, Clock
+from sipua.realtime.events import Event
 from sipua.tools.schema import ToolError
 
 
 class ConsentPort(Protocol):
-    """Takes the caller's answer to the consent question."""
+    """Asks for consent (``run`` beside the conversation), and takes the caller's answer."""
+
+    async def run(self, conversation: Conversation, perform: Callable[[list[Action]], None]) -> None: ...
+    def on_event(self, event: Event) -> None: ...
 
     async def answered(self, agreed: bool, words: str) -> Mapping[str, Any]: ...
 
 
 class TransferPort(Protocol):
-    """Hands the caller to a person."""
+    """Hands the caller to a person. ``perform`` is set by who performs the conversation's actions.
 
+    ``instead``: other phrases than the usual ones. ``is_joined``: the caller talks with the person, through us, for as
+    long as ``follow`` does not raise.
+    """
+
+    perform: Callable[[list[Action]], None]
+    instead: Mapping[str, str]
+
+    @property
+    def is_joined(self) -> bool: ...
     async def to(self, department: str, reason: str) -> Mapping[str, Any]: ...
+    async def follow(self) -> None: ...
 
 
 class CallControl:
@@ -72,5 +86,7 @@ class CallControl:
 
     async def transfer(self, department: str, reason: str) -> Mapping[str, Any]:
         if self._transfer is None:
-            raise ToolError("nobody can be reached from this call: offer to help, or to take a message")
+            raise ToolError(
+                "nobody can be reached from this call: offer to help, or that somebody calls back (request_callback)"
+            )
         return await self._transfer.to(department, reason)

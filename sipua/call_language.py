@@ -34,7 +34,10 @@ class Change:
 
 
 class CallLanguage:
-    """``instructions`` gives what the model is told in a language; ``hint`` is realtime.transcription_language."""
+    """``instructions`` gives what the model is told in a language; ``hint`` is realtime.transcription_language.
+
+    ``is_closed``: the caller is greeted as outside opening hours.
+    """
 
     def __init__(
         self,
@@ -45,8 +48,10 @@ class CallLanguage:
         greeting: str,
         hint: str,
         recordings: Recordings | None = None,
+        is_closed: bool = False,
     ) -> None:
         self._recordings = recordings
+        self._is_closed = is_closed
         self.choice = choice
         self._languages = languages
         self._instructions = instructions
@@ -67,7 +72,9 @@ class CallLanguage:
     @property
     def greeting(self) -> str:
         """Instructions for the first words; "" if the caller speaks first."""
-        return self._greeting.replace(GREETING, f'"{self.language.greeting}"')
+        language = self.language
+        words = language.greeting_closed if self._is_closed else language.greeting
+        return self._greeting.replace(GREETING, f'"{words}"')
 
     def spoken(self, phrase: str, codec: Codec) -> bytes:
         """The recording of a phrase for a playout in ``codec``."""

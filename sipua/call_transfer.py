@@ -1,4 +1,8 @@
-"""Hands the caller of one call to a person: performs what ``sipua.transfer`` decides, in the task of the tool."""
+"""Hands the caller of one call to a person, in the task of the tool.
+
+By REFER it performs what ``sipua.transfer`` decides; for a second leg of ours there is ``sipua.call_bridge``. Which of
+the two is said by the trunk of the call, then by the department; else a second leg is tried where REFER is refused.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +15,51 @@ from typing import Any
 from sipua.actions import Action, EndAfterPlayback
 from sipua.actions import HangUp as LeaveCall
 from sipua.announcer import Announcer
+from sipua.bridge import Bridge
+from sipua.call_bridge import CallBridge
 from sipua.call_leg import CallLeg
 from sipua.conversation import Conversation
-from sipua.departments import Departments
+from sipua.departments import Department, Departments
 from sipua.errors import SipuaError
+from sipua.keypad import Keypad
 from sipua.outcome import TRANSFERRED
 from sipua.ports import CallRecord, Clock, SipLegs
+from sipua.second_leg import SecondLegs
 from sipua.sip_events import TransferProgress
 from sipua.sip_message import parse_uri
+from sipua.tool_settings import TransferSettings
 from sipua.tools.schema import ToolError
-from sipua.transfer import HangUp, Noted, Refer, Resume, Say, State, Step, Transfer
+from sipua.transfer import (
+    LIMIT_S,
+    DialInstead,
+    HangUp,
+    Noted,
+    Refer,
+    Resume,
+    Say,
+    State,
+    Step,
+    Transfer,
+)
+from sipua.trunks.routing import Route
 
 log = logging.getLogger(__name__)
 
 BYE_S = 2.0  # the far end's own comes first, mostly
 LOOK_S = 0.02
 TOLD_MAX = 32  # NOTIFYs that wait
-NEXT = "the caller has been told so and is back with you: go on helping, or offer to take a message"
+NEXT = (
+    "the caller has been told so and is back with you: go on helping, or offer that somebody calls back "
+    "(request_callback)"
+)
+
+
+NO_LINE = "no line of ours leads to them now: offer to help, or to take a message"
+DEFAULTS = TransferSettings()
 
 
 class CallTransfer:
-    """``perform`` is set by who performs the conversation's actions."""
+    """``perform`` is set by who performs the conversation's actions, ``on_joined`` by the call."""
 
     def __init__(
         self,
@@ -42,8 +70,19 @@ class CallTransfer:
         announcer: Announcer,
         record: CallRecord,
         clock: Clock,
+        keypad: Keypad,
+        second_legs: SecondLegs | None = None,
+        settings: TransferSettings = DEFAULTS,
     ) -> None:
+        """Without ``second_legs`` there is REFER alone."""
         self.perform: Callable[[list[Action]], None] = lambda actions: None
+        self.instead: Mapping[str, str] = {}  # phrases that are said in the place of others
+        self.on_joined: Callable[[], None] = lambda: None  # the caller talks with a person, through us
+        self.settings = settings
+        self._keypad = keypad
+        self._second_legs = second_legs
+        self._bridge: CallBridge | None = None
+        self._joined = asyncio.Event()
         self._departments = departments
         self._leg = leg
         self._legs = legs
@@ -54,6 +93,31 @@ class CallTransfer:
         self._told: asyncio.Queue[TransferProgress] = asyncio.Queue(TOLD_MAX)
         self._is_running = False
 
+    @property
+    def lets_agent_listen(self) -> bool:
+        """Not while the caller waits for a person, and while they talk with one only if so set."""
+        return self.settings.transcribe_bridged if self.is_joined else not self._is_running
+
+    @property
+    def is_joined(self) -> bool:
+        return self._joined.is_set()
+
+    @property
+    def person(self) -> CallLeg | None:
+        """Whom the caller talks with, through us."""
+        return self._bridge.person if self._bridge is not None and self.is_joined else None
+
+    async def follow(self) -> None:
+        """Beside the call: raises when the person whom the caller was joined with is gone."""
+        await self._joined.wait()
+        assert self._bridge is not None
+        await self._bridge.follow()
+
+    async def aclose(self) -> None:
+        """The call is over: a second leg ends with it."""
+        if self._bridge is not None:
+            await self._bridge.close()
+
     async def to(self, department: str, reason: str) -> Mapping[str, Any]:
         """Returns when the caller talks with the person, or with words of when they open. ToolError: it failed.
 
@@ -62,19 +126,29 @@ class CallTransfer:
         if self._is_running:
             raise ToolError("a transfer is under way: wait for its result")
         target = self._target_of(department)
+        chosen = self._departments.by_name[department]
         hours, now = self._departments.hours[department], self._clock.now()
         if not hours.is_open(now.wall):
             return {
                 "status": "closed",
                 "opens": hours.told(now.wall) or "not known",
-                "next": "tell the caller, and offer to help or to take a message",
-            }
+                "next": "tell the caller, and offer to help or that somebody calls back (request_callback)",
+            } | ({"holiday": holiday} if (holiday := hours.holiday(now.wall)) else {})
+        way = self._leg.trunk.transfer_by
+        way = chosen.transfer_by if way == "auto" else way
+        route = self._route_to(chosen) if way != "refer" else None
+        if way == "bridge" and route is None:
+            raise ToolError(NO_LINE)
         self._is_running = True
         self._told = asyncio.Queue(TOLD_MAX)
         self._leg.on_transfer = self._hear
         self._conversation.held(True, now)
         try:
-            await self._run(Transfer(target), department)
+            is_done = way != "bridge" and await self._refer(target, department, can_dial=route is not None)
+            if not is_done:
+                assert route is not None
+                left_s = LIMIT_S - (self._now() - now.monotonic)
+                await self._dial(route, department, left_s, was_told=way != "bridge")
         finally:
             self._is_running = False
             self._conversation.held(self._leg.is_held, self._clock.now())
@@ -97,6 +171,60 @@ class CallTransfer:
         opening = self._record.opening
         theirs = parse_uri(opening.from_uri if opening.direction == "inbound" else opening.to_uri)
         return f"sip:{target}@{theirs.host}" if theirs is not None else f"tel:{target}"
+
+    def _route_to(self, department: Department) -> Route | None:
+        """Where a second leg would go; None if there is no way for it."""
+        uri = parse_uri(department.target_of(self._leg.trunk.name))
+        target = department.target_of(self._leg.trunk.name) if uri is None else uri.user
+        if self._second_legs is None or not target.startswith("+"):
+            return None
+        opening = self._record.opening
+        theirs = opening.from_number if opening.direction == "inbound" else opening.to_number
+        route = self._second_legs.route(target, theirs or "", department.dial_by)
+        return route if route.targets else None
+
+    async def _refer(self, target: str, department: str, *, can_dial: bool) -> bool:
+        """Whether the caller talks with the person; if not, and nothing is raised, they can be dialled."""
+        transfer = Transfer(target, can_dial=can_dial)
+        await self._run(transfer, department)
+        return transfer.state is State.DONE
+
+    async def _dial(self, route: Route, department: str, left_s: float, *, was_told: bool) -> None:
+        assert self._second_legs is not None
+        opening = self._record.opening
+        ours = opening.to_number if opening.direction == "inbound" else opening.from_number
+        ring_s = self.settings.ring_s
+        second = self._second_legs.leg(route, self._record, ring_s, ours or "")
+
+        def note(told: Mapping[str, Any], is_done: bool) -> None:
+            self._record.transfer(self._clock.now(), department, told, is_done=is_done)
+
+        self._bridge = CallBridge(
+            Bridge(ring_s, left_s),
+            self._leg,
+            second,
+            self._announcer,
+            self._say,
+            self._clock,
+            note,
+            self._join,
+        )
+        try:
+            await self._bridge.reach(was_told=was_told)
+        except ToolError as error:
+            raise ToolError(f"{error}; {NEXT}") from None
+
+    def _join(self, press: Callable[[str], None]) -> None:
+        """From here on the caller's keys are the person's, and the agent says nothing."""
+
+        def claim(key: str) -> bool:
+            press(key)
+            return True
+
+        self._keypad.collector.claim = claim
+        self.perform(self._conversation.hand_over())
+        self.on_joined()
+        self._joined.set()
 
     def _hear(self, told: TransferProgress) -> None:
         with contextlib.suppress(asyncio.QueueFull):
@@ -125,7 +253,7 @@ class CallTransfer:
         for step in steps:
             match step:
                 case Say(phrase):
-                    self._announcer.say(phrase)
+                    self._say(phrase)
                 case Noted(state, code, cause):
                     log.info("call=%s transfer %s %d %s", self._record.id, state, code, cause or "")
                     told = {"state": state.value, "code": code} | ({"cause": cause.value} if cause else {})
@@ -139,8 +267,13 @@ class CallTransfer:
                         await self._take(transfer, department, transfer.not_sent())
                 case HangUp():
                     self._leave()
+                case DialInstead():
+                    pass  # by who called us
                 case Resume(reason):
                     raise ToolError(f"{reason}; {NEXT}")
+
+    def _say(self, phrase: str) -> None:
+        self._announcer.say(self.instead.get(phrase, phrase))
 
     def _leave(self) -> None:
         """Nothing more is said; our BYE, unless theirs comes before."""

@@ -13,30 +13,29 @@ from typing import Protocol
 
 from sipua import actions as act
 from sipua.alarm import Alarm
-from sipua.announcer import Announcer
-from sipua.call_consent import CallConsent
-from sipua.call_control import CallControl
+from sipua.call_control import CallControl, ConsentPort, TransferPort
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
-from sipua.call_transfer import CallTransfer
 from sipua.conversation import Conversation
-from sipua.errors import RealtimeClosed, RealtimeError, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, SipuaError
 from sipua.keypad import Keypad
 from sipua.last_words import LastWords
 from sipua.memory import Recollection
 from sipua.meter import Meter
 from sipua.metrics import Metrics
-from sipua.outcome import SPEND_CAP, Ending, is_voice_failure
-from sipua.ports import CallOpening, CallRecord, Clock, Moment
+from sipua.outcome import SPEND_CAP, Ending, Status, ending_of_error, is_voice_failure
+from sipua.ports import Announcements, CallOpening, CallRecord, Clock, Moment
 from sipua.realtime.backend import Capabilities, VoiceBackend, VoiceSession
-from sipua.realtime.commands import approval_item, function_output_item, system_text_item
+from sipua.realtime.commands import approval_item, function_output_item, text_item
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.realtime.continuity import Rules
 from sipua.realtime.events import AudioDelta
+from sipua.refusal import apologise
 from sipua.spend import Spend
 from sipua.tools.box import ToolBox
 from sipua.tools.registry import Registry
-from sipua.voice_link import Observer, Plan, VoiceLink
+from sipua.voice_link import VoiceLink
+from sipua.voice_sessions import Observer, Plan
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +54,20 @@ class VoiceService:
     backend: VoiceBackend
     session_config: Callable[[AudioFormat], SessionConfig]
     language_of: Callable[[CallOpening, Moment, Recollection | None], CallLanguage]
-    audio: str  # "match" or "pcm24"
     open_timeout_s: float
     rules: Rules
     spend: Spend
     today: Callable[[], date]  # where the callers are
     tools: Registry = field(default_factory=Registry)
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
+    on_refusal: str = ""  # the department that takes over then
+
+
+class Typist(Protocol):
+    """Who writes instead of speaking."""
+
+    def lines(self, conversation: Conversation) -> AsyncIterator[str]:
+        """Each when it is due; raises CallOver after the last."""
 
 
 class Queue(Protocol):
@@ -113,12 +119,13 @@ async def converse(
     conversation: Conversation,
     keypad: Keypad,
     playout: Queue,
-    announcer: Announcer,
+    announcer: Announcements,
     record: CallRecord,
     metrics: Metrics,
     clock: Clock,
-    consent: CallConsent | None = None,
-    transfer: CallTransfer | None = None,
+    consent: ConsentPort | None = None,
+    transfer: TransferPort | None = None,
+    typist: Typist | None = None,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
 
@@ -154,10 +161,27 @@ async def converse(
             performer.perform(conversation.on_keys(news, clock.now()))
             alarm.moved()
 
+    async def take_lines(typist: Typist) -> None:
+        async for line in typist.lines(conversation):
+            performer.perform(conversation.typed(line, clock.now()))
+
     async def take_results() -> None:
         async for result in box.results():
             performer.perform(conversation.tool_done(result.call_id, result.output, clock.now()))
             alarm.moved()
+
+    async def listen() -> None:
+        async for event in session.events():
+            has_reached_cap = meter.on_event(event, session.config)
+            performer.perform(meter.priced(conversation.on_event(event, clock.now())))
+            alarm.moved()
+            performer.follow(language.on_event(event))
+            if consent is not None:
+                consent.on_event(event)
+            if has_reached_cap:
+                await announcer.close_with("time_is_up")
+                raise CallOver(SPEND_CAP)
+        raise RealtimeClosed("the voice session ended")
 
     if meter.is_over():
         await announcer.close_with("service_error")
@@ -172,22 +196,25 @@ async def converse(
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
             if consent is not None:
                 group.create_task(consent.run(conversation, performer.perform), name="consent")
-            async for event in session.events():
-                has_reached_cap = meter.on_event(event, session.config)
-                performer.perform(meter.priced(conversation.on_event(event, clock.now())))
-                alarm.moved()
-                performer.follow(language.on_event(event))
-                if consent is not None:
-                    consent.on_event(event)
-                if has_reached_cap:
-                    await announcer.close_with("time_is_up")
-                    raise CallOver(SPEND_CAP)
-            raise RealtimeClosed("the voice session ended")
+            if typist is not None:
+                group.create_task(take_lines(typist), name="lines")
+            try:
+                await listen()
+            except (RealtimeError, CallOver) as end:
+                if transfer is None or not transfer.is_joined:
+                    raise
+                log.info("call=%s goes on with a person, without a voice session: %s", record.id, end)
+            await session.close()
+            await asyncio.Event().wait()  # until one of the two hangs up
     except* RealtimeError as group:
         for error in leaves(group):
             if isinstance(error, RealtimeError) and not error.retryable:
                 metrics.realtime_alerts.labels(error.reason).inc()
-        await announcer.close_with("service_error")
+        refusal = next((each for each in leaves(group) if isinstance(each, RealtimeRefused)), None)
+        if refusal is None:
+            await announcer.close_with("service_error")
+        else:
+            await apologise(refusal, announcer, transfer, service.on_refusal, record, metrics, clock)
         raise
     finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
         box.close()
@@ -212,7 +239,7 @@ class _Performer:
     session: VoiceSession
     capabilities: Capabilities
     language: CallLanguage
-    announcer: Announcer
+    announcer: Announcements
     record: CallRecord
     metrics: Metrics
     clock: Clock
@@ -248,7 +275,9 @@ class _Performer:
                 case act.CancelResponse(response_id):
                     session.response_cancel(response_id)
                 case act.SystemText(item_id, text):
-                    session.item_create(system_text_item(item_id, text))
+                    session.item_create(text_item(item_id, "system", text))
+                case act.UserText(item_id, text):
+                    session.item_create(text_item(item_id, "user", text))
                 case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
                 case act.Truncate(item_id, audio_end_ms):
@@ -278,6 +307,27 @@ class _Performer:
                     record.error(now, reason, message)
                 case act.EndCall(error):
                     raise error
+
+
+def ending_of(
+    reasons: list[BaseException], record: CallRecord, metrics: Metrics, clock: Clock, *, answered: bool
+) -> Ending:
+    """How a conversation ended: as CallOver has it, else by the first error; a bug of ours is logged as one."""
+    for reason in reasons:
+        if isinstance(reason, CallOver):
+            return reason.ending
+    error = next((reason for reason in reasons if isinstance(reason, SipuaError)), None)
+    if error is None:
+        log.error("call=%s failed by a bug", record.id, exc_info=reasons[0])
+        return Ending(Status.FAILED, "internal_error", type(reasons[0]).__name__, 500)
+    ending = ending_of_error(error, answered=answered)
+    if isinstance(error, RealtimeRefused) and error.is_recorded:
+        return ending
+    if is_voice_failure(error):
+        metrics.realtime_errors.labels(error.reason).inc()
+    log.error("call=%s ended by %s: %s", record.id, ending.reason, ending.detail)
+    record.error(clock.now(), ending.reason, ending.detail)
+    return ending
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

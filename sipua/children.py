@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from sipua.config_file import UNPREFIXED
 from sipua.errors import LocalError
-from sipua.settings import PREFIX, UNPREFIXED
+from sipua.settings import PREFIX
 
 READY_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 15.0
@@ -42,6 +43,13 @@ def agent_environment(conf: Path, state: Path, node: str) -> dict[str, str]:
         "SIPUA_DATABASE__DIR": "",
         "SIPUA_DATABASE__URL_FILE": "",
         "PYTHONUNBUFFERED": "1",
+    }
+
+
+def plain_environment() -> dict[str, str]:
+    """What a program of the operator's inherits: nothing that could be a secret."""
+    return {
+        name: os.environ[name] for name in ("HOME", "LANG", "LOGNAME", "PATH", "USER") if name in os.environ
     }
 
 

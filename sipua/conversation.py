@@ -14,8 +14,7 @@ A hang-up that the model wants happens after its goodbye has been heard, unless 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from sipua.actions import (
     Action,
@@ -27,9 +26,8 @@ from sipua.actions import (
     HangUp,
     Logged,
     PlayPhrase,
-    Spoken,
-    SpokenDelta,
     SystemText,
+    UserText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import Idle, IdleRules, IdleWatch
@@ -39,15 +37,14 @@ from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
 from sipua.remote_tools import RemoteTools
+from sipua.said import Said
 from sipua.tool_round import Delivery, ToolRound
-from sipua.transcript import TranscriptOrder
 from sipua.turns import Speech, TurnRules, Turns
 
 ODD_KINDS_MAX = 32
 ENTRIES_WAITING_MAX = 8  # keyed in while the service answers something else
 ASKED_MAX = 2  # times about an item that never got its place: the service has refused it
 NO_TURN_RULES, NO_IDLE_RULES = TurnRules(), IdleRules()
-SPEECHES_MAX = 64  # begun and not in the conversation yet
 
 
 class Conversation:
@@ -76,16 +73,13 @@ class Conversation:
         self._is_held = False
         self.is_handed_over = False  # the caller talks with a person: nothing more is asked for
         self._key_rules = keys
-        self._entries = 0  # of keys, so far
+        self._entries = 0  # of keys and lines, so far
         self._announced = 0
         self._unanswered: dict[str, int] = {}  # items with keys or results → times an answer was asked for
         self._placed: set[str] = set()  # those of them that the service has given their place
         self._is_asked = False  # response.create is on its way
         self._is_speaking = False  # the caller
-        self._order = TranscriptOrder()
-        self._deltas: dict[str, list[str]] = {}  # assistant items whose transcript is not done
-        self._items: dict[str, str] = {}  # item → response, while a response is running
-        self._speech_began: dict[str, Moment] = {}
+        self._said = Said()
         self._tools = ToolRound()
         self._remote = RemoteTools(approvals or {})
         self._is_leaving = False  # the model wants to hang up
@@ -100,11 +94,15 @@ class Conversation:
 
     def deadline(self) -> float | None:
         """When ``tick`` is to be called, on the monotonic clock, if nothing happens before."""
+        if self.is_handed_over:
+            return None
         deadlines = (self._turns.deadline(), self._idle.deadline())
         return min((each for each in deadlines if each is not None), default=None)
 
     def tick(self, now: Moment) -> list[Action]:
         """What is due."""
+        if self.is_handed_over:
+            return []
         actions = self._turned(self._turns.tick(now.monotonic))
         idle = self._idle.tick(now.monotonic, self._speech.queued_ms, is_busy=self._is_busy)
         if idle is None:
@@ -121,6 +119,11 @@ class Conversation:
         speaks = self._is_speaking or self._turns.is_paused or self.active_response is not None
         return speaks or self._is_asked or self._is_held or self._is_leaving or self._tools.is_busy
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Nothing is being said or done, and nothing waits for an answer."""
+        return not (self._is_busy or self._unanswered or self._turns.is_owed)
+
     def held(self, is_held: bool, now: Moment) -> None:
         """Nobody listens, or somebody does again."""
         self._is_held = is_held
@@ -129,6 +132,12 @@ class Conversation:
     def _quiet(self, now: Moment) -> None:
         """Something has ended, and nobody may be speaking from now on."""
         self._idle.quiet(now.monotonic, self._speech.queued_ms)
+
+    def hand_over(self) -> list[Action]:
+        """The caller talks with a person from now on: nothing is said or asked for any more."""
+        actions = self._turned(self._turns.interrupt())
+        self.is_handed_over, self._said.callers_role = True, "caller"
+        return actions
 
     def begin(self) -> list[Action]:
         """The call has been answered: the agent speaks first, unless there is no greeting, or it speaks already."""
@@ -149,12 +158,19 @@ class Conversation:
         item_id = f"sipua_keys_{self._entries}"
         self._unanswered[item_id] = 0
         shown = f"[keys pressed: {news.keys if self._key_rules.are_kept else len(news.keys)}]"
-        segment = self._order.complete(item_id, "system", shown, now.wall)
         text = f"The caller pressed these keys on the telephone: {' '.join(news.keys)}"
-        actions: list[Action] = [SystemText(item_id, text)]
-        if segment is not None:
-            actions.append(Spoken(segment, None))
-        return actions + self._answer()
+        noted = self._said.ours(item_id, shown, now)
+        return [SystemText(item_id, text), *noted, *self._answer()]
+
+    def typed(self, text: str, now: Moment) -> list[Action]:
+        """A line of who writes instead of speaking; it waits for the end of what is being said."""
+        if len(self._unanswered) >= ENTRIES_WAITING_MAX:
+            return self._once(Fault("lines_dropped", "more lines than the voice service answers"))
+        self._tools.caller_spoke()
+        self._entries += 1
+        item_id = f"sipua_typed_{self._entries}"
+        self._unanswered[item_id] = 0
+        return [UserText(item_id, text), *self._said.typed(item_id, text, now), *self._answer()]
 
     def tool_done(self, call_id: str, output: str, now: Moment) -> list[Action]:
         """A tool of the model's has given its result (JSON text), or its error."""
@@ -185,7 +201,7 @@ class Conversation:
         is_due = self.active_response is None and not (
             self._is_asked or self._unanswered or self._tools.is_busy
         )
-        return [EndAfterPlayback()] if self._is_leaving and is_due else []
+        return [EndAfterPlayback()] if self._is_leaving and is_due and not self.is_handed_over else []
 
     def _turned(self, actions: list[Action]) -> list[Action]:
         """What the turns have decided; an interruption keeps the call that was about to end."""
@@ -205,20 +221,19 @@ class Conversation:
     def announced(self, text: str, now: Moment) -> list[Action]:
         """A recording of ours is being played."""
         self._announced += 1
-        segment = self._order.complete(f"sipua_said_{self._announced}", "system", text, now.wall)
-        return [Spoken(segment, None)] if segment is not None else []
+        return self._said.ours(f"sipua_said_{self._announced}", text, now)
 
     def on_event(self, event: ev.Event, now: Moment) -> list[Action]:
         """Everything that follows from one event, in the order in which it is to be done."""
         match event:
             case ev.SpeechStarted():
                 self._is_speaking = True
-                if len(self._speech_began) < SPEECHES_MAX:
-                    self._speech_began[event.item_id] = now
+                self._said.speech_began(event.item_id, now)
+                spoken = {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
+                if self.is_handed_over:
+                    return [Logged(event.raw_type, spoken)]
                 return [
-                    Logged(
-                        event.raw_type, {"item_id": event.item_id, "audio_start_ms": event.audio_start_ms}
-                    ),
+                    Logged(event.raw_type, spoken),
                     *self._turned(
                         self._turns.speech_started(
                             event.item_id,
@@ -229,10 +244,11 @@ class Conversation:
                     ),
                 ]
             case ev.SpeechStopped():
-                return [
-                    Logged(event.raw_type, {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}),
-                    *self._turned(self._turns.speech_stopped(event.item_id, event.audio_end_ms)),
-                ]
+                spoken = {"item_id": event.item_id, "audio_end_ms": event.audio_end_ms}
+                if self.is_handed_over:
+                    return [Logged(event.raw_type, spoken)]
+                turned = self._turned(self._turns.speech_stopped(event.item_id, event.audio_end_ms))
+                return [Logged(event.raw_type, spoken), *turned]
             case ev.InputCommitted():
                 self._is_speaking = False
                 self._turns.committed(event.item_id)
@@ -240,12 +256,11 @@ class Conversation:
                 self._quiet(now)
                 self._tools.caller_spoke()
                 self._request = CreateResponse()
-                began = self._speech_began.pop(event.item_id, now)
-                self._order.reserve(event.item_id, "user", began.wall)
+                self._said.committed(event.item_id, now)
                 return [Logged(event.raw_type, {"item_id": event.item_id})]
             case ev.ItemAdded():
                 if event.role == "assistant":
-                    self._order.reserve(event.item_id, "assistant", now.wall)
+                    self._said.appeared(event.item_id, now)
                 if event.item_id in self._unanswered:
                     self._placed.add(event.item_id)
                 return [
@@ -289,45 +304,22 @@ class Conversation:
                 return self._odd_event(event)
             case ev.SessionUpdated():
                 return [Logged(event.raw_type)]
-            case _:
-                return self._on_text(event, now)
-
-    def _on_text(self, event: ev.Event, now: Moment) -> list[Action]:
-        match event:
-            case ev.UserTranscriptDelta():
-                return [SpokenDelta("user", event.item_id, event.text)]
+            case ev.UserTranscriptFailed():
+                return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
             case ev.UserTranscript():
                 self._turns.transcribed(event.item_id, event.text)
                 if not event.text.strip():
                     self._idle.had_no_words()
-                confidence = _confidence(event.logprobs)
-                segment = self._order.complete(event.item_id, "user", event.text, now.wall, confidence)
-                return [Spoken(segment, _language(event.languages))] if segment else []
-            case ev.UserTranscriptFailed():
-                return [Fault("transcription_failed", f"{event.code or 'error'}: {event.message}")]
-            case ev.AssistantTranscriptDelta() | ev.TextDelta():
-                self._order.reserve(event.item_id, "assistant", now.wall)
-                self._items[event.item_id] = event.response_id
-                self._deltas.setdefault(event.item_id, []).append(event.text)
-                return [SpokenDelta("assistant", event.item_id, event.text)]
-            case ev.AssistantTranscript() | ev.TextDone():
-                self._forget(event.item_id)
-                segment = self._order.complete(event.item_id, "assistant", event.text, now.wall)
-                return [Spoken(segment, None)] if segment else []
+                return self._said.on_event(event, now)
             case _:
-                return []
+                return self._said.on_event(event, now)
 
     def _response_done(self, event: ev.ResponseDone, now: Moment) -> list[Action]:
         self._turns.response_done(event.response_id)
         self._quiet(now)
         payload = {"response_id": event.response_id, "status": event.status, "reason": event.reason}
         actions: list[Action] = [Logged(event.raw_type, payload | {"usage": event.usage})]
-        for item_id in [i for i, response in self._items.items() if response == event.response_id]:
-            text = "".join(self._deltas.get(item_id, []))
-            self._forget(item_id)
-            segment = self._order.complete(item_id, "assistant", text, now.wall)
-            if segment is not None:
-                actions.append(Spoken(segment, None))
+        actions += self._said.response_over(event.response_id, now)
         actions += self._deliver(self._tools.response_over(event.response_id))
         remote = self._remote.response_over(event.response_id)
         self._unanswered |= dict.fromkeys(remote, 0)
@@ -343,7 +335,7 @@ class Conversation:
         error = _fatal(severity, code, text)
         if error is not None:
             return [EndCall(error)]
-        if severity is Severity.RETRY_ONCE and not self._retried:
+        if severity is Severity.RETRY_ONCE and not (self._retried or self.is_handed_over):
             self._retried = True
             return [Fault("response_failed", f"{text} (asked again once)"), self._ask(self._request)]
         return [Fault("response_failed", text), PlayPhrase("service_error")]
@@ -374,15 +366,6 @@ class Conversation:
         self._odd.add(fault)
         return [fault]
 
-    def _forget(self, item_id: str) -> None:
-        self._deltas.pop(item_id, None)
-        self._items.pop(item_id, None)
-
-
-def _confidence(logprobs: Sequence[float]) -> float | None:
-    """exp(mean logprob), 0..1; None where the service gave none."""
-    return math.exp(min(0.0, sum(logprobs) / len(logprobs))) if logprobs else None
-
 
 def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | None:
     """The error that ends the call, if it must end."""
@@ -391,9 +374,3 @@ def _fatal(severity: Severity, code: str | None, text: str) -> RealtimeError | N
     if severity is Severity.FATAL_CALL:
         return RealtimeRejectedConfig(f"the voice service cannot go on: {text}", code=code)
     return None
-
-
-def _language(codes: Sequence[str]) -> str | None:
-    """Two letters of the first language tag, if it has such a code (Cantonese, yue, has none)."""
-    code = codes[0].partition("-")[0].lower() if codes else ""
-    return code if len(code) == 2 else None

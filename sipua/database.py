@@ -10,14 +10,16 @@ from datetime import UTC, datetime
 
 import storage.errors as store
 from sipua import __version__
+from sipua.clock import SystemClock
 from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
 from sipua.settings import Settings
+from sipua.spend import Spend
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
 from storage.migrate import MigrationReport, migrate, misfits
-from storage.queries import close_orphans
+from storage.queries import close_orphans, ping, spent_since
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -119,3 +121,24 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
         writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
         if not await writer.close(FLUSH_TIMEOUT_S):
             log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
+
+
+async def spent_today(settings: Settings, dsn: str | None) -> Spend:
+    """With what the ledger has of today; a cap must not keep the agent from starting."""
+    now = SystemClock().now().wall.astimezone(settings.zone)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    try:
+        spent = await spent_since(dsn, midnight) if dsn is not None else []
+    except store.StoreError as error:
+        log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
+        spent = []
+    return Spend(settings.spend, now.date(), spent)
+
+
+async def unready(dsn: str) -> str:
+    """Why it cannot be used now; "" if it can."""
+    try:
+        await ping(dsn)
+    except store.StoreError as error:
+        return str(error)
+    return ""

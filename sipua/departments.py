@@ -1,7 +1,7 @@
 """``departments.toml`` of the configuration folder: who callers can be transferred to, where they are, and when.
 
 A file of its own, as it names people's numbers and is edited more often than the settings are. None: nobody can be
-reached, and the model is offered no transfer.
+reached, and the model is offered no transfer. The opening hours of our own lines stand there too (``our_lines``).
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, StringConstraints, ValidationError, field_validator
 
+from sipua.config_file import describe, read_toml
 from sipua.errors import ConfigError
 from sipua.opening import Hours, parse_span
+from sipua.our_lines import NO_LINES, Holidays, Line, Lines, Spans, fault_of, lines_of
 from sipua.section import Section
-from sipua.settings import describe, read_toml
 
 FILE = "departments.toml"
 DEPARTMENTS_MAX = 32
+LINES_MAX = 256
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _URI = re.compile(r"sips?:[^@\s<>]+@[^@\s<>]+|tel:\+\d{7,15}")  # no bracket: it stands in Refer-To
 
@@ -44,10 +46,14 @@ class Department(Section):
     """A number (E.164), or a SIP URI."""
     targets: dict[str, str] = Field(default={})
     """Another one for calls by a trunk: its name = the target."""
-    hours: tuple[str, ...] = ()
+    transfer_by: Literal["auto", "refer", "bridge"] = "auto"
+    """How they are reached, where the trunk of the call says auto; see there."""
+    dial_by: str = ""
+    """The trunk that a call of ours to them goes by; empty = as routing has it."""
+    hours: Spans = ()
     """When somebody is there, such as "Mon-Fri 08:00-17:30"; empty: always."""
-    holidays: tuple[date, ...] = ()
-    """Days when nobody is, besides those of all."""
+    holidays: Holidays = Field(default={})
+    """Days when nobody is, with their names, besides those of all."""
 
     @field_validator("target")
     @classmethod
@@ -64,13 +70,6 @@ class Department(Section):
                 raise ValueError(f"{trunk} = {target!r}: {error}") from None
         return value
 
-    @field_validator("hours")
-    @classmethod
-    def _hours(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
-            parse_span(each)
-        return value
-
     def target_of(self, trunk: str) -> str:
         """ "" if a call by this trunk reaches nobody there."""
         return self.targets.get(trunk, self.target)
@@ -78,7 +77,8 @@ class Department(Section):
 
 class _File(Section):
     timezone: str = ""
-    holidays: tuple[date, ...] = ()
+    holidays: Holidays = Field(default={})
+    lines: dict[Name, Line] = Field(default={}, max_length=LINES_MAX)
     departments: dict[Name, Department] = Field(default={}, max_length=DEPARTMENTS_MAX)
 
     @field_validator("timezone")
@@ -91,13 +91,24 @@ class _File(Section):
             raise ValueError("there is no such time zone; allowed: names such as Africa/Kigali") from None
         return value
 
+    def hours_of(self, each: Department | Line) -> Hours:
+        zone = ZoneInfo(self.timezone) if self.timezone else None
+        return Hours(tuple(map(parse_span, each.hours)), zone, {**self.holidays, **each.holidays})
+
 
 @dataclass(frozen=True, slots=True)
 class Departments:
-    """All of them, with their hours."""
+    """All of them, with their hours, and the lines of ours that have any."""
 
     by_name: Mapping[str, Department]
     hours: Mapping[str, Hours]
+    our_lines: Lines = NO_LINES
+
+    def check(self, name: str, key: str) -> None:
+        """ConfigError if the setting ``key`` names a department that there is not."""
+        if name and name not in self.by_name:
+            known = ", ".join(self.by_name) or f"none, as {FILE} names nobody"
+            raise ConfigError(f"{key} = {name!r}: there is no such department; allowed: {known}")
 
     def about(self) -> dict[str, str]:
         """For the tool's description."""
@@ -106,17 +117,10 @@ class Departments:
     def lines(self, now: datetime, trunk: str) -> str:
         """For the instructions: what this call can be transferred to, one a line."""
         return "\n".join(
-            f"{name}{f': {each.about}' if each.about else ''} ({self._state(name, now)})"
+            f"{name}{f': {each.about}' if each.about else ''} ({self.hours[name].state(now)})"
             for name, each in self.by_name.items()
             if each.target_of(trunk)
         )
-
-    def _state(self, name: str, now: datetime) -> str:
-        hours = self.hours[name]
-        if hours.is_open(now):
-            return "open"
-        told = hours.told(now)
-        return f"closed, opens {told}" if told else "closed"
 
 
 NO_DEPARTMENTS = Departments({}, {})
@@ -130,26 +134,28 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
     try:
         file = _File.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(describe(error, file=path, prefix=None)) from None
+        raise ConfigError(describe(error, file=path)) from None
     for name, each in file.departments.items():
         key = f"departments.{name}"
         if not each.target and not each.targets:
             raise ConfigError(f"{path}: {key}: needs target or targets")
-        for trunk in each.targets:
+        named = {f"targets.{trunk}": trunk for trunk in each.targets}
+        if each.dial_by:
+            named["dial_by"] = each.dial_by
+        for where, trunk in named.items():
             if trunks is not None and trunk not in trunks:
                 known = ", ".join(sorted(trunks)) or "none"
-                raise ConfigError(f"{path}: {key}.targets.{trunk}: there is no such trunk; allowed: {known}")
-        if not file.timezone and (each.hours or each.holidays or file.holidays):
-            raise ConfigError(
-                f"{path}: the key 'timezone' is missing: hours and holidays need it, such as Africa/Kigali"
-            )
-    zone = ZoneInfo(file.timezone) if file.timezone else None
-    hours = {
-        name: Hours(
-            tuple(parse_span(span) for span in each.hours),
-            zone,
-            frozenset((*file.holidays, *each.holidays)),
+                shown = where if where.endswith(trunk) else f"{where} = {trunk!r}"
+                raise ConfigError(f"{path}: {key}.{shown}: there is no such trunk; allowed: {known}")
+    if fault := fault_of(file.lines, trunks):
+        raise ConfigError(f"{path}: {fault}")
+    timed: list[Department | Line] = [*file.departments.values(), *file.lines.values()]
+    if not file.timezone and (file.holidays or any(each.hours or each.holidays for each in timed)):
+        raise ConfigError(
+            f"{path}: the key 'timezone' is missing: hours and holidays need it, such as Africa/Kigali"
         )
-        for name, each in file.departments.items()
-    }
-    return Departments(file.departments, hours)
+    return Departments(
+        file.departments,
+        {name: file.hours_of(each) for name, each in file.departments.items()},
+        lines_of(file.lines, file.hours_of),
+    )

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import storage.catalogue
@@ -19,9 +18,12 @@ from sipua.errors import ConfigError
 from sipua.memory import MemorySettings, PastCall, Recollection
 from sipua.ports import CallOpening, Clock
 from sipua.sip_message import mask_number
+from sipua.tools.callback import Wish
 from sipua.tools.schema import ToolError
 from sipua.whatsapp import News, Reply
 from storage.desk_facts import (
+    CallbackNotified,
+    CallbackRequested,
     CallerSeen,
     CustomerReplied,
     Forgotten,
@@ -36,8 +38,10 @@ from storage.platform import Platform, platform_of, search_platform
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SEARCH_TIMEOUT_S = 3.0
 WHATSAPP_TIMEOUT_S = 1.0
+WISHES_KNOWN = 4_096
 READS_MAX = 16  # at once, one connection each: many calls must not use up the database's
 
 UNREADABLE = "the catalogue cannot be read for the moment: say so, do not make anything up"
@@ -66,14 +70,18 @@ class Desk:
         self._memory = memory
         self._clock = clock
         self._room = asyncio.Semaphore(READS_MAX)
+        self._reads: set[asyncio.Task[Any]] = set()  # no more than tools that run
+        self._wishes: dict[UUID, None] = {}  # the last ones
+        self.on_callback: Callable[[Wish], None] = lambda wish: None
 
     async def search(
         self, query: str, *, category: str | None, location: str, locale: str, limit: int
     ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]:
         """As ``sipua.tools.services.Catalogue``."""
         try:
-            async with self._reading(SEARCH_TIMEOUT_S):
-                found = await self._found(query, category, location, locale, limit)
+            found = await self._within(
+                SEARCH_TIMEOUT_S, lambda: self._found(query, category, location, locale, limit)
+            )
         except (TimeoutError, store.StoreError) as error:
             log.warning("the catalogue cannot be read: %s", _told(error))
             raise ToolError(UNREADABLE) from None
@@ -96,8 +104,10 @@ class Desk:
         if not self._memory.enabled or number is None:
             return None
         try:
-            async with self._reading(self._memory.read_timeout_s):
-                memory = await memory_of(self._dsn, number, calls=self._memory.calls)
+            memory = await self._within(
+                self._memory.read_timeout_s,
+                lambda: memory_of(self._dsn, number, calls=self._memory.calls),
+            )
         except (TimeoutError, store.StoreError) as error:
             log.warning(
                 "call=%s goes on without memory of %s: %s", opening.id, mask_number(number), _told(error)
@@ -116,6 +126,24 @@ class Desk:
         """As ``sipua.tools.services.Orders``."""
         self._queue.put((ServiceRequested(id, reference, kind, details, caller, call_id, locale, at),))
 
+    def callback_requested(self, wish: Wish) -> None:
+        """As ``sipua.tools.callback.Callbacks``; a repetition is none."""
+        if wish.id in self._wishes:
+            return
+        self._wishes[wish.id] = None
+        if len(self._wishes) > WISHES_KNOWN:
+            del self._wishes[next(iter(self._wishes))]
+        request = CallbackRequested(
+            wish.id, wish.number, wish.call_id, wish.at, wish.name, wish.department, wish.notes, wish.when,
+            wish.locale, wish.reference,
+        )  # fmt: skip
+        self._queue.put((request,))
+        self.on_callback(wish)
+
+    def callback_told(self, id: UUID) -> None:
+        """Somebody knows of it."""
+        self._queue.put((CallbackNotified(id, self._clock.now().wall),))
+
     def remember(
         self, msisdn: str, *, prefs: Mapping[str, str | None], country: str | None, at: datetime
     ) -> None:
@@ -129,8 +157,7 @@ class Desk:
     async def replied_at(self, msisdn: str) -> datetime | None:
         """As ``sipua.tools.whatsapp.Threads``."""
         try:
-            async with self._reading(WHATSAPP_TIMEOUT_S):
-                return await replied_at(self._dsn, msisdn)
+            return await self._within(WHATSAPP_TIMEOUT_S, lambda: replied_at(self._dsn, msisdn))
         except (TimeoutError, store.StoreError) as error:
             log.warning("when %s last wrote is not known: %s", mask_number(msisdn), _told(error))
             return None
@@ -152,10 +179,30 @@ class Desk:
                 )
             )
 
-    @asynccontextmanager
-    async def _reading(self, timeout_s: float) -> AsyncIterator[None]:
-        async with asyncio.timeout(timeout_s), self._room:
-            yield
+    async def _within(self, timeout_s: float, read: Callable[[], Awaitable[T]]) -> T:
+        """TimeoutError after so long and no longer: psycopg gives up a query ten seconds after it was cancelled
+        where the server hangs, and meanwhile a caller would hear it ring.
+        """
+
+        async def reading() -> T:
+            async with self._room:
+                return await read()
+
+        task = asyncio.create_task(reading(), name="desk")
+        self._reads.add(task)  # the loop holds tasks weakly
+        task.add_done_callback(self._read)
+        try:
+            await asyncio.wait((task,), timeout=timeout_s)
+        finally:
+            task.cancel()
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def _read(self, task: asyncio.Task[Any]) -> None:
+        self._reads.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: who waited has left, or has it
 
 
 async def platform_tables(dsn: str) -> Platform:

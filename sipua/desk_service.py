@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from sipua.callback_notifier import CallbackNotifier
+from sipua.callback_settings import CallbackSettings
+from sipua.config_file import read_secret
+from sipua.departments import Departments
 from sipua.desk import Desk
+from sipua.metrics import Metrics
 from sipua.ports import Clock
-from sipua.settings import Settings, read_secret
+from sipua.settings import Settings
+from sipua.tools.builtin import TransferToHuman
+from sipua.tools.callback import RequestCallback
 from sipua.tools.memory import Forget, Remember
-from sipua.tools.registry import Registry
+from sipua.tools.registry import Registry, TypedTool, typed
 from sipua.tools.services import BookTransport, SearchServices
 from sipua.tools.whatsapp import SendWhatsApp
 from sipua.webhook import WhatsAppWebhook
+
+log = logging.getLogger(__name__)
+
+PEOPLE = "sipua/people"  # a place of their own in the registry
+
+
+def people_tools(registry: Registry, departments: Departments, desk: Desk, clock: Clock) -> None:
+    """Those that departments.toml brings, in the place of those that it brought before."""
+    tools: list[TypedTool] = []
+    if departments.by_name:
+        tools.append(TransferToHuman(departments.about()))
+    if departments.by_name or departments.our_lines.by_name:
+        tools.append(RequestCallback(departments.by_name, desk, clock))
+    for left_out in registry.replace(PEOPLE, map(typed, tools)):
+        log.error("not offered: %s", left_out)
+
+
+@asynccontextmanager
+async def callback_notifier(
+    settings: CallbackSettings, desk: Desk, metrics: Metrics, clock: Clock
+) -> AsyncIterator[None]:
+    """Whoever is to know of call-back requests is told. ConfigError for a secret that cannot be read."""
+    file = settings.notify_secret_file
+    secret = read_secret("callbacks.notify_secret_file", "", file).get_secret_value() if file else ""
+    async with CallbackNotifier(settings, secret, desk.callback_told, metrics, clock) as notifier:
+        desk.on_callback = notifier.tell
+        yield
 
 
 @asynccontextmanager

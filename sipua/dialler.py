@@ -87,9 +87,10 @@ class Dialler:
             self.health.watch(name, health_rules_of(self.trunks[name]), labels, now)
         self._router = router_of(trunks, addresses, self.health, self.occupancy)
 
-    def route(self, to: str, caller: str = "", only: str = "") -> Route:
-        """Where a call to this number would go now."""
-        return self._router.route(to, caller, self._clock.now().monotonic, self.rng, only=only)
+    def route(self, to: str, caller: str = "", only: str = "", presented: str = "") -> Route:
+        """Where a call to this number would go now; see ``Router.route``."""
+        now = self._clock.now().monotonic
+        return self._router.route(to, caller, now, self.rng, only=only, presented=presented)
 
     def call(
         self,
@@ -98,10 +99,11 @@ class Dialler:
         rules: CallRules,
         tell: Tell = lambda progress: None,
         early_media: EarlyMedia | None = None,
+        diverted_from: str = "",
     ) -> OutboundCall:
-        """A call that is ready to be dialled."""
+        """A call that is ready to be dialled; ``diverted_from`` is our number that a call was passed on from."""
         legs = {name: leg_rules_of(each) for name, each in self.trunks.items()}
-        return OutboundCall(self, sip, route, legs, rules, tell, early_media)
+        return OutboundCall(self, sip, route, legs, rules, tell, early_media, diverted_from)
 
     def owns(self, key: UUID, call: OutboundCall) -> None:
         """Events about this leg are the call's, until it is gone."""

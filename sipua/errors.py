@@ -66,6 +66,7 @@ class RealtimeRefused(RealtimeError):
     """The service refuses us for good: key, quota, account, model, beta shape. Never retried; alert."""
 
     reason = "realtime_refused"
+    is_recorded = False  # before the apology, which the caller may not wait for
 
 
 class RealtimeRejectedConfig(RealtimeError):

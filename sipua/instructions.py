@@ -17,7 +17,9 @@ from sipua.errors import ConfigError
 # The service takes 16,384 tokens of instructions and tools together; a token is 4 characters of English, 2 to 3 of
 # Kinyarwanda: this leaves half of it to the tools.
 MAX_CHARS = 20_000
-LANGUAGE_CHARS = 5_000  # what the language adds: 4,000 of its instructions, and the names of the others
+LANGUAGE_CHARS = (
+    5_400  # what is added: 4,000 of the language's instructions, the others' names, a line that is closed
+)
 _BRACES = re.compile(r"\{\{(.*?)\}\}|\{\{")
 _UNPRINTABLE = re.compile(r"[^\S ]|[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -49,6 +51,7 @@ VARIABLES = {
     "date": Variable("today, such as 2026-11-22", 10),
     "weekday": Variable("such as Sunday", 9),
     "time": Variable("such as 14:05", 5),
+    "opening": Variable("whether this line is open, and when next", 160, "open"),
     "departments": Variable("who can be transferred to, one a line", 1_500, "none", is_list=True),
     "memory": Variable("what is remembered of the caller, one a line", 2_500, "nothing", is_list=True),
 }

@@ -22,7 +22,7 @@ from sipua.trunks.numbers import NumberSet
 LONG_WORDS = 6
 SHORT_WORDS = 2
 
-Why = Literal["dialled", "memory", "caller", "default"]
+Why = Literal["wanted", "dialled", "memory", "caller", "default"]
 
 
 @dataclass(frozen=True, slots=True)

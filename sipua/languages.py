@@ -15,14 +15,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
+from sipua.config_file import describe, read_toml
 from sipua.errors import ConfigError
 from sipua.locale import DEFAULT_LOCALE
 from sipua.resources import shipped_conf
 from sipua.section import Section
-from sipua.settings import describe, read_toml
 from sipua.trunks.numbers import NumberSet
 
 FOLDER = "languages"
+GREETINGS = ("greeting", "greeting_closed")
 UNREVIEWED = "machine-written: to be reviewed by a native speaker"
 _CODE = re.compile(r"[a-z]{2}")
 
@@ -54,10 +55,12 @@ class Phrases(Section):
     """After a no, or no answer."""
     service_error: Spoken
     """The voice service is not there (key, quota, network)."""
+    assistant_away: Spoken
+    """The same, before a transfer to a person."""
     all_busy: Spoken
-    """No person is free."""
+    """That person could not be reached."""
     closed: Spoken
-    """Outside opening hours."""
+    """Outside opening hours, where callers hear nothing else, or nobody else is there."""
     please_hold: Spoken
     """While a session is opened again."""
     transferring: Spoken
@@ -91,6 +94,8 @@ class Language(Section):
     """Numbers whose owners are greeted in it."""
     greeting: Spoken
     """The first words."""
+    greeting_closed: Spoken
+    """Those outside opening hours."""
     instructions: Annotated[str, Field(min_length=1, max_length=4000)]
     """How the model is to speak it; for the model, so in English."""
     transcription_prompt: Annotated[str, Field(max_length=400)] = ""
@@ -163,12 +168,12 @@ def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 
 def _completed(data: dict[str, Any], english: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Texts that are spoken, in English where they are missing; and the names of those."""
-    missing = [] if "greeting" in data else ["greeting"]
+    missing = [key for key in GREETINGS if key not in data]
     phrases = data.get("phrases", {})
     if not isinstance(phrases, dict):
         return data, []
     missing += [f"phrases.{key}" for key in english["phrases"] if key not in phrases]
-    spoken = {"greeting": english["greeting"], "phrases": english["phrases"]}
+    spoken = {key: english[key] for key in (*GREETINGS, "phrases")}
     return _laid_over(spoken, data), missing
 
 
@@ -176,7 +181,7 @@ def _validated(data: Mapping[str, Any], file: Path) -> Language:
     try:
         return Language.model_validate(data)
     except ValidationError as error:
-        text = describe(error, file=file, prefix=None)
+        text = describe(error, file=file)
         if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
             keys = [field.alias or key for key, field in Language.model_fields.items()]
             text += f"\nallowed keys: {', '.join(keys)}; in [phrases]: {', '.join(Phrases.model_fields)}"

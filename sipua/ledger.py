@@ -1,53 +1,51 @@
 """Turns what calls report into the storage package's typed facts, and into entries of the live feed.
 
-Only the event types of the shared schema's CHECK list are written to ``voice_events``; the rest is counted in metrics
-and logs. Nothing here blocks: the writer's queue is bounded and its overflow is counted by the writer.
+What a fact looks like is ``sipua.ledger_facts``. Nothing here blocks: the writer's queue is bounded and its overflow is
+counted by the writer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from sipua.feed import Feed
+from sipua.ledger_facts import (
+    EVENT_TYPES,
+    call_event,
+    call_started,
+    carrier_ids,
+    ending_metadata,
+    opened_session,
+)
 from sipua.outcome import Ending, Status
 from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.sip_message import mask_number
 from sipua.transcript import Segment
 from storage.facts import (
-    CallAttempt,
-    CallCarried,
     CallChanged,
-    CallCreated,
     CallEnded,
     ConsentAnswered,
-    ConsentChannel,
-    Event,
-    EventType,
     Fact,
     Group,
     RecordingDeleted,
     RecordingKept,
     SessionEnded,
-    SessionOpened,
     ToolCalled,
     ToolDone,
     Transcript,
 )
+from storage.trunk_facts import CallAttempt, CallCarried
+from storage.words import ConsentChannel
 
-# Names on the wire → the CHECK list of voice_events.type (shared schema, rule 4).
-EVENT_TYPES: dict[str, EventType] = {
-    "session.created": "openai_session_created",
-    "session.updated": "openai_session_updated",
-    "response.created": "openai_response_created",
-    "response.done": "openai_response_done",
-    "input_audio_buffer.committed": "openai_audio_buffer_committed",
-    "input_audio_buffer.speech_started": "openai_input_audio_buffer_speech_started",
-    "input_audio_buffer.speech_stopped": "openai_input_audio_buffer_speech_stopped",
-    "conversation.item.added": "openai_conversation_item_created",
-}
+
+class Watchers(Protocol):
+    """sipua.feed.Feed, as far as this module needs it."""
+
+    @property
+    def is_watched(self) -> bool: ...
+    def publish(self, entry: Mapping[str, Any]) -> None: ...
 
 
 class Writer(Protocol):
@@ -59,14 +57,14 @@ class Writer(Protocol):
 class Ledger:
     """Opens records; ``identity`` (node, worker, instance) stands in the metadata of every call."""
 
-    def __init__(self, writer: Writer, feed: Feed, identity: Mapping[str, Any]) -> None:
+    def __init__(self, writer: Writer, feed: Watchers, identity: Mapping[str, Any]) -> None:
         self._writer = writer
         self._feed = feed
         self._identity = dict(identity)
 
     def open(self, opening: CallOpening, at: Moment) -> Record:
         """The call's row, at its INVITE."""
-        self.put(*_started(opening, at, self._identity))
+        self.put(*call_started(opening, at, self._identity))
         self._feed.publish(
             {
                 "event": "call",
@@ -82,16 +80,18 @@ class Ledger:
     def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None:
         """An INVITE of a known source that never became a call: one closed row."""
         self.put(
-            *_started(opening, at, self._identity),
+            *call_started(opening, at, self._identity),
             CallEnded(
                 call_id=opening.id,
                 ended_at=at.wall,
                 duration_seconds=0,
                 status=ending.status.value,
                 outcome=ending.reason,
-                metadata=_ending_metadata(ending),
+                metadata=ending_metadata(ending),
             ),
-            _event(opening.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
+            call_event(
+                opening.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}
+            ),
         )
 
     def recording_kept(self, consent_id: UUID, url: str) -> None:
@@ -110,7 +110,7 @@ class Ledger:
 class Record:
     """One call's rows (``sipua.ports.CallRecord``)."""
 
-    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Feed) -> None:
+    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Watchers) -> None:
         self.opening = opening
         self._locale = opening.locale
         self._answered: Moment | None = None
@@ -155,31 +155,31 @@ class Record:
                 trunk=trunk,
                 provider=provider,
                 sip_session_id=sip_call_id,
-                **_carrier_ids(provider, carrier_sid or sip_call_id),
+                **carrier_ids(provider, carrier_sid or sip_call_id),
             )
         )
 
     def ringing(self, at: Moment) -> None:
         self._put(
             CallChanged(call_id=self.id, at=at.wall, status=Status.RINGING.value),
-            _event(self.id, "ringing", at.wall, {}),
+            call_event(self.id, "ringing", at.wall, {}),
         )
 
-    def answered(self, at: Moment, codec: str) -> None:
+    def answered(self, at: Moment, codec: str = "") -> None:
+        """A chat has no codec."""
         self._answered = at
+        told = {"codec": codec} if codec else {}
         self._put(
-            CallChanged(
-                call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata={"codec": codec}
-            ),
-            _event(self.id, "answered", at.wall, {"codec": codec}),
+            CallChanged(call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata=told),
+            call_event(self.id, "answered", at.wall, told),
         )
 
     def session_opened(self, at: Moment, session: SessionOpening) -> None:
         id = self._sessions[session.session_id] = uuid4()
         self._put(
-            _session_fact(id, self.id, at.wall, session),
+            opened_session(id, self.id, at.wall, session),
             # its session.updated waits in the session's queue and comes through service_event
-            _event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
+            call_event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
         )
 
     def session_ended(self, at: Moment, session_id: str, *, failed: bool) -> None:
@@ -232,7 +232,7 @@ class Record:
                 confidence=segment.confidence,
                 t=segment.t,
             ),
-            _event(
+            call_event(
                 self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}
             ),
         )
@@ -244,7 +244,7 @@ class Record:
     def service_event(self, at: Moment, type: str, payload: Mapping[str, Any]) -> None:
         mapped = EVENT_TYPES.get(type)
         if mapped is not None:
-            self._put(_event(self.id, mapped, at.wall, payload))
+            self._put(call_event(self.id, mapped, at.wall, payload))
 
     def tool_called(
         self, at: Moment, id: UUID, *, server: str | None, tool: str, args: Mapping[str, Any] | None
@@ -252,7 +252,7 @@ class Record:
         """The model wants a tool: a row, which ``tool_done`` completes."""
         self._put(
             ToolCalled(id=id, call_id=self.id, server=server, tool=tool, args=args, t=at.wall),
-            _event(self.id, "tool_call", at.wall, {"id": str(id), "tool": tool, "server": server}),
+            call_event(self.id, "tool_call", at.wall, {"id": str(id), "tool": tool, "server": server}),
         )
         self._publish("tool", id=str(id), tool=tool)
 
@@ -282,7 +282,7 @@ class Record:
         self._publish("transfer", **known)
 
     def error(self, at: Moment, reason: str, message: str) -> None:
-        self._put(_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
+        self._put(call_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
         self._publish("error", reason=reason, message=message)
 
     def first_audio(self, at: Moment, seconds: float) -> None:
@@ -310,107 +310,15 @@ class Record:
                 duration_seconds=round(talked),
                 status=ending.status.value,
                 outcome=self._outcome or ending.reason,
-                metadata=_ending_metadata(ending) | {"rtp": dict(rtp)} | ({"srtp": srtp} if srtp else {}),
+                metadata=ending_metadata(ending)
+                | ({"rtp": dict(rtp)} if self.opening.channel == "voice" else {})
+                | ({"srtp": srtp} if srtp else {}),
             ),
-            _event(self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}),
+            call_event(
+                self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}
+            ),
         )
         self._publish("ended", status=ending.status.value, reason=ending.reason, seconds=round(talked, 3))
 
     def _publish(self, event: str, **values: Any) -> None:
         self._feed.publish({"event": event, "call": str(self.id), **values})
-
-
-def _started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> Group:
-    began = {"direction": opening.direction, "trunk": opening.trunk}
-    return _created(opening, at, identity), _event(opening.id, "call_started", at.wall, began)
-
-
-def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> CallCreated:
-    return CallCreated(
-        id=opening.id,
-        direction=opening.direction,
-        from_e164=opening.from_number,
-        to_e164=opening.to_number,
-        **_carrier_ids(opening.provider, opening.carrier_sid or opening.sip_call_id),
-        sip_session_id=opening.sip_call_id,
-        provider=opening.provider,
-        trunk=opening.trunk,
-        locale=opening.locale,
-        country=opening.country,
-        status=Status.INITIATED.value,
-        started_at=at.wall,
-        metadata={
-            **identity,
-            "from_uri": opening.from_uri,
-            "to_uri": opening.to_uri,
-            "source": opening.source,
-        },
-    )
-
-
-def _carrier_ids(provider: str, sid: str) -> dict[str, Any]:
-    """Rule 1 of the shared schema: the carrier's id in its own column, the SIP Call-ID where it gave none."""
-    return {
-        "twilio_call_sid": sid if provider == "twilio" else None,
-        "mtn_call_sid": sid if provider == "mtn" else None,
-    }
-
-
-def _session_fact(id: UUID, call_id: UUID, at: datetime, session: SessionOpening) -> SessionOpened:
-    # The echo is the service's: a value of another type is left out, it must not cost the call.
-    echoed = session.echoed
-    audio = _mapping(echoed.get("audio"))
-    source, sink = _mapping(audio.get("input")), _mapping(audio.get("output"))
-    limit = echoed.get("max_output_tokens")
-    voice = sink.get("voice")
-    tools = echoed.get("tools")
-    return SessionOpened(
-        id=id,
-        call_id=call_id,
-        session_id=session.session_id,
-        model=session.model,
-        voice=_text(_mapping(voice).get("id") or voice),
-        instructions=_text(echoed.get("instructions")),
-        modalities=_texts(echoed.get("output_modalities")),
-        input_audio_format=_text(_mapping(source.get("format")).get("type")),
-        output_audio_format=_text(_mapping(sink.get("format")).get("type")),
-        turn_detection=_mapping(source.get("turn_detection")) or None,
-        tools=tuple(map(_without_secrets, tools)) if isinstance(tools, list) else (),
-        temperature=None,
-        max_response_output_tokens=limit if type(limit) is int and 0 <= limit < 2**31 else None,
-        started_at=at,
-        metadata={"opened_for": session.why},
-    )
-
-
-def _without_secrets(tool: object) -> Mapping[str, Any]:
-    """A tool as the service echoed it: that of a remote server may hold the token that it was given."""
-    return {key: value for key, value in _mapping(tool).items() if key not in ("authorization", "headers")}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """A list of strings, or nothing: neither the letters of one nor a part of a list."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        return ()
-    return tuple(value)
-
-
-def _event(call_id: UUID, type: EventType, t: datetime, payload: Mapping[str, Any]) -> Event:
-    return Event(id=uuid4(), call_id=call_id, type=type, t=t, payload=dict(payload))
-
-
-def _ending_metadata(ending: Ending) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"end_reason": ending.reason}
-    if ending.detail:
-        metadata["end_detail"] = ending.detail
-    if ending.sip_code:
-        metadata["sip_code"] = ending.sip_code
-    return metadata

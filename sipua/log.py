@@ -11,6 +11,7 @@ cursor: what is not printable is written as an escape.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import logging.handlers
 import queue
@@ -49,7 +50,11 @@ class LineQueue(logging.handlers.QueueHandler):
         super().close()
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Complete text only: the frames of a traceback may hold objects that must not die on another thread."""
+        """Complete text only: the frames of a traceback may hold objects that must not die on another thread.
+
+        Of a copy, as other handlers see the record too.
+        """
+        record = copy.copy(record)
         record.msg, record.args = printable(record.getMessage()), None
         if record.exc_info:
             record.exception = logging.Formatter().formatException(record.exc_info)

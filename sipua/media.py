@@ -105,6 +105,7 @@ class MediaLeg:
         self._on_first_packet: Callable[[float], None] | None = None
         self._on_digit: Callable[[str], None] | None = None
         self._on_sent: Callable[[bytes, float], None] | None = None
+        self._passed_to: Callable[[bytes], None] | None = None
         self._configured: StreamConfig | None = None
         self._has_latched = False
         self._far_end: FarEnd | None = None
@@ -181,6 +182,15 @@ class MediaLeg:
         self._on_sent = on_sent
         self._pace()
 
+    def pass_on(self, to: Callable[[bytes], None] | None) -> None:
+        """What is heard goes there too, as music on hold does; None: no longer."""
+        self._passed_to = to
+
+    @property
+    def is_sending(self) -> bool:
+        """The far end wants to hear something."""
+        return self._stream.direction in ("sendrecv", "sendonly")
+
     def record(self, tap: Tap | None) -> None:
         """What is heard and what is really sent goes there too, but for music on hold; None: no longer."""
         self._tap = tap
@@ -248,6 +258,8 @@ class MediaLeg:
         if isinstance(event, AudioFrame):
             if self._on_audio is not None:
                 self._on_audio(event.payload)
+            if self._passed_to is not None:
+                self._passed_to(event.payload)
             if self._tap is not None and self._stream.direction == "sendrecv":
                 self._tap.heard(time.monotonic(), event.payload, made_up=event.concealed)
         elif isinstance(event, DigitReceived):

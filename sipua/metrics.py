@@ -88,6 +88,12 @@ class Metrics:
         self.tool_seconds = Histogram(
             "sipua_tool_seconds", "From a tool's call to its result or error", ["tool"], registry=registry
         )
+        self.callbacks = Counter(
+            "sipua_callbacks",
+            "Call-back requests that somebody was told of, or could not be: told, failed",
+            ["outcome"],
+            registry=registry,
+        )
         self.realtime_alerts = Counter(
             "sipua_realtime_alerts",
             "Refusals of the voice service that somebody must mend (key, quota, configuration)",

@@ -158,12 +158,14 @@ class OutboundCall:
         rules: CallRules,
         tell: Tell,
         early_media: EarlyMedia | None,
+        diverted_from: str = "",
     ) -> None:
         self._dialler = dialler
         self._trunks = dialler.trunks  # those of now: the files may be read again meanwhile
         self._sip = sip
         self._tell = tell
         self._early_media = early_media
+        self._diverted_from = diverted_from
         self._id = uuid4().hex
         self._attempt = Attempt(route.targets, legs, rules)
         self._inbox: asyncio.Queue[tuple[float, Event] | LocalError] = asyncio.Queue()  # a handful per leg
@@ -352,7 +354,7 @@ class OutboundCall:
         self._tell(Trying(trunk.name, place.label))
         try:
             await self._sip.invite(
-                uri, plan, leg.key, headers_of(trunk, target.dialled, host),
+                uri, plan, leg.key, headers_of(trunk, target.dialled, host, self._diverted_from),
                 route=place.uri, from_uri=from_of(trunk, target.dialled, host),
                 account=account_name(trunk, target.dialled.from_e164),
                 # not to where a redirect leads: whoever answers there has no claim to the credential

@@ -217,7 +217,8 @@ class _File:
 
     def open(self) -> None:
         self._check_room(self.path.parent.parent)
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.path.parent.parent, self.path.parent):  # ``mode`` is that of the last one only
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._check_room(self.path.parent)
         self._lock = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)

@@ -20,9 +20,10 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from sipua.config_file import read_secret
 from sipua.errors import LocalError
 from sipua.recording_settings import RecordingSettings
-from sipua.settings import Settings, read_secret
+from sipua.settings import Settings
 
 _NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})\.wav")
 CHUNK_BYTES = 8 << 20  # of a multipart upload: 10,000 of them are allowed

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sipua.config_file import UNPREFIXED
 from sipua.metrics import Metrics
 from sipua.reference_tools import tools_text
 from sipua.reference_voice import languages_text, service_text
-from sipua.settings import PREFIX, UNPREFIXED, Settings
+from sipua.settings import PREFIX, Settings
 from sipua.trunk import Trunk
 from sipua.trunk_rules import NOT_YET
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sipua.tool_round import ROUNDS_MAX, RUNNING_MAX
 from sipua.tools.box import ARGUMENTS_MAX_CHARS, OUTPUT_MAX_CHARS
 from sipua.tools.builtin import RecordConsent, TransferToHuman, control_tools
+from sipua.tools.callback import RequestCallback
 from sipua.tools.files import HttpTool, McpServer, RemoteMcp
 from sipua.tools.http import ANSWER_MAX_BYTES, RETRIES
 from sipua.tools.mcp import BACKOFF_MAX_S
@@ -50,8 +51,24 @@ _CONTROL = """
 `transfer_to_human` plays the phrase `transferring`, then sends REFER on the call (blind transfer) and follows its
 NOTIFYs: 2xx ends the call as `transferred`, with `handoff` and `handoff_target` (the department); anything else, no
 NOTIFY within 15 s or nobody answering within 45 s brings the caller back (`transfer_failed`), and the model gets the
-reason. Each step is in `metadata.transfer`. Who can be reached, where and when is in `departments.toml` (there is one
-in `conf/examples`); a closed department is not called, and the model is told when it opens.
+reason. Where the line refuses REFER as such (403, 405, 420, 489, 501, 603), or `transfer_by = "bridge"` in the file of
+the trunk or of the department says so at once, the person is dialled through our own trunks as any call of ours is
+(`transfer.ring_s`; `dial_by` of the department names one trunk), while the caller hears ringing. The one who answers
+and the caller are joined, in any two codecs, with their keys: the call goes on until one of the two hangs up
+(`transferred`) or the longest call is over, and the agent says nothing any more. Busy, no answer or no line left: the
+caller is back, as above. Each INVITE of it is a row of `sipua.call_attempts`. What is listened to and recorded then:
+`docs/privacy.md`. Each step is in `metadata.transfer`. Who can be reached, where and when is in `departments.toml`
+(there is one in `conf/examples`); a closed department is not called, and the model is told when it opens, and of a
+holiday.
+
+`request_callback` is offered where `departments.toml` names departments or lines (`[lines.NAME]`: opening hours of
+numbers and trunks of ours). A request is a row of `sipua.callback_requests`; asked again in the same call with the same
+words it is the same one. The number is the caller's unless they say another, which is read as E.164. `sipua callbacks
+--open` lists them, `sipua callbacks done REFERENCE` ticks one off. `[callbacks]` names who is told: `notify_url` gets a
+`POST` signed as below, `{"type": "callback.requested", "timestamp", "data": {"id", "reference", "number", "name",
+"department", "when", "notes", "locale", "call_id"}}`, `notify_command` the same on stdin; either may see one twice, by
+its `id`. What is not answered by 2xx (or exit code 0) is tried again after 2, 10, 60 and 300 s; then, or when the
+process ends, nobody has been told: `notified_at` stays NULL, and `sipua_callbacks_total{outcome="failed"}` counts it.
 """
 _FILES = """
 ## Yours
@@ -104,6 +121,7 @@ def tools_text() -> str:
         *control_tools({"en": "English", "fr": "French"}), RecordConsent(), TransferToHuman({"support": ""})
     )
     desk: Any = None  # what they read and write is not asked
+    registry.add(RequestCallback(("support",), desk, desk))
     registry.add(SearchServices(desk), BookTransport(desk, desk), Remember(desk, desk), Forget(desk, desk))
     registry.add(SendWhatsApp(WhatsAppSettings(), "", desk, desk))
     tools = (

@@ -99,8 +99,12 @@ Before a session ends (the earlier of the table's last column, `realtime.session
 `expires_at`) another is opened beside it, `realtime.rotate_before_s` ahead. It is told the conversation as text, and
 takes over when nobody speaks, at the latest 10 s before the end. A session that is lost is followed by another within
 `realtime.reconnect_s`: the caller's voice is kept meanwhile, after 1.2 s the phrase `please_hold` is heard, and an
-answer that was cut off is finished. Refusals of key, quota or configuration are never tried again: the caller hears
-`service_error`, the call ends, and `sipua_realtime_alerts_total` counts it.
+answer that was cut off is finished. Refusals of key, quota or configuration are never tried again:
+`sipua_realtime_alerts_total` counts them, the caller hears `service_error`, and the call ends. With
+`transfer.on_refusal` a caller whom the service refuses (key, quota) hears `assistant_away` instead and is
+transferred to that department; if that fails, `all_busy` or `closed`. A call that comes in while the service refuses
+us is answered for it, as another try would be refused too; what may pass (no connection, HTTP 5xx) is answered by
+503, and a carrier may go elsewhere.
 
 ## Prices
 

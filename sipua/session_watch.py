@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from sipua.announcer import Announcer
 from sipua.call_language import CallLanguage
 from sipua.errors import RealtimeError
 from sipua.metrics import Metrics
-from sipua.ports import CallRecord, Clock, SessionOpening
+from sipua.ports import Announcements, CallRecord, Clock, SessionOpening
 from sipua.realtime.backend import VoiceSession
 
 log = logging.getLogger(__name__)
@@ -18,7 +17,12 @@ class SessionWatch:
     """``sipua.voice_link.Observer`` of one call."""
 
     def __init__(
-        self, record: CallRecord, metrics: Metrics, clock: Clock, language: CallLanguage, announcer: Announcer
+        self,
+        record: CallRecord,
+        metrics: Metrics,
+        clock: Clock,
+        language: CallLanguage,
+        announcer: Announcements,
     ) -> None:
         self._record = record
         self._metrics = metrics

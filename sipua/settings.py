@@ -1,50 +1,38 @@
-"""The application's settings: ``conf/sipua.toml``, overridden by ``SIPUA_…`` names, read once and frozen.
+"""What can be set: the tables of ``conf/sipua.toml``, frozen. ``sipua.settings_file`` reads them.
 
-Order: environment, then the file, then the defaults below. Nothing else in the package reads the environment.
-An unknown key or name, or a bad value, is a ConfigError that names file (or environment name), key, value and
-what is allowed. The docstring of a field is its line in docs/settings.md.
+The docstring of a field is its line in docs/settings.md.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
-    BaseModel,
     Field,
     IPvAnyAddress,
     SecretStr,
-    ValidationError,
     field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sipua.errors import ConfigError
+from sipua.callback_settings import CallbackSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
-from sipua.realtime.endpoint import realtime_url, service_of
+from sipua.realtime.endpoint import service_of
 from sipua.realtime.names import Service
-from sipua.realtime_settings import RealtimeSettings, faults
+from sipua.realtime_settings import RealtimeSettings
 from sipua.recording_settings import ConsentSettings, RecordingSettings
 from sipua.section import Section
 from sipua.spend import SpendSettings
-from sipua.tool_settings import ToolSettings
+from sipua.tool_settings import ToolSettings, TransferSettings
 from sipua.turn_settings import TurnSettings
-from sipua.turn_settings import fault as turn_fault
 from sipua.whatsapp import WhatsAppSettings
 
 PREFIX = "SIPUA_"
-CONF_NAME = "SIPUA_CONF"  # where the folder is; not a setting of its own
-CONF_DEFAULT = Path("conf")
-# Names that other tools share and that therefore have no prefix.
-UNPREFIXED = ("DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 
 class SipSettings(Section):
@@ -147,6 +135,8 @@ class Settings(BaseSettings):
     turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
     tools: ToolSettings = ToolSettings()
+    transfer: TransferSettings = TransferSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()
@@ -155,7 +145,7 @@ class Settings(BaseSettings):
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 
-    # the unprefixed names; never in the file
+    # the names without a prefix (UNPREFIXED); never in the file
     database_url: SecretStr | None = None
     """PostgreSQL to use; unset = an embedded one."""
     openai_api_key: SecretStr | None = None
@@ -212,160 +202,3 @@ class Settings(BaseSettings):
             if self.database.dir
             else self.state_path / "postgres"
         )
-
-
-def load_settings(conf_dir: Path) -> Settings:
-    """Reads ``conf_dir/sipua.toml`` (it may be absent) and the environment. Raises ConfigError."""
-    file = conf_dir / "sipua.toml"
-    if conf_dir.is_file():
-        raise ConfigError(f"{conf_dir}: is a file; name the folder that holds sipua.toml and trunks/")
-    if conf_dir != CONF_DEFAULT and not conf_dir.is_dir():
-        raise ConfigError(f"{conf_dir}: there is no such folder; `sipua init {conf_dir}` writes one")
-    _check_environment()
-    data: dict[str, Any] = _file_values(file) if file.exists() else {}
-    data |= {name.lower(): text for name in UNPREFIXED if (text := os.environ.get(name, "").strip())}
-    try:
-        settings = Settings(**data)
-    except ValidationError as error:
-        raise ConfigError(describe(error, file=file, prefix=PREFIX)) from None
-    realtime_url(
-        settings.openai_base_url, "any", setting="environment OPENAI_BASE_URL", service=settings.voice_service
-    )
-    if unknown := faults(settings.realtime, settings.voice_service):
-        raise ConfigError("\n".join(_told(key, why, settings, file) for key, why in unknown))
-    if text := turn_fault(settings.turns, settings.realtime.vad):
-        raise ConfigError(f"{_origin(['turns', 'pause_ms'], file, PREFIX)}: {text}")
-    return _with_secret_files(settings, file)
-
-
-def _told(key: str, why: str, settings: Settings, file: Path) -> str:
-    where = _origin(["realtime", key], file, PREFIX)
-    return f"{where}: realtime.{key} = {getattr(settings.realtime, key)!r}: {why}"
-
-
-def describe(error: ValidationError, *, file: Path, prefix: str | None) -> str:
-    """One line per fault: file or environment name, key, value, what is allowed."""
-    lines = []
-    for fault in error.errors():
-        keys = [str(part) for part in fault["loc"]]
-        where, key = _origin(keys, file, prefix), ".".join(keys)
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key {key!r}{_siblings(keys, prefix)}")
-        elif fault["type"] == "missing":
-            lines.append(f"{where}: the key {key!r} is missing")
-        else:
-            # a fault of a whole table names its values itself; people paste the secret where its place belongs
-            hidden = isinstance(fault["input"], Mapping) or any("password" in part for part in keys)
-            value = "" if hidden else f" = {fault['input']!r}"
-            lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
-
-
-def _origin(keys: list[str], file: Path, prefix: str | None) -> str:
-    """Where the value came from: environment names of the key or of its table, else the file."""
-    if prefix is None:
-        return str(file)
-    name = prefix + "__".join(keys).upper()
-    given = sorted(each for each in os.environ if each == name or each.startswith(name + "__"))
-    return f"environment {', '.join(given)}" if given else str(file)
-
-
-def _siblings(keys: list[str], prefix: str | None) -> str:
-    if prefix is None:
-        return ""
-    model: type[BaseModel] = Settings
-    for key in keys[:-1]:
-        annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type)  # only tables have keys of their own
-        model = annotation
-    return f"; allowed: {', '.join(key for key in model.model_fields if key.upper() not in UNPREFIXED)}"
-
-
-def environment_names(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> list[str]:
-    """Every ``SIPUA_…`` name that means something, in the order of the file."""
-    names: list[str] = []
-    for key, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            names += environment_names(field.annotation, f"{prefix}{key.upper()}__")
-        elif key.upper() not in UNPREFIXED:
-            names.append(prefix + key.upper())
-    return names
-
-
-def _check_environment() -> None:
-    """A ``SIPUA_…`` name that means nothing is an error; pydantic-settings would ignore it."""
-    known = environment_names()
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name != CONF_NAME and name not in known:
-            table = name.upper().rpartition("__")[0]
-            near = get_close_matches(name.upper(), known, cutoff=0.8)
-            near += [
-                each for each in known if table and each.rpartition("__")[0] == table and each not in near
-            ]
-            raise ConfigError(f"environment {name}: unknown name; allowed: {', '.join(near or known)}")
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """A TOML file, or a ConfigError that names it and the place of the fault."""
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.reason} at byte {error.start}") from None
-
-
-def _file_values(file: Path) -> dict[str, Any]:
-    data = read_toml(file)
-    for key in data:
-        if key.startswith("_"):  # BaseSettings would take it for an option of its own
-            raise ConfigError(f"{file}: unknown key {key!r}{_siblings([key], PREFIX)}")
-    for name in UNPREFIXED:
-        if name.lower() in data:
-            raise ConfigError(
-                f"{file}: {name.lower()} does not belong in the file; set the environment name {name}"
-            )
-    if "migrate_url" in (data.get("database") or {}):
-        name = f"{PREFIX}DATABASE__MIGRATE_URL"
-        raise ConfigError(
-            f"{file}: database.migrate_url does not belong in the file; set the environment name {name}"
-        )
-    return data
-
-
-def _with_secret_files(settings: Settings, file: Path) -> Settings:
-    """The secrets that a file holds. A reference is not shown: people paste the secret itself there."""
-    changes: dict[str, SecretStr] = {}
-    for key, table, name in (
-        ("openai_api_key", "realtime", "api_key_file"),
-        ("database_url", "database", "url_file"),
-    ):
-        reference = getattr(getattr(settings, table), name)
-        if not reference or getattr(settings, key) is not None:
-            continue
-        where = f"{_origin([table, name], file, PREFIX)}: {table}.{name}"
-        changes[key] = _secret_file(where, reference)
-    return settings.model_copy(update=changes) if changes else settings
-
-
-def read_secret(where: str, name: str, file: str) -> SecretStr:
-    """The secret in the environment name, or in the file; ``where`` is the key for messages. Raises ConfigError."""
-    if file:
-        return _secret_file(where, file)
-    text = os.environ.get(name, "").strip()
-    if not text:
-        raise ConfigError(f"{where}: the environment name that it gives is not set")
-    return SecretStr(text)
-
-
-def _secret_file(where: str, file: str) -> SecretStr:
-    try:
-        text = Path(file).expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigError(f"{where}: the file that it names cannot be read: {why}") from None
-    if not text:
-        raise ConfigError(f"{where}: the file that it names is empty")
-    return SecretStr(text)

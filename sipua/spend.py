@@ -50,6 +50,17 @@ class SpendSettings(Section):
     def own_prices(self) -> dict[str, Price]:
         return {model: Price(**prices) for model, prices in self.prices.items()}
 
+    def warnings(self, *models: str) -> list[str]:
+        """A cap on what has no price holds nothing back: of these models those that would pass it."""
+        if not (self.call_usd or self.caller_day_usd or self.day_usd):
+            return []
+        own = self.own_prices()
+        return [
+            f"spend: {model!r} has no price, so no cap counts it; set spend.prices"
+            for model in dict.fromkeys(models)
+            if model and price_of(model, own) is None
+        ]
+
 
 class Spend:
     """All calls of the process."""

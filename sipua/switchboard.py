@@ -126,8 +126,8 @@ class Switchboard:
     async def own_address_changed(self, trunks: Collection[str], address_of: Callable[[Trunk], str]) -> None:
         """Every call of these trunks that is up is offered our new address."""
         assert self.services is not None
-        for leg in [call.leg for call in self._calls.values()]:
-            if leg is None or not leg.is_answered or leg.trunk.name not in trunks:
+        for leg in [each for call in self._calls.values() for each in call.legs]:
+            if not leg.is_answered or leg.trunk.name not in trunks:
                 continue
             try:
                 await self.services.legs.reinvite(leg.key, address_of(leg.trunk))

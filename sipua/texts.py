@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +16,16 @@ from pathlib import Path
 from sipua.departments import NO_DEPARTMENTS, Departments, load_departments
 from sipua.errors import SipuaError
 from sipua.instruction_files import Instructions, load_instructions
-from sipua.instructions import Template
+from sipua.instructions import VARIABLES, Template
 from sipua.language_choice import language_rules
 from sipua.languages import Languages, load_languages
 from sipua.recordings import Recordings, load_recordings
 
 log = logging.getLogger(__name__)
+
+# Added to instructions that do not say {{opening}}.
+CLOSED = """# Opening hours
+This line is {}. Say so once, help all the same, and offer that somebody calls back (request_callback)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Briefing:
     country: str | None
     trunk: str
     now: datetime
+    opening: str = ""  # of our line; "": nobody has said
     departments: str = ""  # one a line
     memory: str = ""  # one a line
 
@@ -71,6 +76,7 @@ class Briefing:
             "date": self.now.strftime("%Y-%m-%d"),
             "weekday": WEEKDAYS[self.now.weekday()],
             "time": self.now.strftime("%H:%M"),
+            "opening": self.opening,
             "departments": self.departments,
             "memory": self.memory,
         }
@@ -91,7 +97,10 @@ def instructions_of(texts: Texts, briefing: Briefing, locale: str, otherwise: Te
     """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked."""
     template = texts.instructions.of(our_number=briefing.our_number, trunk=briefing.trunk, locale=locale)
     languages = texts.languages
-    told = (template or otherwise).render(briefing.values(languages, locale))
+    chosen = template or otherwise
+    told = chosen.render(briefing.values(languages, locale))
+    if briefing.opening.startswith("closed") and "opening" not in chosen.names:
+        told += f"\n\n{CLOSED.format(VARIABLES['opening'].shown(briefing.opening))}"
     return f"{told}\n\n{language_rules(languages.of(locale), languages.by_code.values())}"
 
 
@@ -101,6 +110,7 @@ class TextFiles:
     def __init__(self, conf_dir: Path, trunks: Collection[str] | None = None) -> None:
         self.texts = load_texts(conf_dir, trunks)
         self.asked = asyncio.Event()
+        self.on_read: Callable[[Texts], None] = lambda texts: None
         self._conf_dir = conf_dir
 
     async def follow(self) -> None:
@@ -113,6 +123,7 @@ class TextFiles:
             except SipuaError as error:
                 log.error("languages and instructions were not read again, the old ones stay: %s", error)
                 continue
+            self.on_read(self.texts)
             log.info("languages and instructions read again: %s", ", ".join(self.texts.languages.by_code))
             for note in self.texts.notes:
                 log.warning("%s", note)

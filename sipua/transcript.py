@@ -15,6 +15,7 @@ Role = Literal["user", "assistant", "system", "caller"]
 
 TICK = timedelta(milliseconds=1)  # the least distance of two segments' times
 OPEN_ITEMS_MAX = 1000  # items that never got a text are forgotten beyond this
+DONE_ITEMS_MAX = 4000  # items whose text must not come twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class TranscriptOrder:
 
     def __init__(self) -> None:
         self._places: dict[str, tuple[int, Role, datetime]] = {}
-        self._done: set[str] = set()
+        self._done: dict[str, None] = {}
         self._next = 1
         self._last: datetime | None = None
 
@@ -59,7 +60,9 @@ class TranscriptOrder:
             return None
         self.reserve(item_id, role, now)
         place = self._places.pop(item_id)
-        self._done.add(item_id)
+        self._done[item_id] = None
+        if len(self._done) > DONE_ITEMS_MAX:
+            del self._done[next(iter(self._done))]
         if not content:
             return None
         sequence, reserved_role, t = place

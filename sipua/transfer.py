@@ -2,7 +2,7 @@
 
 The caller hears first that they are connected, since a REFER can take the line away at once. What is reported then is
 the code of its answer and those of the NOTIFYs' sipfrags. Every step returns what is to be done; ``tick`` is called at
-``deadline``. A failure says whether the peer refuses REFER as such, after which a second leg of ours could be tried.
+``deadline``. Where the peer refuses REFER as such a second leg of ours is tried, if there is a way for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SAY_S = 8.0  # longest wait for the phrase before
 ANSWER_S = 10.0  # for the REFER's; pjsip itself gives up after 32
 NOTIFY_S = 15.0  # for the first, once accepted: setting up a call to a mobile takes 5 to 10
 RING_S = 45.0  # since it was accepted
-_LIMIT_S = 58.0  # of everything: the tool has 60
+LIMIT_S = 58.0  # of everything: the tool has 60
 
 
 class State(StrEnum):
@@ -75,7 +75,12 @@ class Resume:
     reason: str
 
 
-Step = Say | Refer | Noted | HangUp | Resume
+@dataclass(frozen=True, slots=True)
+class DialInstead:
+    """The peer refuses REFER as such: a second leg of ours is next (``sipua.bridge``)."""
+
+
+Step = Say | Refer | Noted | HangUp | Resume | DialInstead
 
 _NEXT = {
     State.SAYING: {State.REQUESTED},
@@ -110,14 +115,21 @@ _BY_CODE = {
 }
 
 
+def words_of(code: int) -> str | None:
+    """Why somebody could not be reached, for the model."""
+    return _BY_CODE.get(code)
+
+
 class Transfer:
     """``target`` is a URI. Of an event that comes too late nothing follows."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, *, can_dial: bool = False) -> None:
+        """``can_dial``: where REFER is refused as such, the target can be dialled by us."""
         self.state = State.SAYING
         self.cause: Cause | None = None
         self.code = 0  # the last one that was told
         self._target = target
+        self._can_dial = can_dial
         self._due: float | None = None
         self._last: float | None = None
 
@@ -135,7 +147,7 @@ class Transfer:
         return self._due
 
     def begin(self, now: float) -> list[Step]:
-        self._due, self._last = now + SAY_S, now + _LIMIT_S
+        self._due, self._last = now + SAY_S, now + LIMIT_S
         return [Say("transferring")]
 
     def said(self, now: float) -> list[Step]:
@@ -177,7 +189,9 @@ class Transfer:
         if self.is_over:
             return []
         self.cause = cause
-        said = _BY_CODE.get(self.code) if cause is Cause.NOT_REACHED else None
+        if self._can_dial and self.peer_refuses:
+            return [*self._to(State.FAILED, None), DialInstead()]
+        said = words_of(self.code) if cause is Cause.NOT_REACHED else None
         reason = said or _REASONS.get(cause, f"they could not be reached (code {self.code})")
         return [*self._to(State.FAILED, None), Say("transfer_failed"), Resume(reason)]
 

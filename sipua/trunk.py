@@ -1,100 +1,39 @@
-"""Trunk files: ``conf/trunks/NAME.toml``, one trunk each, ``schema = 1``. Unknown keys are an error.
+"""One trunk, as its file says: who may call us, what is negotiated with it, where its calls go, what its answers mean.
 
-A trunk says who may call us, what is negotiated with it, where its calls go and what its answers mean. This module is
-the model and its loading; ``trunk_rules`` makes the values of the cores from it, and says what contradicts itself or
-is not in this version. A value that only the carrier can tell stands in the file as ``"ask MTN"`` (``ask`` and a name)
-while the trunk is disabled; the key then has its default and is listed in ``asks``.
+``trunk_values`` says what single values may be, ``trunk_files`` reads the files; ``trunk_rules`` makes the values of
+the cores from them, and says what contradicts itself or is not in this version.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    IPvAnyAddress,
-    IPvAnyNetwork,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, IPvAnyAddress, IPvAnyNetwork, PrivateAttr, field_validator
 
 from rtp.codec import CODECS
-from sipua import trunk_rules
 from sipua.digest import Algorithm
-from sipua.errors import ConfigError
-from sipua.settings import describe, read_toml
+from sipua.trunk_values import (
+    AuthUser,
+    Code,
+    Host,
+    HostOrNothing,
+    Match,
+    Name,
+    NumberCredential,
+    NumberOrNothing,
+    Part,
+    Port,
+    Seconds,
+    Suite,
+    User,
+    added_headers,
+    one_line,
+)
 from sipua.trunks.numbers import Format, NumberSet
 
-ASK = re.compile(r"ask \S.*")
-_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")  # RFC 3261 section 25.1
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]{0,252}))(:[0-9]{1,5})?")
-_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
-# What makes the dialog, or is written from keys of its own.
-_TAKEN_HEADERS = frozenset(
-    {
-        "authorization", "call-id", "contact", "content-length", "content-type", "cseq", "from", "max-forwards",
-        "min-se", "proxy-authorization", "record-route", "require", "route", "session-expires", "supported", "to",
-        "user-agent", "via",
-    }
-)  # fmt: skip
-
 CARRIER_SID_HEADERS = {"twilio": "X-Twilio-CallSid"}  # by provider: its id of a call
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-
-
-def _is_host(value: str) -> str:
-    match = _HOST.fullmatch(value)
-    if match is None or not 0 < int((match[3] or ":5060")[1:]) < 65536:
-        raise ValueError("allowed: host, host:port or [IPv6]:port, without sip:, port 1 to 65535")
-    return value
-
-
-def _is_number(value: str) -> str:
-    if not _NUMBER.fullmatch(value):
-        raise ValueError("allowed: E.164 with +, such as +250788123456")
-    return value
-
-
-Host = Annotated[str, AfterValidator(_is_host)]  # a port rules SRV out
-HostOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_host(value))]
-NumberOrNothing = Annotated[str, AfterValidator(lambda value: value and _is_number(value))]
-User = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+~!*'()&=$,;?/-]{0,64}$")]
-AuthUser = Annotated[str, Field(pattern=r'^[^\x00-\x20"\\]{0,128}$')]  # an IMPI has an @
-Port = Annotated[int, Field(ge=0, le=65535)]
-Code = Annotated[int, Field(ge=200, le=699)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Suite = Literal["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]  # what pylibsrtp runs and Twilio offers
-
-
-class Part(BaseModel):
-    """A trunk or a table in it: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Match(Part):
-    """One entry of ``fatal_match``."""
-
-    code: Annotated[int, Field(ge=300, le=699)]
-    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9.!%*_+`'~-]+$")]
-
-
-class NumberCredential(Part):
-    """One entry of ``per_number_credentials``: E.164 number and where its password is."""
-
-    number: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
-    password_env: str = ""
-    password_file: str = ""
 
 
 class Trunk(Part):
@@ -207,9 +146,9 @@ class Trunk(Part):
     """Privacy: id with it (RFC 3323)."""
     diversion: Literal["off", "send"] = "off"
     """Diversion (RFC 5806) on calls that are passed on."""
-    extra_headers: dict[str, str] = Field(default_factory=dict)
+    extra_headers: Annotated[dict[str, str], AfterValidator(added_headers)] = Field(default_factory=dict)
     """Headers added to the INVITE."""
-    user_agent: str = ""
+    user_agent: Annotated[str, AfterValidator(one_line)] = ""
     """User-Agent that the carrier dictates; empty = none."""
 
     codecs: tuple[str, ...] = ("PCMU", "PCMA")
@@ -252,6 +191,8 @@ class Trunk(Part):
     """Session-Expires that we ask for, seconds."""
     min_se: int = Field(default=90, ge=90, le=86_400)
     """Min-SE, seconds."""
+    transfer_by: Literal["auto", "refer", "bridge"] = "auto"
+    """How its callers reach a person: REFER, a second call of ours, or auto = REFER and, where refused, the call."""
     refer: bool = False
     """Whether an incoming REFER is obeyed; false = declined with 603."""
 
@@ -287,6 +228,10 @@ class Trunk(Part):
     """The same for the trunk after its credentials were refused."""
 
     _asks: tuple[tuple[str, str], ...] = PrivateAttr(default=())
+
+    def model_post_init(self, context: Mapping[str, str] | None) -> None:
+        """``context``: the keys that say "ask …"."""
+        self._asks = tuple((context or {}).items())
 
     @property
     def asks(self) -> tuple[tuple[str, str], ...]:
@@ -326,22 +271,6 @@ class Trunk(Part):
             ipaddress.ip_address(value)
         return value
 
-    @field_validator("extra_headers")
-    @classmethod
-    def _headers(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _TOKEN.fullmatch(name) or name.lower() in _TAKEN_HEADERS:
-                raise ValueError(f"{name!r} may not be set; allowed: header names that are not SIP's own")
-            cls._one_line(text)
-        return value
-
-    @field_validator("user_agent")
-    @classmethod
-    def _one_line(cls, value: str) -> str:
-        if not _TEXT.fullmatch(value):
-            raise ValueError("a header is one line")
-        return value
-
     def admits(self, address: str, local_port: int = 0, transport: str = "") -> int:
         """Length of the longest ACL prefix that holds ``address``; -1 if none (or the trunk takes no calls there).
 
@@ -372,53 +301,3 @@ def find_inbound(
         if found[0] >= 0 and found > rank:
             best, rank = trunk, found
     return best
-
-
-def load_trunks(conf_dir: Path) -> tuple[Trunk, ...]:
-    """Every ``conf_dir/trunks/*.toml`` in name order. Raises ConfigError naming file, key and what is allowed."""
-    trunks: dict[str, tuple[Trunk, Path]] = {}
-    for file in sorted((conf_dir / "trunks").glob("*.toml")):
-        trunk = load_trunk(file)
-        if trunk.name in trunks:
-            raise ConfigError(f"{file}: name = {trunk.name!r} is already used by {trunks[trunk.name][1]}")
-        trunks[trunk.name] = trunk, file
-    return tuple(trunk for trunk, _ in trunks.values())
-
-
-def load_trunk(file: Path) -> Trunk:
-    """One trunk file."""
-    data, asks = _without_asks(read_toml(file))
-    try:
-        trunk = Trunk.model_validate(data)
-    except ValidationError as error:
-        text = describe(error, file=file, prefix=None)
-        if any(fault["type"] == "extra_forbidden" for fault in error.errors()):
-            names = [field.alias or key for key, field in Trunk.model_fields.items()]
-            text += f"\nallowed keys: {', '.join(names)}"
-        raise ConfigError(text) from None
-    trunk._asks = tuple(asks.items())
-    faults = [
-        text for keys, text in trunk_rules.contradictions(trunk) if trunk.enabled or not set(keys) & set(asks)
-    ]
-    if trunk.enabled:
-        faults += [
-            f"{key} = {value!r}: not provisioned yet; set it or enabled = false" for key, value in trunk.asks
-        ]
-        faults += trunk_rules.not_yet(trunk)
-    if faults:
-        raise ConfigError("\n".join(f"{file}: {fault}" for fault in faults))
-    return trunk
-
-
-def _without_asks(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The file less the keys that say "ask …" (alone or in a list), and those."""
-    kept: dict[str, Any] = {}
-    asks: dict[str, str] = {}
-    for key, value in data.items():
-        marks = [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]
-        mark = next((each for each in marks if ASK.fullmatch(each)), None)
-        if mark is None or key not in Trunk.model_fields:
-            kept[key] = value
-        else:
-            asks[key] = mark
-    return kept, asks

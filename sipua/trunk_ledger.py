@@ -15,7 +15,8 @@ from sipua.ledger import Writer
 from sipua.ports import Moment
 from sipua.trunks.registration import Changed
 from sipua.trunks.watch import HealthChange, HealthView
-from storage.facts import TargetsWatched, TrunkAspect, TrunkChange, TrunkState
+from storage.trunk_facts import TargetsWatched, TrunkChange, TrunkState
+from storage.words import TrunkAspect
 
 
 class TrunkLedger:

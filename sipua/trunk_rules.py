@@ -6,9 +6,10 @@ Reads no file and no environment. A ValueError of a core becomes a fault that na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sipua.sip_events import SdpPlan, SrtpPolicy
+from sipua.trunk import Trunk
 from sipua.trunks.attempt import LegRules
 from sipua.trunks.capacity import Limits
 from sipua.trunks.numbers import NumberPlan, NumberSet
@@ -17,13 +18,9 @@ from sipua.trunks.registration import RegistrationRules
 from sipua.trunks.routing import Direction, TrunkRoute
 from sipua.trunks.watch import HealthRules
 
-if TYPE_CHECKING:
-    from sipua.trunk import Trunk
-
 # Keys that the SIP layer does not obey yet: on an enabled trunk they may only have their defaults (what happens
 # today), so that nobody believes in what is not there. The one table; docs/settings.md and docs/trunks.md show it.
 NOT_YET: dict[str, str] = {
-    "diversion": "Diversion",
     "refer": "incoming REFER",
 }
 SECRET_KEYS = frozenset({"password_env", "password_file", "inbound_password_env", "inbound_password_file"})

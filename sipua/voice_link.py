@@ -1,9 +1,9 @@
 """The one voice session that a call sees; behind it sessions are opened, followed by others, and closed.
 
 What is to happen is decided by ``sipua.realtime.continuity``, what a new session is told by ``history``, what it has to
-hear again by ``uplink``; here they are performed. Each session has one task that reads it; one more keeps the time.
-Audio that a session has sent goes on being played whatever becomes of the session. While there is none, audio is kept,
-items and cuts go into the history, and a request for a response is made again when there is one.
+hear again by ``uplink``; here they are performed, on the sessions that ``sipua.voice_sessions`` keeps. Audio that a
+session has sent goes on being played whatever becomes of the session. While there is none, audio is kept, items and
+cuts go into the history, and a request for a response is made again when there is one.
 """
 
 from __future__ import annotations
@@ -11,83 +11,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
-from sipua.errors import RealtimeClosed, RealtimeError, RealtimeUnreachable, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeError
 from sipua.ports import Clock
 from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceBackend, VoiceSession
-from sipua.realtime.commands import function_output_item
+from sipua.realtime.commands import answers_turns, function_output_item, laid_over
 from sipua.realtime.config import SessionConfig
 from sipua.realtime.continuity import (
+    LATE,
     Cause,
     Continuity,
+    Drop,
     GiveUp,
     OpenNext,
     Output,
     PlayComfort,
     Retire,
-    Rules,
     Switch,
+    life_s,
 )
 from sipua.realtime.counters import Counters
 from sipua.realtime.floor import Ask, Floor
+from sipua.realtime.hints import as_change
 from sipua.realtime.history import History
 from sipua.realtime.outbox import QueueFullError
 from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
+from sipua.voice_sessions import Listener, Observer, Plan, VoiceSessions
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited for; this is the backstop
 EVENTS_MAX = 4096
 OWNERS_MAX = 64  # responses of which it is known whose they are
 ONSET_MS = 1500  # an utterance that the former session had heard the beginning of, and not told yet
-CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
 GO_ON = (
     "You were cut off in the middle of your last message, for a technical reason. Say the rest of it, from exactly "
     "where it ends. Repeat nothing of it and do not mention the interruption."
 )
-# Of a session that has been switched from: words that come late, and how its last answer ended.
-LATE = (
-    ev.UserTranscriptDelta
-    | ev.UserTranscript
-    | ev.UserTranscriptFailed
-    | ev.AssistantTranscriptDelta
-    | ev.AssistantTranscript
-    | ev.TextDelta
-    | ev.TextDone
-    | ev.AudioDone
-    | ev.OutputItemAdded
-    | ev.OutputItemDone
-    | ev.FunctionCall
-    | ev.ResponseDone
-)
-
-
-class Observer(Protocol):
-    """Who wants to know: the ledger, the metrics, the caller's ear."""
-
-    def opened(self, session: VoiceSession, why: str) -> None:
-        """``why``: first, rotation or reconnect."""
-
-    def ended(self, session: VoiceSession, *, failed: bool) -> None: ...
-    def fault(self, error: RealtimeError) -> None: ...
-    def outage(self, seconds: float) -> None: ...
-    def comfort(self) -> None:
-        """The caller hears silence, as there is no session."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """``configure`` gives what a session is asked to be, as of now."""
-
-    configure: Callable[[], SessionConfig]
-    open_timeout_s: float
-    rules: Rules
-    chance: Callable[[], float]
 
 
 class VoiceLink:
@@ -106,7 +69,10 @@ class VoiceLink:
         self._plan = plan
         self._observer = observer
         self._clock = clock
-        self._sessions: dict[int, VoiceSession] = {}
+        self._sessions = VoiceSessions(
+            backend, plan, observer, Listener(self._on_audio, self._on_event, self._gone, self._put)
+        )
+        self._ignored: deque[str] = deque(maxlen=OWNERS_MAX)
         self._owners: dict[str, int] = {}  # response → session
         self._history = History()
         self._updates: dict[str, Any] = {}
@@ -114,9 +80,9 @@ class VoiceLink:
         self._unfinished: str | None = None  # item that was cut off with its session
         self._lost_at = 0.0
         self._queue: asyncio.Queue[ev.Event | BaseException | None] = asyncio.Queue(EVENTS_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._is_closed = False
+        self._only_listens = False
+        self._leaving: asyncio.Task[None] | None = None
         self._core: Continuity
         self._uplink: Uplink
         self._seen: VoiceSession  # the one that hears the caller, or was the last to
@@ -126,31 +92,44 @@ class VoiceLink:
 
     async def open(self) -> None:
         """The first session; errors as ``RealtimeSession.open``."""
-        session = self._seen = await self._opened(0, "first")
+        session = self._seen = await self._sessions.open(0, "first")
         self._bytes_per_ms = session.config.audio_format.bytes_per_ms
         self._uplink = Uplink(self._bytes_per_ms)
         self._core = Continuity(self._plan.rules, self._plan.chance, self._now(), self._cap_s(session))
-        self._start(self._read(0, session))
-        self._start(self._keep_time())
+        self._sessions.follow(0)
+        self._sessions.start(self._keep_time())
 
     async def close(self, *, failed: bool = False) -> None:
         """Ends all sessions; ``failed`` of the present one, for its row."""
-        self._is_closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        sessions, self._sessions = self._sessions, {}
-        for number, session in sessions.items():
-            self._observer.ended(session, failed=failed and number == self._core.current)
+        if self._leaving is not None and self._leaving is not asyncio.current_task():
+            await asyncio.shield(self._leaving)
+            return
+        await self._sessions.close(self._core.current if failed else None)
         self._put(None)
-        await asyncio.gather(*(session.close() for session in sessions.values()))
+
+    def leave(self) -> None:
+        """Closes it beside what goes on without it."""
+        self._leaving = asyncio.create_task(self.close(), name="voice-link-leaves")
+
+    def only_listen(self) -> None:
+        """The caller's words are written down from now on and nothing is answered, by later sessions neither."""
+        self._only_listens = True
+        detection = self.config.turn_detection
+        if detection is not None:
+            heard = detection.wire() | {"create_response": False, "interrupt_response": False}
+            self.session_update({"audio": {"input": {"turn_detection": heard}}})
 
     async def events(self) -> AsyncIterator[ev.Event]:
         """Of all sessions, as if they were one; raises what ended the last of them."""
         while (event := await self._queue.get()) is not None:
             if isinstance(event, BaseException):
                 raise event
-            yield event
+            if not isinstance(event, ev.AudioDelta):
+                yield event
+            elif event.response_id in self._ignored:  # since it began to wait
+                yield ev.LateAudio(event.response_id, event.item_id)
+            else:
+                self._play(event)
 
     # what a call sees of its session
 
@@ -174,6 +153,11 @@ class VoiceLink:
     def active_response_id(self) -> str | None:
         return next(reversed(self._core.floor.responses), None)
 
+    @property
+    def is_settled(self) -> bool:
+        """There is a session, and nothing is asked of it."""
+        return not self._core.is_lost and self._core.floor.is_free
+
     def append(self, audio: bytes) -> None:
         if audio:
             self._uplink.append(audio)
@@ -189,8 +173,11 @@ class VoiceLink:
     def response_create(
         self, instructions: str | None = None, *, options: Mapping[str, Any] | None = None
     ) -> str:
+        if self._only_listens:
+            return ""
         self._request = instructions, options
         self._core.floor.asked(self._now())
+        self._wake.set()  # it is due now
         return self._tell(lambda session: session.response_create(instructions, options=options))
 
     def response_cancel(self, response_id: str | None = None) -> str | None:
@@ -203,6 +190,7 @@ class VoiceLink:
             return None
 
     def ignore_response(self, response_id: str) -> None:
+        self._ignored.append(response_id)
         if (session := self._owner(response_id)) is not None:
             session.ignore_response(response_id)
 
@@ -236,7 +224,8 @@ class VoiceLink:
         return self.item_create(function_output_item(call_id, output))
 
     def session_update(self, changes: Mapping[str, Any], *, required: bool = False) -> str:
-        self._updates = _laid_over(self._updates, changes)
+        self._updates = laid_over(self._updates, changes)
+        self._core.answers_turns = answers_turns(self._updates)
         return self._tell(lambda session: session.session_update(changes, required=required))
 
     # the session behind it
@@ -261,7 +250,7 @@ class VoiceLink:
             return ""
         except QueueFullError as error:  # it takes nothing: another one may
             log.warning("session %s: %s", session.session_id, error)
-            self._start(session.close())
+            self._sessions.start(session.close())
             return ""
 
     def _create_all(self, items: list[tuple[dict[str, Any], str]]) -> None:
@@ -270,21 +259,14 @@ class VoiceLink:
 
     # what comes from the sessions
 
-    async def _read(self, number: int, session: VoiceSession) -> None:
-        error: RealtimeError
-        try:
-            async for event in session.events():
-                self._on_event(number, event)
-            error = RealtimeClosed("the voice session ended")
-        except RealtimeError as failure:
-            error = failure
-        except SipuaError as failure:  # a queue of ours is full
-            error = RealtimeClosed(str(failure))
-        self._gone(number, error)
-        await session.close()
-
     def _on_audio(self, number: int, delta: ev.AudioDelta) -> None:
         self._history.audio(delta.item_id, len(delta.audio) // self._bytes_per_ms)
+        if self._queue.empty():
+            self._play(delta)
+        else:  # what came before it may silence what is being said, and must not silence this
+            self._put(delta)
+
+    def _play(self, delta: ev.AudioDelta) -> None:
         if self.on_audio is not None:
             self.on_audio(delta)
 
@@ -317,13 +299,9 @@ class VoiceLink:
         self._put(event)
         self._create_all(self._history.late(event))
 
-    def _gone(self, number: int, error: RealtimeError) -> None:
-        session = self._sessions.pop(number, None)
-        if session is None or self._is_closed:
-            return
-        is_current = number == self._core.current
+    def _gone(self, number: int, session: VoiceSession, error: RealtimeError) -> None:
         self._observer.ended(session, failed=number >= self._core.current)
-        if is_current:
+        if number == self._core.current:
             log.warning("session %s is gone: %s", session.session_id, error)
             self._lost_at = self._now()
             self._unfinished = self._break_off(self._core.floor)
@@ -383,11 +361,13 @@ class VoiceLink:
         for output in outputs:
             match output:
                 case OpenNext(number):
-                    self._start(self._open_next(number))
+                    self._sessions.start(self._open_next(number))
                 case Switch():
                     self._switch(output)
                 case Retire(number):
-                    self._retire(number)
+                    self._sessions.retire(number)
+                case Drop(number, error):
+                    self._sessions.drop(number, error)
                 case PlayComfort():
                     self._observer.comfort()
                 case GiveUp(error):
@@ -395,36 +375,22 @@ class VoiceLink:
 
     async def _open_next(self, number: int) -> None:
         try:
-            session = await self._opened(number, "reconnect" if self._core.is_lost else "rotation")
+            session = await self._sessions.open(number, "reconnect" if self._core.is_lost else "rotation")
         except RealtimeError as error:
             self._observer.fault(error)
             self._perform(self._core.failed(self._now(), error))
             return
-        self._start(self._read(number, session))
+        self._sessions.follow(number)
         self._perform(self._core.ready(self._now(), self._cap_s(session)))
-
-    async def _opened(self, number: int, why: str) -> VoiceSession:
-        timeout_s = self._plan.open_timeout_s
-        try:
-            async with asyncio.timeout(timeout_s + OPEN_GRACE_S):
-                session = await self._backend.open(
-                    self._plan.configure(), on_audio=lambda delta: self._on_audio(number, delta)
-                )
-        except TimeoutError:
-            raise RealtimeUnreachable(
-                f"{self._backend.name}: the voice session was not ready within {timeout_s:g} s"
-            ) from None
-        self._sessions[number] = session
-        self._observer.opened(session, why)
-        return session
 
     def _switch(self, switch: Switch) -> None:
         """The session behind ``_present`` is the new one already."""
-        self._seen = self._sessions[switch.number]
+        session = self._sessions.get(switch.number)
+        assert session is not None, switch
+        self._seen = session
         left, is_lost = switch.resumption, switch.cause is Cause.LOST
         goes_on = left.ask is Ask.CONTINUE and self._unfinished is not None
-        if self._updates:
-            self._tell(lambda session: session.session_update(self._updates))
+        self._bring_up_to_date(switch.number)
         for item in self._history.seed(self._unfinished if goes_on else None):
             self._tell(lambda session, item=item: session.item_create(item))  # type: ignore[misc]
         back_ms = LOOK_BACK_MS if is_lost else ONSET_MS
@@ -443,51 +409,22 @@ class VoiceLink:
             self.session_id, switch.cause.value, len(replayed) // self._bytes_per_ms,
         )  # fmt: skip
 
-    def _retire(self, number: int) -> None:
-        session = self._sessions.pop(number, None)
-        if session is not None:
-            self._observer.ended(session, failed=False)
-            self._start(session.close())
+    def _bring_up_to_date(self, number: int) -> None:
+        """With what has changed since it was opened: minutes may have passed, in another language."""
+        asked, wanted = self._sessions.asked(number), self._plan.configure()
+        updates: list[Mapping[str, Any]] = [self._updates] if self._updates else []
+        if wanted.instructions != asked.instructions:
+            updates.append({"instructions": wanted.instructions})
+        if wanted.transcription is not None and wanted.transcription != asked.transcription:
+            updates.append(as_change(wanted.transcription))  # by itself: its hint may be refused
+        for update in updates:
+            self._tell(lambda session, update=update: session.session_update(update))  # type: ignore[misc]
 
     # small things
 
     def _cap_s(self, session: VoiceSession) -> float | None:
-        """How long it will live: what the service is known for, or what it says if that is less."""
-        known = self._backend.capabilities.session_cap_s
-        expires_at = session.echoed.get("expires_at")
-        if not isinstance(expires_at, int | float) or isinstance(expires_at, bool):
-            return known
-        left_s = expires_at - self._clock.now().wall.timestamp()
-        if left_s < CAP_PLAUSIBLE_S:
-            return known
-        return left_s if known is None else min(known, left_s)
+        known, wall = self._backend.capabilities.session_cap_s, self._clock.now().wall
+        return life_s(known, session.echoed.get("expires_at"), wall.timestamp())
 
     def _now(self) -> float:
         return self._clock.now().monotonic
-
-    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(coroutine, name="voice-link")
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self._is_closed:
-            self._put(error)  # a bug of ours must end the call, not vanish
-
-
-def _laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``changes`` over what was changed before, but for what ``configure`` knows by itself."""
-    merged = dict(below)
-    for key, value in changes.items():
-        if key in ("instructions", "transcription"):
-            continue
-        if key in ("audio", "input", "output"):
-            value = _laid_over(merged.get(key, {}), value)
-            if not value:
-                continue
-        elif key == "turn_detection" and value is not None:
-            before = merged.get(key) or {}
-            value = {**(before if before.get("type") == value.get("type") else {}), **value}
-        merged[key] = value
-    return merged

@@ -7,7 +7,7 @@ from dataclasses import replace
 from sipua.call_language import CallLanguage
 from sipua.errors import ConfigError
 from sipua.instructions import Template, parse
-from sipua.language_choice import choose
+from sipua.language_choice import Choice, choose
 from sipua.memory import NOTHING, Recollection
 from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
@@ -32,6 +32,7 @@ def backend_of(settings: Settings) -> OpenAIBackend:
         capabilities=replace(
             known,
             client_truncates=chosen.client_truncates,
+            formats=known.formats if chosen.audio == "match" else frozenset({AudioFormat.PCM24}),
             session_cap_s=float(chosen.session_cap_s) or known.session_cap_s,
         ),
     )
@@ -81,6 +82,20 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
     )
 
 
+def text_config(settings: Settings, format: AudioFormat) -> SessionConfig:
+    """The same for who writes instead of speaking: no sound either way."""
+    spoken = session_config(settings, format)
+    return replace(
+        spoken,
+        output_modality="text",
+        turn_detection=None,
+        transcription=None,
+        noise_reduction=None,
+        voice=None,
+        speed=None,
+    )
+
+
 def own_instructions(settings: Settings) -> Template:
     """Those of the settings, for calls that no file is for. ConfigError names the key."""
     return parse(settings.realtime.instructions, "realtime.instructions")
@@ -104,8 +119,9 @@ def language_of(
     now: Moment,
     *,
     remembered: Recollection | None = None,
+    wanted: str = "",
 ) -> CallLanguage:
-    """The language that a call begins in, with what its voice session is told."""
+    """The language that a call begins in (``wanted``, if given), with what its voice session is told."""
     ours, theirs = opening.to_number, opening.from_number
     if opening.direction == "outbound":
         ours, theirs = theirs, ours
@@ -116,9 +132,14 @@ def language_of(
         their_number=theirs,
         remembered=remembered.locale if remembered is not None else None,
     )
+    if wanted:
+        choice = Choice(wanted, "wanted")
     local = now.wall.astimezone(settings.zone)
+    lines = texts.departments.our_lines
+    is_inbound = opening.direction == "inbound"  # who calls out keeps hours of another kind
     briefing = Briefing(
         ours, theirs, opening.country, opening.trunk, local,
+        opening=lines.state(ours, opening.trunk, now.wall) if is_inbound else "",
         departments=texts.departments.lines(now.wall, opening.trunk), memory=known.lines(settings.zone),
     )  # fmt: skip
     otherwise = own_instructions(settings)
@@ -129,4 +150,5 @@ def language_of(
         greeting=settings.realtime.greeting,
         hint=settings.realtime.transcription_language,
         recordings=texts.recordings,
+        is_closed=is_inbound and lines.is_closed(ours, opening.trunk, now.wall),
     )

@@ -14,6 +14,9 @@ from typing import Any
 
 # PostgreSQL refuses a row whose indexed value is over 2704 bytes (54000), and a Call-ID may be longer.
 KEY_LIMIT = 255  # characters
+DEPTH_LIMIT = (
+    64  # of a JSON tree: json.dumps and our own walk end at some 900, by an error that costs the row
+)
 _DIGEST_LENGTH = 64  # sha256 in hex
 
 
@@ -44,8 +47,11 @@ def time(value: datetime | None) -> str | None:
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
 
 
-def tree(value: Any) -> Any:
-    """A JSON tree of plain types: texts cleaned, NaN and infinities None, unknown objects as their text."""
+def tree(value: Any, depth: int = DEPTH_LIMIT) -> Any:
+    """A JSON tree of plain types: texts cleaned, NaN and infinities None, unknown objects as their text.
+
+    What is nested deeper than ``depth`` is left out.
+    """
     match value:
         case None | bool() | int():
             return value
@@ -53,10 +59,12 @@ def tree(value: Any) -> Any:
             return value if math.isfinite(value) else None
         case str():
             return text(value) or ""
+        case Mapping() | list() | tuple() | set() | frozenset() if depth <= 0:
+            return "(nested too deeply)"
         case Mapping():
-            return {text(str(key)) or "_": tree(item) for key, item in value.items()}
+            return {text(str(key)) or "_": tree(item, depth - 1) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [tree(item) for item in value]
+            return [tree(item, depth - 1) for item in value]
         case datetime():
             return time(value)
         case date():

@@ -126,8 +126,8 @@ _COLUMNS = {
     """,
     "sipua.callback_requests": """
         uuid: id call_id
-        text: number name department reason wanted_at locale status
-        timestamptz: created_at updated_at
+        text: reference number name department reason wanted_at locale status
+        timestamptz: created_at updated_at notified_at
     """,
     "sipua.wa_messages": """
         uuid: thread_id

@@ -29,7 +29,7 @@ class ServiceRequested:
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequested:
-    """A caller wants to be called at ``number``; ``wanted_at`` in their own words."""
+    """A caller wants to be called at ``number``; ``wanted_at`` in their own words, ``reference`` was read out."""
 
     id: UUID
     number: str
@@ -40,6 +40,15 @@ class CallbackRequested:
     reason: str | None = None
     wanted_at: str | None = None
     locale: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackNotified:
+    """Somebody knows that a caller wants to be called."""
+
+    id: UUID
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,7 @@ class CustomerReplied:
 DeskFact = (
     ServiceRequested
     | CallbackRequested
+    | CallbackNotified
     | Remembered
     | Forgotten
     | CallerSeen

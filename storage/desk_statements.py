@@ -10,6 +10,7 @@ from typing import Any
 
 from storage import clean
 from storage.desk_facts import (
+    CallbackNotified,
     CallbackRequested,
     CallerSeen,
     CustomerReplied,
@@ -31,13 +32,17 @@ ON CONFLICT (id) DO NOTHING
 """
 _CALLBACK = """
 INSERT INTO sipua.callback_requests
-  (id, number, name, department, reason, wanted_at, locale, call_id, created_at, updated_at)
-SELECT id, number, name, department, reason, wanted_at, locale,
+  (id, reference, number, name, department, reason, wanted_at, locale, call_id, created_at, updated_at)
+SELECT id, reference, number, name, department, reason, wanted_at, locale,
   (SELECT c.id FROM public.voice_calls c WHERE c.id = r.call_id), at, at
 FROM jsonb_to_recordset(%s::jsonb) AS r (
-  id uuid, number text, name text, department text, reason text, wanted_at text, locale text, call_id uuid,
-  at timestamptz)
+  id uuid, reference text, number text, name text, department text, reason text, wanted_at text, locale text,
+  call_id uuid, at timestamptz)
 ON CONFLICT (id) DO NOTHING
+"""
+_NOTIFIED = """
+UPDATE sipua.callback_requests AS c SET notified_at = coalesce(c.notified_at, r.at), updated_at = now()
+FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, at timestamptz) WHERE c.id = r.id
 """
 # Not by ON CONFLICT: in an old database msisdn may not be unique. Who had several rows there is in prefs of the others.
 _MEMORY = """
@@ -119,6 +124,7 @@ FROM (SELECT thread_id, max(at) AS at FROM new GROUP BY thread_id) AS n WHERE t.
 SQL = {
     ServiceRequested.__name__: _SERVICE,
     CallbackRequested.__name__: _CALLBACK,
+    CallbackNotified.__name__: _NOTIFIED,
     Remembered.__name__: _MEMORY,
     CallerSeen.__name__: _SEEN,
     ThreadBegun.__name__: _THREAD,

@@ -1,8 +1,8 @@
 """What can be said about a call, as values. The writer takes tuples of them (a ``Group`` is written whole or not).
 
 The maker of a fact makes its id; writing the same fact twice changes nothing. Words of closed lists are checked
-here, so that a wrong one is an error where it was made and not a lost row later. Times are aware datetimes.
-``metadata`` of a call should carry ``node``, ``worker`` and ``instance``: they tell ``close_orphans`` whose it is.
+here (``storage.words``). Times are aware datetimes. ``metadata`` of a call should carry ``node``, ``worker`` and
+``instance``: they tell ``close_orphans`` whose it is.
 """
 
 from __future__ import annotations
@@ -10,51 +10,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 from storage.desk_facts import DeskFact
-
-Direction = Literal["inbound", "outbound"]
-Status = Literal["initiated", "ringing", "in_progress", "completed", "failed", "busy", "no_answer"]
-SessionStatus = Literal["active", "completed", "failed"]
-TrunkAspect = Literal["probe", "breaker", "retry_after", "registration"]
-ConsentChannel = Literal["voice", "dtmf"]
-Role = Literal["user", "assistant", "system", "caller"]
-EventType = Literal[
-    "call_started",
-    "call_ended",
-    "ringing",
-    "answered",
-    "transcript_segment",
-    "tool_call",
-    "error",
-    "webhook",
-    "openai_session_created",
-    "openai_session_updated",
-    "openai_response_created",
-    "openai_response_done",
-    "openai_audio_buffer_committed",
-    "openai_input_audio_buffer_speech_started",
-    "openai_input_audio_buffer_speech_stopped",
-    "openai_conversation_item_created",
-]
-
-STATUSES: tuple[str, ...] = get_args(Status)
-EVENT_TYPES: frozenset[str] = frozenset(get_args(EventType))
-# A call only moves to a higher rank; the four final words share one, so no final word replaces another.
-STATUS_RANK: dict[str, int] = {"initiated": 0, "ringing": 1, "in_progress": 2} | dict.fromkeys(
-    STATUSES[3:], 3
+from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
+from storage.words import (
+    FINAL_RANK,
+    STATUS_RANK,
+    STATUSES,
+    ConsentChannel,
+    Direction,
+    EventType,
+    Role,
+    SessionStatus,
+    Status,
+    one_of,
 )
-FINAL_RANK = 3
 
 Json = Mapping[str, Any]
-
-
-def _one_of(value: str | None, allowed: object, what: str) -> None:
-    words = get_args(allowed)
-    if value is not None and value not in words:
-        raise ValueError(f"{what} {value!r}: allowed are {', '.join(words)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +50,11 @@ class CallCreated:
     started_at: datetime | None = None
     metadata: Json = field(default_factory=dict)
     project_id: str | None = None
+    channel: str | None = None  # None: voice
 
     def __post_init__(self) -> None:
-        _one_of(self.direction, Direction, "direction")
-        _one_of(self.status, Status, "status")
+        one_of(self.direction, Direction, "direction")
+        one_of(self.status, Status, "status")
 
     @property
     def call_id(self) -> UUID:
@@ -114,7 +89,7 @@ class CallChanged:
     transcript_status: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of(self.status, Status, "status")
+        one_of(self.status, Status, "status")
         if self.transcript_status not in (None, "pending", "processing", "completed", "failed"):
             raise ValueError(f"transcript_status {self.transcript_status!r}")
 
@@ -168,7 +143,7 @@ class SessionEnded:
     status: SessionStatus = "completed"
 
     def __post_init__(self) -> None:
-        _one_of(self.status, SessionStatus, "session status")
+        one_of(self.status, SessionStatus, "session status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +160,7 @@ class Transcript:
     t: datetime | None = None
 
     def __post_init__(self) -> None:
-        _one_of(self.role, Role, "role")
+        one_of(self.role, Role, "role")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +174,7 @@ class Event:
     payload: Json = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _one_of(self.type, EventType, "event type")
+        one_of(self.type, EventType, "event type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,121 +221,10 @@ class ProcessEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class CallCarried:
-    """Which trunk carries an outbound call, once that is known; ids as in ``CallCreated``."""
-
-    call_id: UUID
-    trunk: str
-    provider: str | None = None
-    sip_session_id: str | None = None
-    twilio_call_sid: str | None = None
-    mtn_call_sid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CallAttempt:
-    """One INVITE of an outbound call, when it is over. ``ordinal`` counts from 1; ``code`` None: no final response."""
-
-    id: UUID
-    call_id: UUID
-    ordinal: int
-    trunk: str
-    target: str
-    code: int | None
-    reason: str
-    ms: int
-    decision: str
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class TrunkState:
-    """How one aspect of a target, an account or (``target`` "") a trunk stands at ``seen_at``.
-
-    Without ``changed_at`` it was merely seen: ``why`` and ``changed_at`` stay as they are. So does ``latency_ms`` None.
-    """
-
-    node: str
-    worker: int
-    instance: UUID
-    trunk: str
-    target: str
-    what: TrunkAspect
-    state: str
-    seen_at: datetime
-    why: str | None = None
-    changed_at: datetime | None = None
-    latency_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        _one_of(self.what, TrunkAspect, "aspect of a trunk")
-
-    @property
-    def key(self) -> tuple[str, int, str, str, str]:
-        return self.node, self.worker, self.trunk, self.target, self.what
-
-
-@dataclass(frozen=True, slots=True)
-class TrunkChange:
-    """One line of the history of such an aspect."""
-
-    id: UUID
-    at: datetime
-    node: str
-    worker: int
-    instance: UUID
-    trunk: str
-    target: str
-    what: TrunkAspect
-    before: str
-    after: str
-    why: str
-
-    def __post_init__(self) -> None:
-        _one_of(self.what, TrunkAspect, "aspect of a trunk")
-
-
-@dataclass(frozen=True, slots=True)
-class TargetsWatched:
-    """From now on a trunk consists of these targets ("" is itself); states of others are forgotten.
-
-    Without any the trunk is no more, and its accounts are forgotten too.
-    """
-
-    node: str
-    worker: int
-    trunk: str
-    targets: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DrillRun:
-    """One drill of a run. Times that did not come to pass are None; ``details`` holds the timeline."""
-
-    id: UUID
-    run_id: UUID
-    drill: str
-    held: bool
-    attempted: int
-    lost: int
-    version: str
-    node: str
-    started_at: datetime
-    ended_at: datetime
-    detect_ms: float | None = None
-    extra_pdd_ms: float | None = None
-    attempts_per_call: float | None = None
-    recover_ms: float | None = None
-    mutate: str | None = None
-    live: bool = False
-    details: Json = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class ConsentAnswered:
     """What a caller said about being recorded; ``granted`` None: nothing. A later answer of the call replaces it.
 
-    ``channel`` is how: voice or dtmf; None where nobody answered. ``text`` is the question as it was asked.
+    ``channel`` is how: voice, dtmf or text; None where nobody answered. ``text`` is the question as it was asked.
     """
 
     id: UUID
@@ -371,7 +235,7 @@ class ConsentAnswered:
     channel: ConsentChannel | None = None
 
     def __post_init__(self) -> None:
-        _one_of(self.channel, ConsentChannel, "channel of a consent")
+        one_of(self.channel, ConsentChannel, "channel of a consent")
 
 
 @dataclass(frozen=True, slots=True)

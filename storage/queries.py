@@ -56,6 +56,9 @@ _CLOSE_SESSIONS = """
 UPDATE public.openai_sessions SET ended_at = greatest(started_at, %s), status = 'failed'
 WHERE call_id = %s AND ended_at IS NULL
 """
+_CLOSE_TOOLS = """
+UPDATE public.mcp_tool_calls SET success = false, error = %s WHERE call_id = %s AND success IS NULL
+"""
 _CALL_ENDED = """
 INSERT INTO public.voice_events (id, call_id, type, t, payload)
 VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcome', %s::text))
@@ -102,7 +105,7 @@ async def drill_runs(dsn: str, *, drill: str | None = None, limit: int = 100) ->
 async def close_orphans(
     dsn: str, *, node: str, worker: int, instance: UUID, now: datetime, outcome: str = LOST
 ) -> list[UUID]:
-    """Close the calls that earlier runs of this node and worker left open, with sessions and an event each.
+    """Close the calls that earlier runs of this node and worker left open, with sessions, tools and an event each.
 
     Calls of ``instance`` itself and of other nodes or workers are not touched. Node and worker must therefore be
     unique among the processes alive on a database. Returns the ids of the calls closed.
@@ -112,5 +115,6 @@ async def close_orphans(
         closed = await (await connection.execute(_CLOSE_CALLS, values)).fetchall()
         for row in closed:
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
+            await connection.execute(_CLOSE_TOOLS, (outcome, row["id"]))
             await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
     return [row["id"] for row in closed]

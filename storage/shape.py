@@ -6,24 +6,25 @@ Queries and their comparison; each answer is a list of lines for people. ``stora
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import psycopg
 from psycopg.abc import Params
 
 from storage.columns import SHARED, TABLES, VIEWS, WIDER
-from storage.facts import EVENT_TYPES, STATUS_RANK
+from storage.words import Direction, EventType, Role, SessionStatus, Status
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
 WRITER = "sipua_writer"
 # Words that we write into columns with a list of words.
-LISTS: dict[tuple[str, str], frozenset[str]] = {
-    ("voice_calls", "direction"): frozenset({"inbound", "outbound"}),
-    ("voice_calls", "status"): frozenset(STATUS_RANK),
-    ("voice_calls", "transcript_status"): frozenset({"pending", "processing", "completed", "failed"}),
-    ("openai_sessions", "status"): frozenset({"active", "completed", "failed"}),
-    ("transcripts", "role"): frozenset({"user", "assistant", "system", "caller"}),
-    ("voice_events", "type"): frozenset(EVENT_TYPES),
+LISTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("voice_calls", "direction"): get_args(Direction),
+    ("voice_calls", "status"): get_args(Status),
+    ("voice_calls", "transcript_status"): ("pending", "processing", "completed", "failed"),
+    ("openai_sessions", "status"): get_args(SessionStatus),
+    ("transcripts", "role"): get_args(Role),
+    ("voice_events", "type"): get_args(EventType),
 }
 TRIGGERS = (
     ("voice_calls", "sipua_normalise"),
@@ -159,7 +160,7 @@ async def open_doors(connection: Connection) -> list[str]:
 async def _refused_words(connection: Connection) -> list[str]:
     lines = []
     for table, column, definition, name in await _rows(connection, _LISTS):
-        ours = LISTS.get((str(table), str(column)), frozenset())
+        ours = LISTS.get((str(table), str(column)), ())
         refused = sorted(word for word in ours if f"'{word}'" not in str(definition))
         if refused:
             lines.append(f"constraint {name} on public.{table}: {column} refuses {', '.join(refused)}")

@@ -14,9 +14,6 @@ from uuid import UUID
 from storage import clean, consent_statements, desk_statements, tool_statements, trunk_statements
 from storage.desk_facts import Forgotten, Remembered
 from storage.facts import (
-    FINAL_RANK,
-    STATUS_RANK,
-    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -26,11 +23,11 @@ from storage.facts import (
     ProcessStarted,
     SessionEnded,
     SessionOpened,
-    TargetsWatched,
     ToolDone,
     Transcript,
-    TrunkState,
 )
+from storage.trunk_facts import CallCarried, TargetsWatched, TrunkState
+from storage.words import FINAL_RANK, STATUS_RANK
 
 Row = dict[str, Any]
 # Texts of others in indexed columns: ids of carriers, phones and services, and what was dialled.
@@ -181,11 +178,11 @@ _RECORD, _SETS = _changed_columns()
 # A carrier id that another row holds must not cost the call: the later row goes without it and says so.
 _CALL_CREATED = """
 INSERT INTO public.voice_calls (id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id,
-  provider, trunk, locale, country, project_id, status, started_at, metadata)
+  provider, trunk, channel, locale, country, project_id, status, started_at, metadata)
 SELECT r.id, r.direction, r.from_e164, r.to_e164,
   CASE WHEN NOT r.twilio_taken THEN r.twilio_call_sid END, CASE WHEN NOT r.mtn_taken THEN r.mtn_call_sid END,
-  r.sip_session_id, r.provider, r.trunk, coalesce(r.locale, 'en'), r.country, r.project_id, r.status,
-  coalesce(r.started_at, now()),
+  r.sip_session_id, r.provider, r.trunk, coalesce(r.channel, 'voice'), coalesce(r.locale, 'en'), r.country,
+  r.project_id, r.status, coalesce(r.started_at, now()),
   r.metadata || CASE WHEN r.twilio_taken THEN jsonb_build_object('twilio_call_sid_repeated', r.twilio_call_sid)
                      ELSE '{}' END
              || CASE WHEN r.mtn_taken THEN jsonb_build_object('mtn_call_sid_repeated', r.mtn_call_sid)
@@ -202,9 +199,9 @@ FROM (SELECT r.*,
   FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (
     id uuid, direction text, from_e164 text, to_e164 text, twilio_call_sid text, mtn_call_sid text,
     sip_session_id text, provider text, trunk text, locale text, country text, project_id text, status text,
-    started_at timestamptz, metadata jsonb)) WITH ORDINALITY AS r(id, direction, from_e164, to_e164,
+    started_at timestamptz, metadata jsonb, channel text)) WITH ORDINALITY AS r(id, direction, from_e164, to_e164,
     twilio_call_sid, mtn_call_sid, sip_session_id, provider, trunk, locale, country, project_id, status,
-    started_at, metadata, nr)) AS r
+    started_at, metadata, channel, nr)) AS r
 ON CONFLICT (id) DO NOTHING
 """
 # A service that repeats its session ids must not cost the session either.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from storage.facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
+from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
 
 
 def fold(story: Iterable[TrunkState | TargetsWatched]) -> list[TrunkState]:

@@ -46,7 +46,14 @@ def test_a_call_is_answered_heard_and_written(tmp_path: Path) -> None:
     rtp = document["rtp"]
     assert rtp["lost"] == 0
     assert rtp["received"] > 300
-    tables = {"voice_calls", "openai_sessions", "transcripts", "voice_events", "call_attempts"}
+    tables = {
+        "voice_calls",
+        "openai_sessions",
+        "transcripts",
+        "voice_events",
+        "call_attempts",
+        "call_consents",
+    }
     assert set(document["database"]) == tables
     assert (document["database"]["voice_calls"], document["database"]["call_attempts"]) == (1, 0)
     assert document["rows"]["openai_sessions"][0]["status"] == "completed"

@@ -37,16 +37,17 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
-        "storage", "sipua.app", "sipua.database", "sipua.desk", "sipua.ledger", "sipua.trunk_ledger", "sipua.demo",
-        "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
+        "storage", "sipua.app", "sipua.talk_service", "sipua.chat_service", "sipua.chat_screen", "sipua.database",
+        "sipua.desk", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger", "sipua.demo", "sipua.checks",
+        "sipua.bench", "sipua.drills", "sipua.cli",
     ),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli",),
     "sipua.line": ("sipua.line", "sipua.cli", "sipua.bench"),
     "sipua.pj": (
-        "sipua.pj", "sipua.app", "sipua.softphone", "sipua.ping", "sipua.checks", "sipua.bench", "sipua.drills",
-        "sipua.cli",
+        "sipua.pj", "sipua.app", "sipua.start_checks", "sipua.trunk_changes", "sipua.softphone", "sipua.ping",
+        "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli",
     ),
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
@@ -54,7 +55,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
-    "httpx": ("sipua.tools.http", "sipua.tools.whatsapp",),
+    "httpx": ("sipua.tools.http", "sipua.tools.whatsapp", "sipua.callback_notifier"),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
     "jsonschema": ("sipua.tools.schema",),
@@ -81,8 +82,9 @@ CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
-    "sipua.transfer", "sipua.opening",
-    "sipua.conversation", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp", "sipua.sip_message",
+    "sipua.transfer", "sipua.bridge", "sipua.opening", "sipua.our_lines",
+    "sipua.conversation", "sipua.said", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp",
+    "sipua.sip_message",
     "sipua.drills.responder", "sipua.drills.script", "sipua.drills.findings", "sipua.drills.mutations",
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
     "sipua.realtime.names", "sipua.call_language", "sipua.instructions", "sipua.spend", "sipua.realtime.prices",
@@ -96,13 +98,14 @@ CORES = (
     "rtp.rtcp", "rtp.source", "rtp.statistics", "rtp.codec", "rtp.g711", "rtp.conceal", "rtp.events",
     "rtp.srtp", "rtp.arrival", "rtp.patience", "rtp.silence", "rtp.uplink",
     "rtp.impairment", "rtp.quality", "rtp.tones", "rtp.inband", "rtp.comfort_noise", "rtp.g722", "rtp.opus",
-    "rtp.linear", "rtp.timeline",
+    "rtp.linear", "rtp.timeline", "rtp.relay",
 )  # fmt: skip
 WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subprocess", "logging", "os")
 # Who may read the environment: the settings; where the conf folder is; what a child process inherits; and, in the
 # storage package, which knows no settings of ours, where a user's state and sockets live.
 ENVIRONMENT = (
-    "sipua.settings", "sipua.cli.command", "sipua.demo", "sipua.children", "storage.embedded", "storage.cluster",
+    "sipua.settings", "sipua.settings_file", "sipua.config_file", "sipua.cli.command", "sipua.demo", "sipua.children",
+    "storage.embedded", "storage.cluster",
 )  # fmt: skip
 
 

@@ -11,13 +11,16 @@ from pathlib import Path
 
 from sipua.checks import languages, machine, registration, services, trunk_files, trunk_wire
 from sipua.checks.own_certificate import own_certificate
+from sipua.checks.people import people
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
 from sipua.checks.tools import tools
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
-from sipua.settings import Settings, load_settings
-from sipua.trunk import Trunk, load_trunks
+from sipua.settings import Settings
+from sipua.settings_file import load_settings
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 
 __all__ = ["Check", "run_checks"]
 
@@ -46,6 +49,8 @@ async def run_checks(folder: Path) -> list[Check]:
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
     checks += await tools(folder, settings)
+    if texts is not None:
+        checks += await people(settings, texts, datetime.now(UTC))
     if (kept := await recordings(settings)) is not None:
         checks.append(kept)
     checks.append(trunk_files.fit(trunks, folder, facts))

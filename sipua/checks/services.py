@@ -57,6 +57,9 @@ async def voice_service(settings: Settings) -> Check:
     detail = f"{settings.openai_base_url}: {model} accepted the configuration"
     odd = warnings(settings.realtime, settings.voice_service, datetime.now(UTC).date())
     todos = ["change it in sipua.toml before that day"] if odd else []
+    if unpriced := settings.spend.warnings(settings.realtime.model, settings.realtime.transcription_model):
+        odd += unpriced
+        todos.append("write what it costs into spend.prices (docs/voice-service.md)")
     if is_in_the_clear(settings.openai_base_url):
         odd.append("the connection is not encrypted")
         todos.append("use https:// or wss://")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from sipua.checks.reached import reached as connected
 from sipua.checks.report import Check
 from sipua.errors import ConfigError
 from sipua.settings import Settings
 from sipua.tools.files import McpServer, ToolFiles, load_tool_files
 from sipua.tools.registry import Registry
-
-CONNECT_S = 5.0
 
 
 async def tools(folder: Path, settings: Settings) -> list[Check]:
@@ -29,23 +27,8 @@ async def tools(folder: Path, settings: Settings) -> list[Check]:
     off = ", ".join(sorted(settings.tools.names_off))
     names = [tool.name for group in (files.http, files.servers, files.remote) for tool, _ in group]
     found = Check("tools", "ok", ", ".join(names) + (f"; off: {off}" if off else ""))
-    reached = await asyncio.gather(*(_reached(tool.name, tool.url) for tool, _ in files.http))
+    reached = await asyncio.gather(*(connected(f"tools {tool.name}", tool.url) for tool, _ in files.http))
     return [found, *reached, *await _servers(files.servers)]
-
-
-async def _reached(name: str, url: str) -> Check:
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(parts.hostname, port, ssl=parts.scheme == "https")
-            writer.close()
-    except (OSError, TimeoutError) as error:
-        why = str(error) or f"nothing within {CONNECT_S:g} s"
-        return Check(
-            f"tools {name}", "fail", f"{parts.hostname}:{port}: {why}", "start the service, or mend url"
-        )
-    return Check(f"tools {name}", "ok", f"{parts.hostname}:{port} answers")
 
 
 async def _servers(specs: Iterable[tuple[McpServer, SecretStr | None]]) -> list[Check]:

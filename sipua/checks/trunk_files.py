@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sipua.checks.report import Check, Status
+from sipua.config_file import read_secret
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts
-from sipua.settings import read_secret
 from sipua.trunk import Trunk
 from sipua.trunk_files import check_fit
 from sipua.trunk_rules import not_yet, secret_references

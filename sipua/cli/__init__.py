@@ -19,8 +19,9 @@ from sipua.errors import ConfigError, SipuaError, Stopped
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
-    "serve", "demo", "init", "call", "dial", "route", "trunks", "trunk", "catalog", "migrate", "doctor", "emulate",
-    "drill", "bench", "version",
+    "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "migrate",
+    "doctor",
+    "emulate", "drill", "bench", "version",
 )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from sipua.phone_script import CallOptions, CallResult
 from sipua.sip_message import parse_uri
 from sipua.softphone import place_call
 from sipua.sound.portaudio import PortAudio, list_devices
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 
 WavFile = Path | None
 HEADPHONES = "use headphones, or the far end hears itself through your microphone"

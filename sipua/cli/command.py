@@ -18,7 +18,8 @@ import uvloop
 
 from sipua.errors import Stopped
 from sipua.log import configure_logging
-from sipua.settings import CONF_NAME, Settings, load_settings
+from sipua.settings import Settings
+from sipua.settings_file import CONF_NAME, load_settings
 
 CONFIG_EXIT = 78  # EX_CONFIG, sysexits.h
 FAILURE_EXIT = 1

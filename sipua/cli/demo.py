@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run
 from sipua.demo import DemoOptions, run_demo
-from sipua.settings import load_settings
+from sipua.settings_file import load_settings
 
 Wav = Path | None
 

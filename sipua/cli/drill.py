@@ -28,7 +28,7 @@ from sipua.errors import ConfigError, LocalError, StoreError
 from sipua.log import configure_logging
 from sipua.pj.build import probe_library
 from sipua.settings import Settings
-from sipua.trunk import load_trunks
+from sipua.trunk_files import load_trunks
 from storage.queries import drill_runs
 
 app = typer.Typer(

@@ -34,7 +34,7 @@ def realtime(
     port: Annotated[int, typer.Option(help="Port; 0 = any free one, told in the ready line.")] = 0,
     script: Annotated[Path | None, typer.Option(help="What it says (TOML, docs/emulator.md).")] = None,
     fault: Annotated[
-        list[str] | None, typer.Option(help="NAME[=ARG], may be repeated; see --list-faults.")
+        list[str] | None, typer.Option(help="[SESSION:]NAME[=ARG], may be repeated; see --list-faults.")
     ] = None,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Name the faults and end.")] = False,
     speed: Annotated[float, typer.Option(help="How much faster than real time it speaks.")] = 4.0,

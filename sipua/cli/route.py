@@ -15,7 +15,8 @@ from sipua.control import NoAgent
 from sipua.dialler import router_of
 from sipua.fleet_view import route_document
 from sipua.resolve import resolve_trunks
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.trunks.capacity import LocalCapacity
 from sipua.trunks.health import Health
 

@@ -19,7 +19,8 @@ from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, hanging, print
 from sipua.control import NoAgent
 from sipua.errors import ConfigError
 from sipua.ping import ping_alone
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.trunk_setup import Step, setup_of
 
 PING_LIMIT_S = 60.0  # options_timeout_s is the agent's to keep

@@ -7,13 +7,13 @@ import time
 
 from sipua.drills.canary import Canary
 from sipua.drills.carriers import Carrier
-from sipua.drills.far_end import RTP_TIMEOUT_S, FarEnd
+from sipua.drills.far_end import RECONNECT_S, RTP_TIMEOUT_S, FarEnd
 from sipua.drills.ground import NUMBER, Ground
 from sipua.drills.scenario import Scenario
 from sipua.drills.script import Script
 from sipua.errors import LocalError
 
-SERVICE_LOST_S = 1.5  # the closed connection is seen, the caller gets BYE
+SERVICE_LOST_S = RECONNECT_S + 12.0  # what was said already is heard to its end, and an apology; then BYE
 TICK_S = 1.5  # the agent looks for silence every second; and some room
 DATABASE_AWAY_S = 2.0
 BACK_LIMIT_S = 15.0  # the keeper starts the database again, the ledger writes what has waited
@@ -186,7 +186,8 @@ CALL_DRILLS = (
     ),
     Scenario(
         "voice-service-lost", "the AI service is lost during a call",
-        "the agent ends the call in order, with the reason realtime_closed", voice_service_lost, limit_s=LIMIT_S,
+        "no other session is had: an apology, and the call ends as realtime_closed", voice_service_lost,
+        limit_s=LIMIT_S,
     ),
     Scenario(
         "database-lost", "the database is lost during a call",

@@ -22,6 +22,7 @@ from storage.errors import StoreError
 from storage.queries import call_rows
 
 RTP_TIMEOUT_S = 1.5
+RECONNECT_S = 1.0  # so long another voice session is sought
 TRUNK = f"""\
 schema = 1
 name = "canary"
@@ -65,6 +66,7 @@ class FarEnd:
         environment |= {
             "OPENAI_BASE_URL": str(self._emulator.ready["base_url"]),
             "OPENAI_API_KEY": "sk-of-the-drill",
+            "SIPUA_REALTIME__RECONNECT_S": str(RECONNECT_S),
         }
         self._agent = await Child.start("the far end", ["serve"], env=environment, log=logs / "serve.log")
         entries = watch(state)

@@ -37,7 +37,8 @@ from sipua.pj.startup import EndpointConfig
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
 from sipua.source_address import bind_address
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.trunks.health import Health
 from sipua.trunks.policy import Verdict
 from sipua.trunks.routing import Address

@@ -10,7 +10,7 @@ from uuid import uuid4
 from sipua import __version__
 from sipua.drills.findings import Result
 from sipua.errors import StoreError
-from storage.facts import DrillRun
+from storage.trunk_facts import DrillRun
 from storage.writer import LedgerWriter
 
 WRITE_TIMEOUT_S = 10.0

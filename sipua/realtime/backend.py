@@ -25,16 +25,12 @@ SESSION_CAP_S = 3600.0  # OpenAI ends every session after 60 minutes
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """``client_truncates``: we own playback and must say how much was heard."""
+    """``client_truncates``: we own playback and must say how much was heard. ``formats`` always has PCM24."""
 
     client_truncates: bool = True
     formats: frozenset[AudioFormat] = frozenset(AudioFormat)
     session_cap_s: float | None = SESSION_CAP_S
-    has_server_vad: bool = True
-    has_semantic_vad: bool = True
-    has_idle_timeout: bool = True
     has_tools: bool = True
-    has_transcription: bool = True
 
 
 # Of a compatible server nothing is known but what its owner says: it ends no session and takes what ours takes.

@@ -4,9 +4,9 @@ Theory. Exactly one task receives and one sends (`sender`). The receive task par
 nothing that can take long, because a consumer that stalls kills its own connection (keepalive).
 
 Ordering: `events` yields everything in the order of arrival. With ``on_audio`` set, `AudioDelta`s go there
-instead, synchronously from the receive task: they keep their order among themselves, but may overtake
-earlier events that the iterator has not yielded yet (a first delta can be heard before its ResponseCreated
-is seen).
+instead, synchronously from the receive task. A delta that comes while earlier events wait for the iterator waits with
+them and goes to ``on_audio`` in its turn: in a burst after a stall of the network, the answer must not be queued for
+the caller before the speech that it answers has cut off what was said before.
 """
 
 from __future__ import annotations
@@ -185,7 +185,13 @@ class RealtimeSession:
         """
         while True:
             while self._events:
-                yield self._events.popleft()
+                event = self._events.popleft()
+                if isinstance(event, AudioDelta):
+                    event = self._core.by_now(event)
+                if self.on_audio is not None and isinstance(event, AudioDelta):
+                    self.on_audio(event)
+                else:
+                    yield event
             if self._is_ended:
                 if self._failure is not None:
                     raise self._failure
@@ -219,7 +225,7 @@ class RealtimeSession:
 
     def _deliver(self, events: list[Event]) -> None:
         for event in events:
-            if self.on_audio is not None and isinstance(event, AudioDelta):
+            if self.on_audio is not None and isinstance(event, AudioDelta) and not self._events:
                 self.on_audio(event)
                 continue
             if len(self._events) >= self._events_max:

@@ -7,7 +7,7 @@ with SIMD base64 (below 1 µs); all others are rare and go through orjson.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pybase64
@@ -42,7 +42,33 @@ def approval_item(item_id: str, request_id: str, approve: bool) -> dict[str, Any
     }
 
 
-def system_text_item(item_id: str, text: str) -> dict[str, Any]:
-    """What the model is told in the middle of a conversation; nobody's speech."""
+def text_item(item_id: str, role: Literal["system", "user"], text: str) -> dict[str, Any]:
+    """``system``: what the model is told in the middle of a conversation; ``user``: what somebody wrote."""
     content = [{"type": "input_text", "text": text}]
-    return {"id": item_id, "type": "message", "role": "system", "content": content}
+    return {"id": item_id, "type": "message", "role": role, "content": content}
+
+
+def laid_over(below: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` over what was changed before, but for what ``configure`` knows by itself."""
+    merged = dict(below)
+    for key, value in changes.items():
+        if key in ("instructions", "transcription"):
+            continue
+        if key in ("audio", "input", "output"):
+            value = laid_over(merged.get(key, {}), value)
+            if not value:
+                continue
+        elif key == "turn_detection" and value is not None:
+            before = merged.get(key) or {}
+            value = {**(before if before.get("type") == value.get("type") else {}), **value}
+        merged[key] = value
+    return merged
+
+
+def answers_turns(changes: Mapping[str, Any]) -> bool:
+    """Whether the service answers the caller by itself after these changes: it does unless told not to."""
+    found: Any = changes
+    for key in ("audio", "input"):
+        found = found.get(key) or {}
+    detection = found.get("turn_detection", {})
+    return detection is not None and detection.get("create_response", True) is not False

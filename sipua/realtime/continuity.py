@@ -3,8 +3,9 @@
 The service ends every session after an hour, and a network ends any of them at any time. Before the cap the next one
 is opened beside the present one and takes over in the first quiet moment, or shortly before the cap in any case. A
 session that is lost is followed by another within a budget of time; never if the service refused us for good (key,
-quota, configuration), and not for ever if each of them is lost. Sessions are numbered by us from 0. The adapter
-(``sipua.voice_link``) performs what comes out; what the next session has to be told is in ``history``.
+quota, configuration), and not for ever if each of them is lost. One that lives but owes an answer and says nothing
+counts as lost; the second in a row is the last. Sessions are numbered by us from 0. The adapter (``sipua.voice_link``)
+performs what comes out; what the next session has to be told is in ``history``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sipua.errors import RealtimeClosed, RealtimeError
+from sipua.realtime import events as ev
 from sipua.realtime.floor import Floor, Resumption
 
 MARGIN_SHARE = 0.4  # of a short session that the margin may take …
@@ -25,7 +27,25 @@ LINGER_S, ANSWERING_S = (
     30.0,
 )  # the former session's late transcripts are awaited; or the end of its answer
 COMFORT_AFTER_S, COMFORT_EVERY_S = 1.2, 10.0  # of silence that the caller need not wonder about
+CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
+MUTES_MAX = 2  # sessions in a row that live and say nothing
 LOSSES_MAX, LOSSES_WITHIN_S = 6, 60.0  # more is not a network but a service that does not want us
+
+# Of a session that has been switched from: words that come late, and how its last answer ended.
+LATE = (
+    ev.UserTranscriptDelta
+    | ev.UserTranscript
+    | ev.UserTranscriptFailed
+    | ev.AssistantTranscriptDelta
+    | ev.AssistantTranscript
+    | ev.TextDelta
+    | ev.TextDone
+    | ev.AudioDone
+    | ev.OutputItemAdded
+    | ev.OutputItemDone
+    | ev.FunctionCall
+    | ev.ResponseDone
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +86,14 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Drop:
+    """Close that session, the present one, as lost: its connection lives, and it says nothing."""
+
+    number: int
+    error: RealtimeError
+
+
+@dataclass(frozen=True, slots=True)
 class PlayComfort:
     """Something for the caller, who hears silence."""
 
@@ -77,7 +105,7 @@ class GiveUp:
     error: RealtimeError
 
 
-Output = OpenNext | Switch | Retire | PlayComfort | GiveUp
+Output = OpenNext | Switch | Retire | Drop | PlayComfort | GiveUp
 
 
 class Next(Enum):
@@ -97,6 +125,7 @@ class Continuity:
         self.floor = Floor(now)
         self.current = 0
         self.is_lost = False
+        self.answers_turns = True  # the service, by itself
         self._rules = rules
         self._chance = chance
         self._newest = 0
@@ -111,6 +140,7 @@ class Continuity:
         self.former: dict[int, Floor] = {}  # sessions that have been switched from
         self._switched_at: dict[int, float] = {}
         self._is_over = False
+        self._mutes = 0
         self._set_cap(now, cap_s)
 
     # what happens
@@ -127,9 +157,12 @@ class Continuity:
             self._next, self._refusal = Next.HOPELESS, error
             return self._give_up(error) if self.is_lost else []
         self._next = Next.PAUSED
-        pause_s = BACK_OFF_S[min(self._tries, len(BACK_OFF_S)) - 1]
-        self._retry_at = now + pause_s * (0.5 + 0.5 * self._chance())
+        self._retry_at = self._after_a_pause(now, self._tries)
         return self.tick(now)
+
+    def _after_a_pause(self, now: float, times: int) -> float:
+        """The longer the more often."""
+        return now + BACK_OFF_S[min(times, len(BACK_OFF_S)) - 1] * (0.5 + 0.5 * self._chance())
 
     def lost(self, now: float, error: RealtimeError) -> list[Output]:
         """The present session is gone."""
@@ -140,11 +173,16 @@ class Continuity:
             return self._give_up(self._refusal or error)
         if len(self._losses) == LOSSES_MAX and now - self._losses[0] < LOSSES_WITHIN_S:
             return self._give_up(error)
+        recent = sum(now - at < LOSSES_WITHIN_S for at in self._losses)
         self._losses.append(now)
         self._lost_at = now
         self._give_up_at, self._comfort_at = now + self._rules.budget_s, now + COMFORT_AFTER_S
         if self._next is Next.PAUSED:
             self._retry_at = now
+        elif (
+            self._next is Next.NONE and recent
+        ):  # the first loss is the network's; the next one may be a habit
+            self._next, self._retry_at = Next.PAUSED, self._after_a_pause(now, recent)
         return self.tick(now)
 
     # time
@@ -159,7 +197,7 @@ class Continuity:
         elif self._next is Next.READY:
             dues.append(self._forced_at)
             dues += [at] if (at := self.floor.quiet_at()) is not None else []
-        return min([*dues, self._open_at()])
+        return min([*dues, self._open_at(), self._mute_at()])
 
     def tick(self, now: float) -> list[Output]:
         """All that is due."""
@@ -169,6 +207,8 @@ class Continuity:
         if self.is_lost and now >= self._give_up_at:
             waited = RealtimeClosed(f"{self._error}; no other session within {self._rules.budget_s:g} s")
             return self._give_up(waited)
+        if now >= self._mute_at():
+            return self._mute()
         if now >= self._open_at():
             outputs += self._open()
         elif self._next is Next.READY and (cause := self._cause(now)) is not None:
@@ -185,6 +225,18 @@ class Continuity:
         """That former session is over."""
         self.former.pop(number, None)
         self._switched_at.pop(number, None)
+
+    def _mute_at(self) -> float:
+        """When the present session has been silent for too long; infinity while it owes nothing."""
+        at = None if self.is_lost else self.floor.mute_at(answers_turns=self.answers_turns)
+        return float("inf") if at is None else at
+
+    def _mute(self) -> list[Output]:
+        self._mutes = 1 if self.floor.has_answered else self._mutes + 1
+        error = RealtimeClosed("the voice service is connected and says nothing")
+        return (
+            self._give_up(error) if self._mutes >= MUTES_MAX else [PlayComfort(), Drop(self.current, error)]
+        )
 
     def _retire_at(self, number: int) -> float:
         answers = bool(self.former[number].responses)
@@ -230,3 +282,16 @@ class Continuity:
         margin_s = min(self._rules.margin_s, life_s * MARGIN_SHARE)
         self._rotate_at = opened_at + life_s - margin_s if cap_s is not None else float("inf")
         self._forced_at = opened_at + life_s - min(FORCED_S, life_s * FORCED_SHARE, margin_s / 2)
+
+
+def life_s(known: float | None, expires_at: object, wall: float) -> float | None:
+    """How long a session will live: what the service is known for, or what the session says if that is less.
+
+    ``expires_at`` and ``wall`` are seconds of the epoch.
+    """
+    if not isinstance(expires_at, int | float) or isinstance(expires_at, bool):
+        return known
+    left_s = expires_at - wall
+    if left_s < CAP_PLAUSIBLE_S:
+        return known
+    return left_s if known is None else min(known, left_s)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sipua.realtime import events as ev
 
 SETTLED_S = 0.5  # events of one turn come within milliseconds of each other: so long after the last, none is on its way
 UNANSWERED_S = 5.0  # a turn or request that brought no response by then will bring none
+SILENT_S = 10.0  # a request is acknowledged within a second by whoever lives …
+OPEN_MAX = 64  # responses, and calls of tools; the oldest are forgotten: that service is in disorder
+STALLED_S = 45.0  # … but within a response models think, and remote tools take their time
 
 
 class Ask(Enum):
@@ -40,6 +44,7 @@ class _Turn:
     item_id: str
     start_ms: int  # prefix padding included
     is_spoken: bool = False  # to its end
+    is_taken: bool = False  # a response has begun
     has_text: bool = False
 
 
@@ -52,7 +57,8 @@ class Floor:
         self._responses: dict[str, bool] = {}  # running → has something of it come?
         self._is_asked = False
         self._tools: dict[str, str] = {}  # calls without a result → their response
-        self._changed_at = now
+        self._changed_at = self._asked_at = now
+        self.has_answered = False  # a response has been completed
 
     @property
     def is_speaking(self) -> bool:
@@ -64,6 +70,11 @@ class Floor:
         """Ids of those that are running."""
         return tuple(self._responses)
 
+    @property
+    def is_free(self) -> bool:
+        """Nobody speaks, and nothing is awaited."""
+        return self.quiet_at() is not None and not (self._is_asked or self._turn)
+
     def awaits_tools(self, response_id: str) -> bool:
         """Whether a call of that response has no result yet."""
         return response_id in self._tools.values()
@@ -74,7 +85,7 @@ class Floor:
 
     def asked(self, now: float) -> None:
         """response.create was sent."""
-        self._is_asked, self._changed_at = True, now
+        self._is_asked, self._changed_at, self._asked_at = True, now, now
 
     def tool_answered(self, call_id: str, now: float) -> None:
         self._tools.pop(call_id, None)
@@ -86,6 +97,20 @@ class Floor:
             return None
         waits = self._is_asked or self._turn is not None
         return self._changed_at + (UNANSWERED_S if waits else SETTLED_S)
+
+    def mute_at(self, *, answers_turns: bool) -> float | None:
+        """From when on the service says nothing though it has to, if nothing comes; None while it has not.
+
+        ``answers_turns``: by itself.
+        """
+        if self._responses:
+            return self._changed_at + STALLED_S
+        if self._is_asked:
+            return self._asked_at + SILENT_S
+        is_owed = (
+            answers_turns and self._turn is not None and self._turn.is_spoken and not self._turn.is_taken
+        )
+        return self._changed_at + SILENT_S if is_owed else None
 
     def resumption(self) -> Resumption:
         """What is left to do if the session is gone now."""
@@ -123,17 +148,24 @@ class Floor:
                     self._turn.has_text = True
             case ev.ResponseCreated():
                 self._responses[event.response_id] = self._is_asked = False
+                _bound(self._responses)
+                if self._turn is not None:
+                    self._turn.is_taken = True
             case ev.OutputItemAdded() | ev.AssistantTranscriptDelta() | ev.TextDelta() | ev.AudioDone():
                 self._said_something(event.response_id)
             case ev.FunctionCall():
                 self._said_something(event.response_id)
                 self._tools[event.call_id] = event.response_id
+                _bound(self._tools)
             case ev.ResponseDone():
                 self._responses.pop(event.response_id, None)
+                self.has_answered |= event.status == "completed"
                 if event.status == "completed" and not self.is_speaking:
                     self._turn = None
             case ev.ServiceError():
                 self._is_asked = False
+            case ev.McpCall() | ev.McpCallDone():
+                pass
             case _:
                 return False
         return True
@@ -143,3 +175,8 @@ class Floor:
             self._responses[response_id] = True
             if not self.is_speaking:
                 self._turn = None
+
+
+def _bound(open: dict[str, Any]) -> None:
+    if len(open) > OPEN_MAX:
+        del open[next(iter(open))]

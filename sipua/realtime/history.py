@@ -190,6 +190,8 @@ class History:
         call = {"id": event.item_id, "type": "function_call", "call_id": event.call_id, "name": event.name}
         item.wires = (call | {"arguments": event.arguments[:TEXT_MAX]},)
         self._calls[event.call_id] = item
+        if len(self._calls) > ITEMS_MAX:  # one item with ever other calls
+            del self._calls[next(iter(self._calls))]
 
     def _answered(self, wire: Mapping[str, Any]) -> None:
         item = self._calls.get(str(wire.get("call_id")))

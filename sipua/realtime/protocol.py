@@ -28,6 +28,7 @@ from sipua.realtime.counters import Counters
 from sipua.realtime.severity import Severity
 
 IGNORED_RESPONSES_MAX = 256  # late audio follows within seconds; the oldest ids are forgotten
+ACTIVE_RESPONSES_MAX = 64  # the service allows one; beyond, the oldest is taken to be over
 TYPE_MAX_CHARS = 80  # of an unknown type name that we keep
 
 
@@ -119,12 +120,17 @@ class RealtimeProtocol:
                 return self._failed(event)
             case ev.ResponseCreated():
                 self._active[event.response_id] = None
+                if len(self._active) > ACTIVE_RESPONSES_MAX:
+                    self._over(next(iter(self._active)))
             case ev.ResponseDone():
-                self._active.pop(event.response_id, None)
-                self._cancelling.discard(event.response_id)
+                self._over(event.response_id)
                 if event.status == "cancelled":
                     self.ignore_response(event.response_id)
         return event
+
+    def _over(self, response_id: str) -> None:
+        self._active.pop(response_id, None)
+        self._cancelling.discard(response_id)
 
     def _updated(self, event: ev.SessionUpdated) -> ev.Event:
         if (self.state, Step.UPDATED) not in TRANSITIONS:
@@ -203,10 +209,14 @@ class RealtimeProtocol:
             self.counters.duplicate_audio_dropped += 1
             return []
         self._last_audio = this
+        return [self.by_now(delta)]
+
+    def by_now(self, delta: ev.AudioDelta) -> ev.AudioDelta | ev.LateAudio:
+        """Late, if its response has been interrupted, be it while the delta waited for its turn."""
         if delta.response_id not in self._ignored:
-            return [delta]
+            return delta
         self.counters.late_audio_dropped += 1
-        return [ev.LateAudio(delta.response_id, delta.item_id)]
+        return ev.LateAudio(delta.response_id, delta.item_id)
 
     def _unparsed(self, kind: str) -> ev.Event:
         if kind in parse.OTHER_TYPES:

@@ -91,19 +91,12 @@ class ToolBox:
         )  # fmt: skip
         if tool is None:
             fault = f"there is no tool named {call.name[:NAME_MAX_CHARS]}"
-        checked: Any = None
-        if not (fault := call.refused or fault):
-            assert tool is not None
-            assert arguments is not None
-            try:
-                checked = tool.check(arguments)
-            except ToolError as error:
-                fault = str(error)
-        if fault:
+        if fault := call.refused or fault:
             self._answer(id, call, tool, began.monotonic, error=fault)
             return
         assert tool is not None
-        task = asyncio.create_task(self._work(tool, checked, self._context(id)), name=f"tool {tool.name}")
+        assert arguments is not None
+        task = asyncio.create_task(self._work(tool, arguments, self._context(id)), name=f"tool {tool.name}")
         limit = asyncio.get_running_loop().call_later(tool.timeout_s, self._expire, id)
         self._runs[id] = _Run(call, tool, began.monotonic, task, limit)
         task.add_done_callback(lambda _: self._worked(id))
@@ -144,8 +137,10 @@ class ToolBox:
         self._remote.clear()
 
     @staticmethod
-    async def _work(tool: Tool, checked: Any, context: ToolContext) -> Result:
-        return await tool.run(checked, context)
+    async def _work(tool: Tool, arguments: Mapping[str, Any], context: ToolContext) -> Result:
+        return await tool.run(
+            tool.check(arguments), context
+        )  # a schema of somebody else's may raise anything
 
     def _context(self, id: UUID) -> ToolContext:
         opening: CallOpening = self._record.opening

@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from sipua.config_file import describe, read_secret, read_toml
 from sipua.errors import ConfigError
+from sipua.safe_url import check_url
 from sipua.section import Section
-from sipua.settings import describe, read_secret, read_toml
 from sipua.tools.registry import OWN_SERVER
 from sipua.tools.schema import checked_schema
 
@@ -63,7 +62,7 @@ class HttpTool(_File):
 
     @model_validator(mode="after")
     def _signed(self) -> HttpTool:
-        _check_url(self.url)
+        check_url(self.url)
         if not self.has_secret:
             raise ValueError("secret_env or secret_file: requests are signed")
         return self
@@ -96,7 +95,7 @@ class McpServer(_File):
         if bool(self.command) == bool(self.url):
             raise ValueError("command or url: one of them")
         if self.url:
-            _check_url(self.url)
+            check_url(self.url)
         if self.url and (self.env or self.cwd):
             raise ValueError("env and cwd belong to a command")
         if self.command and self.secret_file:
@@ -120,7 +119,7 @@ class RemoteMcp(_File):
 
     @model_validator(mode="after")
     def _reachable(self) -> RemoteMcp:
-        _check_url(self.url)
+        check_url(self.url)
         return self
 
     @property
@@ -196,28 +195,9 @@ def _read(file: Path) -> HttpTool | McpServer | RemoteMcp:
     try:
         tool = _FILE.validate_python(data)
     except ValidationError as error:
-        told = describe(error, file=file, prefix=None)
+        told = describe(error, file=file)
         raise ConfigError(told.replace(f"'{kind}.", "'").replace(f"{kind}.", "")) from None
     if isinstance(tool, HttpTool):
         schema = checked_schema(tool.parameters, f"{file}: parameters")
         return tool.model_copy(update={"parameters": schema})
     return tool
-
-
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"url = {url!r}: not a URL; allowed: https://HOST/…")
-    if parts.username or parts.password:
-        raise ValueError("url: a secret does not belong in it; use secret_env or secret_file")
-    if parts.scheme == "http" and not _is_near(parts.hostname):
-        raise ValueError(f"url = {url!r}: callers' words would cross the network unencrypted; use https")
-
-
-def _is_near(host: str) -> bool:
-    """This machine, or a network of our own."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost"
-    return address.is_loopback or address.is_private

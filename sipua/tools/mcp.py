@@ -140,7 +140,9 @@ class Server:
             return await self._call(listed.name, arguments)
 
         description = (listed.description or listed.title or listed.name)[:DESCRIPTION_MAX_CHARS]
-        return by_schema(listed.name, description, schema, self.spec.timeout_s, run, self.spec.name)
+        return by_schema(
+            listed.name, description, schema, self.spec.timeout_s, run, self.spec.name, is_strangers=True
+        )
 
     async def _call(self, name: str, arguments: Arguments) -> Result:
         client = self._client

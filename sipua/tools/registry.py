@@ -82,14 +82,16 @@ def by_schema(
     timeout_s: float,
     run: Callable[[Arguments, ToolContext], Awaitable[Result]],
     server: str,
+    *,
+    is_strangers: bool = False,
 ) -> Tool:
-    """A tool of somebody else's; ``parameters`` are a checked JSON schema."""
+    """A tool of somebody else's; ``parameters`` are a checked JSON schema. ``is_strangers``: and so are they."""
     return Tool(
         name,
         description,
         parameters,
         timeout_s,
-        lambda given: schema_arguments(parameters, given),
+        lambda given: schema_arguments(parameters, given, is_strangers=is_strangers),
         run,
         server,
     )

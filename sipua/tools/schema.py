@@ -6,11 +6,13 @@ required instead of by a union with null.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
+from jsonschema.validators import extend
 from pydantic import BaseModel
 from pydantic import ValidationError as TypedError
 
@@ -20,6 +22,10 @@ FAULTS_MAX = 3  # of an argument list that are told
 FAULT_MAX_CHARS = 160
 
 Arguments = Mapping[str, Any]
+
+# What evaluates regular expressions: with a stranger's, "(a+)+$", 27 characters held the event loop for 5 s.
+_EXPRESSIONS = ("pattern", "patternProperties", "additionalProperties", "unevaluatedProperties")
+_STRANGERS = extend(Draft202012Validator, dict.fromkeys(_EXPRESSIONS, lambda *_: ()))  # type: ignore[no-untyped-call]
 
 
 class ToolError(LocalError):
@@ -73,12 +79,44 @@ def checked_schema(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(
             f"{where}: not a JSON schema: {place or 'the whole'}: {error.message[:FAULT_MAX_CHARS]}"
         ) from None
+    for reference in _references(schema):
+        if not _is_within(schema, reference):
+            raise ConfigError(f"{where}: $ref {reference[:FAULT_MAX_CHARS]!r}: nothing in this schema")
     return {"type": "object", "properties": {}} | dict(schema)
 
 
-def schema_arguments(schema: Mapping[str, Any], given: Arguments) -> Arguments:
-    """Raises ToolError naming the arguments that do not fit."""
-    errors: list[ValidationError] = [*Draft202012Validator(schema).iter_errors(dict(given))]
+def _references(node: Any) -> Iterator[str]:
+    """Those that are followed when arguments are checked; an address outside would be asked then."""
+    if isinstance(node, list):
+        for each in node:
+            yield from _references(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("$ref", "$dynamicRef") and isinstance(value, str):
+                yield value
+            else:
+                yield from _references(value)
+
+
+def _is_within(schema: Any, reference: str) -> bool:
+    """A JSON pointer (RFC 6901) to something in the schema."""
+    if reference != "#" and not reference.startswith("#/"):
+        return False
+    for step in unquote(reference).split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(schema, dict) and key in schema:
+            schema = schema[key]
+        elif isinstance(schema, list) and key.isdecimal() and int(key[:9]) < len(schema):
+            schema = schema[int(key)]
+        else:
+            return False
+    return True
+
+
+def schema_arguments(schema: Mapping[str, Any], given: Arguments, *, is_strangers: bool = False) -> Arguments:
+    """Raises ToolError naming the arguments that do not fit. ``is_strangers``: not written by the operator."""
+    validator = _STRANGERS if is_strangers else Draft202012Validator
+    errors: list[ValidationError] = [*validator(schema).iter_errors(dict(given))]
     if errors:
         worst = best_match(errors)
         ordered = sorted(errors, key=lambda each: each is not worst)

@@ -147,6 +147,11 @@ def caller_id(plan: NumberPlan, caller: str = "") -> str:
     return number
 
 
+def may_present(plan: NumberPlan, e164: str) -> bool:
+    """Whether the number of somebody else, whose call is passed on, may stand in From."""
+    return e164 in plan.allowed_caller_ids and not plan.per_number_auth
+
+
 def check_redirect(plan: NumberPlan, user: str) -> None:
     """The user part that a carrier redirects to: a name is its own affair, digits are what we might have dialled.
 

@@ -19,7 +19,7 @@ from itertools import groupby
 from typing import Protocol, TypeVar
 
 from sipua.trunks.capacity import Capacity, Limits
-from sipua.trunks.numbers import Dialled, NumberError, NumberPlan, NumberSet, dial, received
+from sipua.trunks.numbers import Dialled, NumberError, NumberPlan, NumberSet, dial, may_present, received
 from sipua.trunks.watch import Key
 
 T = TypeVar("T")
@@ -125,8 +125,13 @@ class Router:
     health: HealthPort
     capacity: Capacity
 
-    def route(self, to: str, caller: str, now: float, rng: random.Random, *, only: str = "") -> Route:
-        """Targets for a call to ``to`` from ``caller`` ("": each trunk's own), on the trunk ``only`` if named."""
+    def route(
+        self, to: str, caller: str, now: float, rng: random.Random, *, only: str = "", presented: str = ""
+    ) -> Route:
+        """Targets for a call to ``to`` from ``caller`` ("": each trunk's own), on the trunk ``only`` if named.
+
+        ``presented``: whose call is passed on; a trunk that may not present this number presents its own.
+        """
         names = [trunk.name for trunk in self.trunks]
         if only and only not in names:
             unknown = f"there is no such trunk; there are: {', '.join(names)}"
@@ -135,7 +140,8 @@ class Router:
         usable: list[tuple[TrunkRoute, Dialled]] = []
         reading = ""
         for trunk in sorted(self.trunks, key=lambda each: (each.priority, each.name)):
-            dialled = _dialled(trunk, to, caller, only)
+            theirs = presented if presented and may_present(trunk.plan, presented) else caller
+            dialled = _dialled(trunk, to, theirs, only)
             if isinstance(dialled, str):
                 rejected.append(Rejected(trunk.name, "", dialled))
                 continue

@@ -47,7 +47,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     write(tmp_path, "instructions/trunk-gone.md", "x")
     check, _ = texts(tmp_path)
     assert "lg.toml: greeting: missing; the English text is used; " in check.detail
-    assert check.detail.endswith(f"; and {13 + 12 + 1 - languages.NOTED} more")
+    assert check.detail.endswith(f"; and {15 + 13 + 1 - languages.NOTED} more")
 
 
 def test_a_setting_that_a_file_hides_is_said(tmp_path: Path) -> None:
@@ -141,6 +141,20 @@ async def test_a_name_that_will_be_shut_is_said_with_its_date() -> None:
         check = await voice_service(settings)
     assert check.status == "warn"
     assert re.search(r"transcription_model = 'whisper-1': .* 2027-02-26; use gpt-transcribe", check.detail)
+
+
+async def test_a_cap_that_counts_nothing_is_said() -> None:
+    async with emulator() as address:
+        settings = Settings.model_validate(
+            {
+                "openai_base_url": f"http://{address}/v1", "openai_api_key": SecretStr("k"),
+                "realtime": {"transcription_model": "gpt-live-transcribe"}, "spend": {"day_usd": 5.0},
+            }
+        )  # fmt: skip
+        check = await voice_service(settings)
+    assert check.status == "warn"
+    assert "'gpt-live-transcribe' has no price" in check.detail
+    assert "spend.prices" in check.todo
 
 
 async def test_nothing_is_tried_where_nothing_is_written_down_or_nobody_answers() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sipua.checks.tools import tools
-from sipua.settings import load_settings
+from sipua.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

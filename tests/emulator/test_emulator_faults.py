@@ -9,6 +9,7 @@ import pytest
 
 from sipua.errors import ConfigError
 from sipua.realtime.emulator import FAULTS, Fault, parse_fault
+from sipua.realtime.emulator.faults import of_session
 from sipua.realtime.emulator.outputs import Abort, Close, Send, SendText
 
 from .driven import Driven, error_of
@@ -38,6 +39,8 @@ def test_the_documents_list_exactly_the_faults_and_their_descriptions() -> None:
         ("drop=1.5s", Fault("drop", "1.5s")),
         ("delay_ms=100", Fault("delay_ms", "100")),
         ("error_event=server_error", Fault("error_event", "server_error")),
+        ("2:drop", Fault("drop", None, 2)),
+        ("31:drop=4s", Fault("drop", "4s", 31)),
     ],
 )
 def test_a_fault_is_parsed(text: str, fault: Fault) -> None:
@@ -45,11 +48,33 @@ def test_a_fault_is_parsed(text: str, fault: Fault) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nonsense", "http_401=1", "drop=", "drop=soon", "delay_ms=-1", "delay_ms=1s"]
+    "text",
+    [
+        "",
+        "nonsense",
+        "0:drop",
+        ":drop",
+        "2:",
+        "x:drop",
+        "2:drop=soon",
+        "http_401=1",
+        "drop=",
+        "drop=soon",
+        "delay_ms=-1",
+        "delay_ms=1s",
+    ],
 )
 def test_a_bad_fault_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ConfigError, match="--fault"):
         parse_fault(text)
+
+
+def test_a_fault_of_one_session_is_not_that_of_others() -> None:
+    faults = [Fault("drop"), Fault("stall", None, 2)]
+    assert [[each.name for each in of_session(faults, number)] for number in (1, 2)] == [
+        ["drop"],
+        ["drop", "stall"],
+    ]
 
 
 def test_drop_aborts_at_the_first_audio_and_nothing_follows() -> None:
@@ -136,7 +161,12 @@ def test_expire_and_error_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("rate_limit", "rate_limit_exceeded"), ("server_error", "server_error")]
+    ("name", "code"),
+    [
+        ("quota", "insufficient_quota"),
+        ("rate_limit", "rate_limit_exceeded"),
+        ("server_error", "server_error"),
+    ],
 )
 def test_the_first_response_fails_and_the_second_does_not(name: str, code: str) -> None:
     session = _asked(name)

@@ -109,11 +109,14 @@ class FakeSession:
 
     def _deliver(self, data: bytes) -> None:
         for event in self._core.receive(data):
-            if isinstance(event, AudioDelta):
-                if self.on_audio is not None:
-                    self.on_audio(event)
+            if isinstance(event, AudioDelta) and self._events.empty():
+                self._hear(event)
             else:
                 self._events.put_nowait(event)
+
+    def _hear(self, delta: AudioDelta) -> None:
+        if self.on_audio is not None:
+            self.on_audio(delta)
 
     def _end(self, error: RealtimeError | None) -> None:
         if self._timer is not None:
@@ -157,7 +160,12 @@ class FakeSession:
         while (event := await self._events.get()) is not None:
             if isinstance(event, RealtimeError):
                 raise event
-            yield event
+            if isinstance(event, AudioDelta):
+                event = self._core.by_now(event)
+            if isinstance(event, AudioDelta):
+                self._hear(event)
+            else:
+                yield event
 
     async def close(self) -> None:
         if self.is_open:

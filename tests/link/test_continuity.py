@@ -207,12 +207,26 @@ def test_what_is_never_tried_again(budget_s: float, error: RealtimeRefused, give
     assert core.lost(9.0, error) == ([GiveUp(error)] if gives_up else [OpenNext(1)])
 
 
-def test_a_service_that_drops_every_session_is_given_up() -> None:
-    core = Continuity(Rules(), lambda: 0.5, 0.0, 3600.0)
+def test_a_service_that_drops_every_session_is_asked_ever_later_and_given_up() -> None:
+    core = Continuity(Rules(), lambda: 1.0, 0.0, 3600.0)
+    pauses = []
+    now = 1.0
     for number in range(1, LOSSES_MAX + 1):
-        assert core.lost(number, LOST) == [OpenNext(number)]
-        core.ready(number + 0.1, 3600.0)
-    assert core.lost(LOSSES_MAX + 1.0, LOST) == [GiveUp(LOST)]
+        lost_at, opened = now, core.lost(now, LOST)
+        while OpenNext(number) not in opened:
+            now = core.deadline()
+            opened = core.tick(now)
+        pauses.append(now - lost_at)
+        core.ready(now, 3600.0)
+    assert pauses == [0.0, 0.25, 0.5, 1.0, 2.0, 4.0]
+    assert core.lost(now, LOST) == [GiveUp(LOST)]
+
+
+def test_losses_that_lie_far_apart_are_made_good_at_once() -> None:
+    core = Continuity(Rules(), lambda: 1.0, 0.0, 3600.0)
+    for number in range(1, 5):
+        assert core.lost(61.0 * number, LOST) == [OpenNext(number)]
+        core.ready(61.0 * number, 3600.0)
 
 
 TURN = [started(), stopped(), ev.InputCommitted("u", None)]

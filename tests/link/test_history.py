@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipua.realtime import events as ev
-from sipua.realtime.commands import function_output_item, system_text_item
+from sipua.realtime.commands import function_output_item, text_item
 from sipua.realtime.history import SEED_CHARS_MAX, SEED_ITEMS_MAX, History, part
 from sipua.realtime.uplink import Uplink
 
@@ -52,7 +52,7 @@ def test_the_order_is_the_conversations_not_that_of_arrival() -> None:
 
 def test_kinds_of_content_and_the_unfinished_item() -> None:
     made = history(*user("u1", "Hello"), *assistant("a1", "Good"))
-    made.created(system_text_item("s1", "Keys: 1"))
+    made.created(text_item("s1", "system", "Keys: 1"))
     seed = made.seed(unfinished="a1")
     assert [(each["content"][0]["type"], each["status"]) for each in seed] == [
         ("input_text", "completed"),

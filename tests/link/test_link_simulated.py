@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import base64
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import orjson
+import pytest
 
 from rtp.codec import CODECS
 from rtp.playout import Playout
@@ -18,8 +22,10 @@ from sipua.realtime.config import SessionConfig, Transcription
 from sipua.realtime.continuity import Rules
 from sipua.realtime.emulator.script import Script, parse_script
 from sipua.realtime.events import AudioDelta
+from sipua.realtime.hints import as_change
 from sipua.transcript import Segment
-from sipua.voice_link import Plan, VoiceLink
+from sipua.voice_link import VoiceLink
+from sipua.voice_sessions import Plan
 from tests.emulator.driven import recorded, ulaw
 from tests.fleet.virtual import VirtualClock, run
 from tests.link.fake import FakeBackend
@@ -92,7 +98,8 @@ class Phone:
         config = SessionConfig(
             "gpt-realtime-2.1", "Be kind.", tools=tools, transcription=Transcription("gpt-transcribe")
         )
-        plan = Plan(lambda: config, 4.0, Rules(budget_s=budget_s), lambda: 0.5)
+        self.config = config
+        plan = Plan(lambda: self.config, 4.0, Rules(budget_s=budget_s), lambda: 0.5)
         self.link = VoiceLink(backend, plan, self.watch, VirtualClock(), self._hear)
         self.ended: BaseException | None = None
 
@@ -282,7 +289,33 @@ def test_an_interruption_after_the_change_cuts_what_only_the_former_session_had_
     )  # the ledger's row was written when it was said
 
 
-def test_changed_instructions_reach_the_next_session() -> None:
+def test_a_language_that_changed_while_the_next_session_waited_is_its_language() -> None:
+    phone = Phone(FakeBackend(script_of(2), cap_s=60.0))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(34)
+        asyncio.get_running_loop().call_later(
+            4, change
+        )  # it was opened at 36 s, and there is no quiet moment
+        for _ in range(8):
+            await phone.speak(pause_s=0.0)
+        await asyncio.sleep(15)
+
+    def change() -> None:
+        assert len(phone.backend.sessions) == 2
+        french = Transcription("gpt-transcribe", "fr")
+        phone.config = replace(phone.config, instructions="Parlez.", transcription=french)
+        phone.link.session_update({"instructions": "Parlez."})
+        phone.link.session_update(as_change(french))
+
+    run(lambda: phone.talk(scene))
+    first, second = phone.backend.sessions
+    assert phone.watch.opened_for == ["first", "rotation"]
+    assert second.echoed["instructions"] == first.echoed["instructions"] == "Parlez."
+    assert second.echoed["audio"]["input"]["transcription"]["language"] == "fr"
+
+
+def test_changed_settings_reach_the_next_session() -> None:
     phone = Phone(FakeBackend(script_of(1)))
     detection = {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}
 
@@ -300,7 +333,9 @@ def test_changed_instructions_reach_the_next_session() -> None:
     assert echoed["tool_choice"] == "none"
 
 
-def test_a_tool_that_outlives_its_session_is_told_to_the_next() -> None:
+@pytest.mark.parametrize("end", ["loss", "rotation"])
+def test_a_tool_that_outlives_its_session_is_told_to_the_next(end: str) -> None:
+    """A rotation waits for it until shortly before the cap."""
     script = parse_script(
         """user_prefix = ""
 [[turn]]
@@ -312,16 +347,17 @@ say = "It is booked for you now"
 """,
         "tool.toml",
     )
-    phone = Phone(
-        FakeBackend(script), greeting="", tools=({"type": "function", "name": "book", "parameters": {}},)
-    )
+    backend = FakeBackend(script, cap_s=20.0 if end == "rotation" else 3600.0)
+    phone = Phone(backend, greeting="", tools=({"type": "function", "name": "book", "parameters": {}},))
 
     async def scene(phone: Phone) -> None:
         await phone.speak()
         await asyncio.sleep(3)
         (call,) = phone.calls
-        phone.session.break_off()
-        await asyncio.sleep(1)
+        if end == "loss":
+            phone.session.break_off()
+        await asyncio.sleep(1 if end == "loss" else 13)
+        assert phone.watch.opened_for == ["first", "reconnect" if end == "loss" else "rotation"]
         output = function_output_item(call.call_id, '{"reference": "R7"}', "o1")
         phone.link.item_create(output)
         phone.link.response_create()
@@ -331,3 +367,127 @@ say = "It is booked for you now"
     items = [item for item in phone.session.conversation if item["type"] != "message"]
     assert [item["type"] for item in items] == ["function_call", "function_call_output"]
     assert items[1]["output"] == '{"reference": "R7"}'
+
+
+MUTE = [
+    pytest.param(("no_response",), "Hello there my friend", id="never answers"),
+    pytest.param(("stall=4",), "Hello there my friend", id="amid a response"),
+]
+
+
+@pytest.mark.parametrize(("faults", "words"), MUTE)
+def test_a_session_that_lives_and_says_nothing_is_followed_by_another(
+    faults: tuple[str, ...], words: str
+) -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: faults}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(55)
+        await phone.speak()
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    assert phone.ended is None
+    assert phone.watch.opened_for == ["first", "reconnect"]
+    assert sorted(phone.watch.ended_as) == [False, True]
+    assert phone.watch.comforts == 1
+    assert phone.words("assistant") == [words, "Answer number 0 to the caller of today"]
+
+
+def test_a_request_is_what_shows_that_a_session_is_mute() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: ("stall=3.0s",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(5)
+        await phone.speak()  # nobody hears it
+        await asyncio.sleep(10)
+        phone.link.response_create("Ask whether the caller is still there.")
+        await asyncio.sleep(9.9)
+        assert phone.watch.opened_for == ["first"]
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first", "reconnect"])
+    assert phone.words("user") == ["Question 0"]  # said again to who hears
+
+
+def test_a_turn_that_a_session_does_not_answer_is_answered_by_the_next() -> None:
+    script = parse_script('[[turn]]\nuser = "A taxi"\nsay = "It is on its way"', "silent.toml")
+    phone = Phone(FakeBackend(script), greeting="")
+    phone.backend.faults = {0: ("no_response",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(4)
+        await phone.speak()
+        await asyncio.sleep(20)
+
+    run(lambda: phone.talk(scene))
+    assert phone.watch.opened_for == ["first", "reconnect"]
+    assert phone.words("assistant") == ["It is on its way"]
+
+
+def test_audio_that_waited_behind_an_interruption_is_late() -> None:
+    """One burst, as after a stall of the network: the caller's voice, then the next item of what it cut off."""
+    phone = Phone(FakeBackend(script_of(1)), greeting="")
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(1)
+        sound = base64.b64encode(SILENCE * 800).decode()
+        first, second = ({"response_id": "r", "item_id": item, "content_index": 0} for item in ("a1", "a2"))
+        added = {"type": "conversation.item.added", "previous_item_id": None}
+        for event in (
+            {"type": "response.created", "response": {"id": "r", "status": "in_progress"}},
+            added | {"item": {"id": "a1", "type": "message", "role": "assistant"}},
+            {"type": "response.output_audio.delta", "event_id": "e1", "delta": sound, **first},
+            {"type": "input_audio_buffer.speech_started", "item_id": "u", "audio_start_ms": 0},
+            added | {"item": {"id": "a2", "type": "message", "role": "assistant"}},
+            {"type": "response.output_audio.delta", "event_id": "e2", "delta": sound, **second},
+        ):
+            phone.session._deliver(orjson.dumps(event))
+        await asyncio.sleep(1)
+
+    run(lambda: phone.talk(scene))
+    assert [item for item, _ in phone.received] == ["a1"]
+    cuts = [each for each in phone.session.sent if each["type"] == "conversation.item.truncate"]
+    assert [(each["item_id"], each["audio_end_ms"]) for each in cuts] == [("a1", 0), ("a2", 0)]
+
+
+def test_a_session_that_is_only_to_listen_is_not_mute() -> None:
+    phone = Phone(FakeBackend(script_of(1)), greeting="")
+
+    async def scene(phone: Phone) -> None:
+        listens = {"type": "server_vad", "create_response": False, "interrupt_response": False}
+        phone.link.session_update({"audio": {"input": {"turn_detection": listens}}})
+        await asyncio.sleep(2)
+        await phone.speak()
+        await asyncio.sleep(60)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first"])
+    assert phone.words("user") == ["Question 0"]
+
+
+def test_a_service_that_says_nothing_at_all_is_given_up() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: ("no_response",), 1: ("no_response",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(19.9)
+        assert phone.ended is None
+        await asyncio.sleep(0.5)
+
+    run(lambda: phone.talk(scene))
+    assert "says nothing" in str(phone.ended)
+    assert (phone.watch.opened_for, phone.watch.comforts) == (["first", "reconnect"], 1)
+
+
+def test_a_caller_who_says_nothing_is_no_mute_service() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(600)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first"])

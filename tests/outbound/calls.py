@@ -21,7 +21,7 @@ from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
 from sipua.resolve import resolve_trunks
 from sipua.sip_events import Refusal, SipEvent
-from sipua.trunk import load_trunks
+from sipua.trunk_files import load_trunks
 from sipua.trunks.attempt import CallRules
 
 

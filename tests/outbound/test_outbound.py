@@ -29,7 +29,8 @@ from sipua.sip_events import (
     MediaDescription,
     SdpPlan,
 )
-from sipua.trunk import Trunk, load_trunks
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.trunks.attempt import CallRules
 
 NUMBER = "0788123456"

@@ -33,6 +33,7 @@ class Request:
     user: str
     at: float
     transport: str
+    branch: str
 
 
 class Kamailio:
@@ -165,14 +166,18 @@ class Kamailio:
                 found[str(each["Info"]["AoR"])] = contacts
         return found
 
-    def requests(self, method: str) -> list[Request]:
-        """In order of arrival, those too that it was told to fail."""
+    def requests(self, method: str, *, repeated: bool = False) -> list[Request]:
+        """In order of arrival, those too that it was told to fail; ``repeated``: and what was sent again by UDP."""
         rows = (line.split("REQUEST\t", 1)[1] for line in self.log.splitlines() if "REQUEST\t" in line)
-        found = []
+        found: list[Request] = []
         for row in rows:
-            name, uri, sender, contact, expires, user, at, transport = (
+            name, uri, sender, contact, expires, user, at, transport, via = (
                 "" if field == "<null>" else field for field in row.split("\t")
             )
+            branch = via.partition("branch=")[2].partition(";")[0]
             if name == method:
-                found.append(Request(name, uri, sender, contact, expires, user, float(at), transport))
-        return found
+                found.append(Request(name, uri, sender, contact, expires, user, float(at), transport, branch))
+        once: dict[str, Request] = {}
+        for each in found:
+            once.setdefault(each.branch, each)
+        return found if repeated else list(once.values())

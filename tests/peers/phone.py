@@ -1,4 +1,5 @@
-"""The media side of a peer, written for the tests: shares no code with the agent but the G.711 tables.
+"""The media side of a peer, written for the tests: shares no code with the agent but the G.711 tables and
+the shape of a key.
 
 It sends a packet every 20 ms from the port that its SDP names and keeps every packet it gets.
 """
@@ -18,7 +19,9 @@ from typing import Self
 import numpy as np
 
 from rtp.codec import Codec, codec_by_name
+from rtp.dtmf import TelephoneEvent
 from rtp.g711 import Pcm
+from rtp.packet import build_rtp
 
 FRAME = 160  # samples of 20 ms
 LOUD_RMS = 100.0
@@ -57,6 +60,7 @@ class Phone:
         self._socket = self._bound()
         self.port: int = self._socket.getsockname()[1]
         self._sound = b""
+        self._key: tuple[int, int, int] | None = None  # event, its timestamp, packets so far
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="phone-in"),
@@ -91,10 +95,20 @@ class Phone:
     def say(self, sound: Pcm) -> None:
         self._sound = self.codec.encode(sound)
 
+    def press_between(self, event: int) -> None:
+        """A key of 120 ms in the stream of its sound, which goes on behind it."""
+        self._key = event, -1, 0
+
     def send(self, datagram: bytes) -> None:
         """Anything at all, from the media port."""
         assert self.target is not None
         self._socket.sendto(datagram, self.target)
+
+    def press(self, key: int) -> None:
+        """RFC 4733: the end of an event, three times."""
+        for sequence in (1, 2, 3):
+            event = TelephoneEvent(key, True, 10, 800).serialize()
+            self.send(build_rtp(101, sequence == 1, sequence, 160, 7, event))
 
     def _listen(self) -> None:
         while not self._stop.is_set():
@@ -118,6 +132,10 @@ class Phone:
             time.sleep(max(0.0, due - time.monotonic()))
             if self.target is None or self.mute:
                 continue
+            if self._key is not None:
+                self._send_key(sequence, timestamp)
+                sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
+                continue
             frame = self._next_frame()
             head = struct.pack("!BBHII", 0x80, self.codec.payload_type, sequence, timestamp, 0x1234)
             if not self.lose_every or sequence % self.lose_every:
@@ -126,6 +144,17 @@ class Phone:
                     self.said.append((time.monotonic(), timestamp, frame))
                     self.sent += 1
             sequence, timestamp = (sequence + 1) & 0xFFFF, (timestamp + FRAME) & 0xFFFFFFFF
+
+    def _send_key(self, sequence: int, now: int) -> None:
+        """Six packets and two repetitions of the end (RFC 4733 section 2.5.1)."""
+        assert self._key is not None
+        assert self.target is not None
+        event, began, sent = self._key
+        began = now if began < 0 else began
+        head = struct.pack("!BBHII", 0x80, 101 | (0x80 if not sent else 0), sequence, began, 0x1234)
+        end, duration = (0x80 if sent >= 5 else 0), min(sent + 1, 6) * FRAME
+        self._socket.sendto(head + struct.pack("!BBH", event, end | 10, duration), self.target)
+        self._key = (event, began, sent + 1) if sent < 7 else None
 
     def _next_frame(self) -> bytes:
         frame, self._sound = self._sound[:FRAME], self._sound[FRAME:]

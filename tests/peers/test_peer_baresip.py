@@ -23,6 +23,8 @@ pytestmark = pytest.mark.peer
 GREETING_S = 4.5  # the emulator's greeting and a pause: whoever speaks into it interrupts it
 ANSWER_S = 8.5  # its end of speech is noticed after 0.5 s, and the answer takes 6.4 s
 SAID = ("greeting_en.wav", "taxi_en.wav")
+# A wave that was only coded is the same wave; Opus keeps the sound: 0.90 measured.
+LIKENESS = {"PCMU": 0.98, "PCMA": 0.98, "G722": 0.95, "OPUS": 0.8}
 NOT_SAID = ("booked_en.wav", "moto_en.wav", "help_fr.wav", "fallback_en.wav")
 
 
@@ -34,7 +36,7 @@ def test_a_human_voice_is_answered(agent: Agent, human_speech: Path, tmp_path: P
     heard = talk(tmp_path / "baresip", f"sip:agent@{agent.sip}", sound, codec)
 
     likeness = {name: similarity(heard, read_wav(shipped_speech(name))) for name in SAID + NOT_SAID}
-    assert all(likeness[name] > 0.9 for name in SAID), likeness
+    assert all(likeness[name] > LIKENESS[codec] for name in SAID), likeness
     assert all(likeness[name] < 0.4 for name in NOT_SAID), likeness
 
     query = "SELECT * FROM voice_calls WHERE from_e164 = %s ORDER BY started_at DESC LIMIT 1"

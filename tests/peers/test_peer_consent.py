@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import subprocess
 import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rtp.dtmf import TelephoneEvent
 from rtp.g711 import Pcm, decode_pcmu
-from rtp.packet import build_rtp
 from rtp.wav import WavWriter, read_wav
 from sipua.languages import load_languages
 from sipua.recording import SLACK_MS
@@ -24,7 +24,7 @@ from sipua.resources import shipped_conf, shipped_speech
 from tests.peers.agent import Agent, Emulator, write_conf
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import until
+from tests.peers.processes import similarity, until
 from tests.recording.moto import Moto
 
 pytestmark = pytest.mark.peer
@@ -100,18 +100,16 @@ class Desk:
     def consents(self, call: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self.agent.select("SELECT * FROM call_consents WHERE call_id = %s ORDER BY t", call["id"])
 
+    def errors(self, call: Mapping[str, Any]) -> list[str]:
+        query = (
+            "SELECT payload ->> 'reason' AS reason FROM voice_events WHERE call_id = %s AND type = 'error'"
+        )
+        return [row["reason"] for row in self.agent.select(query, call["id"])]
+
 
 @pytest.fixture
 def desk(tmp_path: Path, start_emulator: Callable[..., Emulator], start_agent: Callable[..., Agent]) -> Desk:
     return Desk(tmp_path, start_emulator, start_agent)
-
-
-def press(phone: Phone, key: int) -> None:
-    """RFC 4733: the end of an event, three times."""
-    for sequence in (1, 2, 3):
-        phone.send(
-            build_rtp(101, sequence == 1, sequence, 160, 7, TelephoneEvent(key, True, 10, 800).serialize())
-        )
 
 
 def heard_the_question(phone: Phone) -> bool:
@@ -178,7 +176,7 @@ def test_a_yes_by_key_is_recorded_with_both_sides_in_step(
     )
     until(lambda: heard_the_question(phone), "the question")
     assert desk.files == []  # nothing before a yes
-    press(phone, 1)
+    phone.press(1)
     until(lambda: desk.files, "the recording")
     phone.say(noise(seconds, 3))
     call = agent.closed_call(caller.wait().call_id)
@@ -268,18 +266,46 @@ def test_a_disk_without_room_costs_the_recording_and_not_the_call(
     agent = desk.open(GREETING.format(greeting="greeting_en.wav"), SIPUA_RECORDING__MIN_FREE_MB="1000000000")
     caller = sipp(agent.sip, "call", rtp_port=phone.port, caller="+250788123456", duration_ms=2500)
     until(lambda: heard_the_question(phone), "the question")
-    press(phone, 1)
+    phone.press(1)
     call = agent.closed_call(caller.wait().call_id)
     assert (call["status"], call["outcome"], call["consent_obtained"]) == ("completed", "caller_hangup", True)
     (row,) = desk.consents(call)
     asked = load_languages(shipped_conf()).of("rw").phrases.consent_question
     assert (call["locale"], row["consent_text"]) == ("rw", asked)
-    errors = agent.select(
-        "SELECT payload ->> 'reason' AS reason FROM voice_events WHERE call_id = %s AND type = 'error'",
-        call["id"],
-    )
-    assert [row["reason"] for row in errors] == ["recording_disk_full"]
+    assert desk.errors(call) == ["recording_disk_full"]
     assert agent.metric("sipua_recording_errors_total", reason="disk_full") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 64 kB: two seconds of both sides, less the rest of what a page holds."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of the test's own: run as root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_fills_up_costs_the_rest_of_the_recording_and_not_the_call(
+    desk: Desk, sipp: StartSipp, phone: Phone, small_disk: Path
+) -> None:
+    """Who says yes twice has said it once."""
+    agent = desk.open(GREETING.format(greeting="greeting_en.wav"), SIPUA_RECORDING__DIR=str(small_disk))
+    caller = sipp(agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=6500)
+    until(lambda: heard_the_question(phone), "the question")
+    phone.press(1)
+    phone.press(1)
+    call = agent.closed_call(caller.wait().call_id)
+    assert (call["status"], call["outcome"], call["consent_obtained"]) == ("completed", "caller_hangup", True)
+    assert similarity(phone.audio(), read_wav(shipped_speech("greeting_en.wav"))) > 0.9
+    assert len(desk.consents(call)) == 1
+    assert desk.errors(call) == ["recording_disk_full"]
+    assert agent.metric("sipua_recording_errors_total", reason="disk_full") == 1
+    (part,) = [file for file in small_disk.rglob("*") if file.is_file()]
+    with wave.open(str(part)) as recording:
+        assert recording.getnframes() > RATE  # what there was room for can be heard
 
 
 def test_a_killed_agent_leaves_a_recording_that_the_next_one_takes_over(
@@ -288,7 +314,7 @@ def test_a_killed_agent_leaves_a_recording_that_the_next_one_takes_over(
     agent = desk.open(GREETING.format(greeting="greeting_en.wav"))
     caller = sipp(agent.sip, "call", rtp_port=phone.port, caller=ENGLISH, duration_ms=30_000)
     until(lambda: heard_the_question(phone), "the question")
-    press(phone, 1)
+    phone.press(1)
     until(lambda: any(file.stat().st_size > 2 * 4 * RATE for file in desk.files), "two seconds of it")
     agent.kill()
     (part,) = desk.files

@@ -50,14 +50,11 @@ def dependent_agent(
     ("flags", "reason"),
     [
         (None, "realtime_unreachable"),
-        (["--fault", "http_401"], "realtime_refused"),
         (["--fault", "http_500"], "realtime_unreachable"),
-        (["--api-key", "sk-another"], "realtime_refused"),
         (["--fault", "reject_session_update"], "realtime_rejected_config"),
         (["--fault", "wrong_format_echo"], "realtime_rejected_config"),
         (["--fault", "no_session_updated"], "realtime_unreachable"),
         (["--fault", "drop=1"], "realtime_closed"),
-        (["--fault", "error_event"], "realtime_refused"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, list) else None,
 )
@@ -85,6 +82,30 @@ def test_the_voice_service_cannot_be_had(
     assert KEY not in dependent_agent.stderr
     assert all(session["ended_at"] is not None for session in dependent_agent.sessions(call))
     assert dependent_agent.events(call)[-2:] == ["error", "call_ended"]
+    dependent_agent.idle()
+    assert dependent_agent.open_sockets() == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [("--fault", "error_event"), ("--api-key", "sk-another")], ids=lambda flags: flags[1]
+)
+def test_a_refusal_is_written_down_though_the_caller_does_not_wait(
+    dependent_agent: Agent,
+    service_port: int,
+    start_emulator: StartEmulator,
+    sipp: StartSipp,
+    flags: tuple[str, ...],
+) -> None:
+    """Answered with an apology (test_peer_refusal), during which they hang up."""
+    start_emulator("--port", str(service_port), *flags)
+    alerts = dependent_agent.metric("sipua_realtime_alerts_total", reason="realtime_refused")
+    call = dependent_agent.closed_call(sipp(dependent_agent.sip, "call", duration_ms=300).wait().call_id)
+    assert (call["status"], call["outcome"]) == ("completed", "caller_hangup")
+    query = "SELECT payload FROM voice_events WHERE call_id = %s AND type = 'error'"
+    (row,) = dependent_agent.select(query, call["id"])
+    assert row["payload"]["reason"] == "realtime_refused"
+    assert dependent_agent.metric("sipua_realtime_alerts_total", reason="realtime_refused") == alerts + 1
+    assert KEY not in dependent_agent.stderr
     dependent_agent.idle()
     assert dependent_agent.open_sockets() == 1
 

@@ -15,7 +15,7 @@ from sipua.resources import shipped_conf, shipped_speech
 from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import Phone
-from tests.peers.processes import until
+from tests.peers.processes import similarity, until
 
 pytestmark = pytest.mark.peer
 
@@ -62,6 +62,43 @@ def test_each_caller_is_greeted_in_their_language(speaking: Agent, sipp: StartSi
         assert phones[code].is_hearing_sound()
         # of the refused hint the ledger has the service's own words; the call did not suffer
         assert ("error" in speaking.events(row)) is (code == "rw")
+
+
+def test_each_caller_is_asked_for_consent_and_told_of_trouble_in_their_language(
+    start_emulator: Callable[..., Emulator], start_agent: Callable[..., Agent], sipp: StartSipp
+) -> None:
+    """As the shipped recordings say it: they refuse to be recorded, and then the service fails twice."""
+    agent = start_agent(
+        start_emulator("--fault", "rate_limit=2").base_url,
+        trunks={"plain": '["127.0.0.1/32"]'},
+        SIPUA_RECORDING__ENABLED="true",
+    )
+    languages = load_languages(shipped_conf())
+    with ExitStack() as stack:
+        phones = {code: stack.enter_context(Phone()) for code in CALLERS}
+        calls = {
+            code: sipp(agent.sip, "call", caller=number, rtp_port=phones[code].port, duration_ms=9500)
+            for code, number in CALLERS.items()
+        }
+        for code, phone in phones.items():
+            until(lambda phone=phone: len(phone.heard) > 100, f"two seconds of the question in {code}")
+            phone.press(2)
+        rows = {code: agent.closed_call(call.wait().call_id) for code, call in calls.items()}
+    for code, row in rows.items():
+        phrases = languages.of(code).phrases
+        query = "SELECT * FROM call_consents WHERE call_id = %s"
+        (consent,) = agent.select(query, row["id"])
+        assert (consent["consent_text"], consent["consent_result"]) == (phrases.consent_question, False)
+        assert (row["status"], row["locale"], row["consent_channel"]) == ("completed", code, "dtmf")
+        query = (
+            "SELECT content, lang FROM transcripts WHERE call_id = %s AND role = 'system' ORDER BY sequence"
+        )
+        said = [(each["content"], each["lang"]) for each in agent.select(query, row["id"])]
+        spoken = (phrases.consent_question, phrases.consent_no, phrases.service_error)
+        assert [each for each in said if not each[0].startswith("[")] == [(text, code) for text in spoken]
+        for name in ("consent_question", "service_error"):
+            sound = read_wav(shipped_conf() / "languages" / code / f"{name}.wav", 8000)
+            assert similarity(phones[code].audio(), sound[:12_000]) > 0.9, (code, name)
 
 
 def test_instructions_are_read_again_for_the_next_call(speaking: Agent, sipp: StartSipp) -> None:

@@ -153,7 +153,7 @@ def test_retry_after_is_waited_for_and_the_registrar_comes_back(
 def test_a_silent_registrar_comes_back(kamailio: Kamailio, subscribe: Subscribe) -> None:
     kamailio.fail("REGISTER", "silent")
     agent = subscribe(kamailio)
-    until(lambda: len(kamailio.requests("REGISTER")) >= 3, "it repeats itself")
+    until(lambda: len(kamailio.requests("REGISTER", repeated=True)) >= 3, "it repeats itself")
     assert not registration(agent)["registered"]
     kamailio.unset("REGISTER")
     until(is_in(agent, "registered"), "registered")

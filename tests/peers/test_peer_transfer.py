@@ -81,6 +81,7 @@ def test_a_transfer_that_fails_brings_the_caller_back(desk: Agent, sipp: StartSi
             rtp_port=phone.port,
             duration_ms=17_000 if scenario == "call_referred_silently" else 1500,
             timeout_s=50,
+            code=603,
         )
         for scenario in FAILURES
     }

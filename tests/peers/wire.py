@@ -107,6 +107,17 @@ class Wire:
             if f"\r\nCSeq: {self._sequence} INFO".encode() in answer:
                 return answer
 
+    def reinvite(self, tag: str, *, more_sdp: str = "", rtp_port: int = 9) -> None:
+        """Another offer; its 200 is acknowledged."""
+        self._sequence += 1
+        number = f"CSeq: {self._sequence} ".encode()
+        for method in ("INVITE", "ACK"):
+            self._branch = uuid4().hex
+            request = self.request(method, tag=tag, more_sdp=more_sdp, rtp_port=rtp_port)
+            self.send(request.replace(b"CSeq: 1 ", number))
+            if method == "INVITE":
+                self.receive("200")
+
     def acknowledge(self, answer: bytes) -> str:
         """ACK; returns the far end's tag as a parameter."""
         found = re.search(rb"^To:.*?;tag=([^;\r]+)", answer, re.M)

@@ -25,7 +25,8 @@ def meter() -> Counted:
 
 
 async def test_both_sides_are_in_one_file(tmp_path: Path, meter: Counted) -> None:
-    recorder, told = Recorder(tmp_path, meter), list[Trouble]()
+    folder = tmp_path / "not there yet"
+    recorder, told = Recorder(folder, meter), list[Trouble]()
     recorder.start()
     tape = begun(recorder, told)
     assert meter.active == 1
@@ -33,10 +34,11 @@ async def test_both_sides_are_in_one_file(tmp_path: Path, meter: Counted) -> Non
     tape.finish(6.0)
     tape.finish(7.0)
     await recorder.stop()
-    (file,) = files(tmp_path)
+    (file,) = files(folder)
     assert file.parent.name == "2026-01-02"
     assert file.name.startswith(str(CALL))
-    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o077) == (0o600, 0)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert {each.stat().st_mode & 0o777 for each in (folder, file.parent)} == {0o700}
     rate, left, right = stereo(file)
     assert (rate, len(left)) == (8000, 48000)
     assert (left[:40000] == LEFT).all()

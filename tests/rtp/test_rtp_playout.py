@@ -206,6 +206,9 @@ def genuine(playout: Playout) -> bytes:
     return frame if playout.counters.faded == faded else b""
 
 
+TAGS = {"a": 0x00, "b": 0x40, "c": 0x80}  # silence of G.722 has both bits
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.binary(max_size=500), st.integers(0, 3), st.booleans()),
@@ -213,24 +216,34 @@ def genuine(playout: Playout) -> bytes:
     )
 )
 def test_every_byte_leaves_once_and_in_order(steps: list[tuple[str, bytes, int, bool]]) -> None:
-    """Whatever the deltas' sizes and the ticks between them."""
+    """Whatever the deltas' sizes and the ticks between them. The two high bits of a byte say whose it is."""
     playout = Playout(G722)
-    appended = b""
-    sent: dict[str, int] = {}
+    appended: dict[str, bytes] = {}
     wire = b""
     for item_id, payload, ticks, ends in steps:
-        payload = payload.replace(G722.silence, b"\x00")
+        payload = bytes(each & 0x3F | TAGS[item_id] for each in payload)
         playout.append(item_id, payload)
-        appended += payload
-        sent[item_id] = sent.get(item_id, 0) + len(payload)
+        appended[item_id] = appended.get(item_id, b"") + payload
         if ends:
             playout.end_item(item_id)
         wire += b"".join(genuine(playout) for _ in range(ticks))
-    while playout.queued_ms or len(wire.replace(G722.silence, b"")) < len(appended):
+    while playout.queued_ms or len(wire.replace(G722.silence, b"")) < sum(map(len, appended.values())):
         wire += genuine(playout)
     assert len(wire) % 160 == 0
-    assert wire.replace(G722.silence, b"") == appended
-    assert {item_id: playout.sent_ms(item_id) for item_id in sent} == {k: v // 8 for k, v in sent.items()}
+    for item_id, payload in appended.items():
+        assert bytes(each for each in wire if each & 0xC0 == TAGS[item_id]) == payload
+        assert playout.sent_ms(item_id) == len(payload) // 8
+
+
+def test_items_that_come_mixed_are_said_one_after_the_other() -> None:
+    playout = Playout(PCMU)
+    for item_id, payload in (("a", b"a" * 320), ("b", b"b" * 160), ("a", b"A" * 160), ("b", b"B" * 160)):
+        playout.append(item_id, payload)
+    playout.next_frame()
+    playout.append("a", b"!" * 160)
+    playout.end_item("b")
+    assert b"".join(drain(playout)) == b"a" * 160 + b"A" * 160 + b"!" * 160 + b"b" * 160 + b"B" * 160
+    assert (playout.sent_ms("a"), playout.sent_ms("b")) == (80, 40)
 
 
 def test_a_pause_loses_nothing_and_goes_on_with_the_next_sample() -> None:

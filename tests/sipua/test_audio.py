@@ -13,6 +13,7 @@ from sipua.audio import PassThrough, Pcm24, bridge_for
 from sipua.realtime.config import AudioFormat
 
 PCMU, PCMA = CODECS["PCMU"], CODECS["PCMA"]
+ALL = set(AudioFormat)
 
 
 def tone(rate: int, seconds: float, hertz: float = 1000.0) -> Pcm:
@@ -35,25 +36,27 @@ def purity(pcm: Pcm, rate: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("codec", "audio", "format", "kind"),
+    ("codec", "formats", "format", "kind"),
     [
-        (PCMU, "match", AudioFormat.PCMU, PassThrough),
-        (PCMA, "match", AudioFormat.PCMA, PassThrough),
-        (PCMU, "pcm24", AudioFormat.PCM24, Pcm24),
-        (PCMA, "pcm24", AudioFormat.PCM24, Pcm24),
+        (PCMU, ALL, AudioFormat.PCMU, PassThrough),
+        (PCMA, ALL, AudioFormat.PCMA, PassThrough),
+        (PCMU, {AudioFormat.PCM24}, AudioFormat.PCM24, Pcm24),
+        (PCMA, {AudioFormat.PCM24}, AudioFormat.PCM24, Pcm24),
+        (PCMA, {AudioFormat.PCM24, AudioFormat.PCMU}, AudioFormat.PCM24, Pcm24),
+        (CODECS["G722"], ALL, AudioFormat.PCM24, Pcm24),
     ],
-    ids=["pcmu", "pcma", "pcmu to 24 kHz", "pcma to 24 kHz"],
+    ids=["pcmu", "pcma", "pcmu to 24 kHz", "pcma to 24 kHz", "a service without A-law", "g722"],
 )
 def test_the_session_speaks_the_phones_codec_or_24_khz(
-    codec: Codec, audio: str, format: AudioFormat, kind: type
+    codec: Codec, formats: set[AudioFormat], format: AudioFormat, kind: type
 ) -> None:
-    found, bridge = bridge_for(codec, audio)
+    found, bridge = bridge_for(codec, formats)
     assert found is format
     assert isinstance(bridge, kind)
 
 
 def test_a_match_touches_nothing() -> None:
-    _, bridge = bridge_for(PCMU, "match")
+    _, bridge = bridge_for(PCMU, ALL)
     assert bridge.to_service(b"abc") == b"abc"
     assert bridge.to_phone("i", b"abc") == b"abc"
 

@@ -195,3 +195,27 @@ def test_who_can_be_transferred_to_is_told_with_when_they_open(tmp_path: Path) -
     )
     config = call.configured(session_config(Settings(), AudioFormat.PCMU))
     assert config.instructions.startswith("- sales (closed, opens tomorrow at 08:00)\n\n# Language")
+
+
+@pytest.mark.parametrize(
+    ("direction", "hour", "is_closed"),
+    [("inbound", 10, False), ("inbound", 16, True), ("outbound", 16, False)],
+)
+def test_a_closed_line_greets_so_and_says_when_it_opens(
+    tmp_path: Path, direction: str, hour: int, is_closed: bool
+) -> None:
+    (tmp_path / "departments.toml").write_text(
+        'timezone = "Africa/Kigali"\n[lines.office]\nnumbers = ["+12025550123"]\nhours = ["Mon-Sun 08:00-17:00"]\n'
+    )
+    now = Moment(0.0, datetime(2026, 11, 22, hour, tzinfo=UTC))
+    numbers = ("+250788123456", "+12025550123")
+    call = language_of(
+        Settings(),
+        load_texts(tmp_path),
+        opening(direction, *(numbers if direction == "inbound" else reversed(numbers))),
+        now,
+    )
+    rw = LANGUAGES.of("rw")
+    assert (rw.greeting_closed if is_closed else rw.greeting) in call.greeting
+    told = call.configured(session_config(Settings(), AudioFormat.PCMU)).instructions
+    assert ("closed, opens tomorrow at 08:00" in told) is is_closed

@@ -15,6 +15,8 @@ import pytest
 from sipua.call_transfer import CallTransfer
 from sipua.departments import load_departments
 from sipua.errors import LocalError
+from sipua.keypad import Keypad
+from sipua.keys import KeyRules
 from sipua.ports import Moment
 from sipua.tools.schema import ToolError
 
@@ -57,7 +59,7 @@ def ask(folder: Path, department: str, wall: datetime) -> tuple[Any, list[str], 
     opening = SimpleNamespace(direction="inbound", from_uri="sip:+250788000009@carrier.test", to_uri="")
     leg = SimpleNamespace(
         key=uuid4(),
-        trunk=SimpleNamespace(name="plain"),
+        trunk=SimpleNamespace(name="plain", transfer_by="auto"),
         media=SimpleNamespace(playout=SimpleNamespace(queued_ms=0)),
         is_held=False,
     )
@@ -69,6 +71,7 @@ def ask(folder: Path, department: str, wall: datetime) -> tuple[Any, list[str], 
         cast(Any, SimpleNamespace(say=lambda phrase: "")),
         cast(Any, SimpleNamespace(id=uuid4(), opening=opening, transfer=lambda *_, **__: None)),
         Clock(wall),
+        Keypad(KeyRules(), Clock(wall)),
     )
     try:
         result: Any = asyncio.run(transfer.to(department, "a complaint"))

@@ -48,9 +48,70 @@ def test_who_is_told_of_and_where_they_are(tmp_path: Path) -> None:
     assert found.lines(SUNDAY, "desk") == told
 
 
+CHRISTMAS = datetime(2026, 12, 25, 10, tzinfo=UTC)
+LINES = """
+timezone = "Africa/Kigali"
+[holidays]
+2026-12-25 = "Christmas Day"
+[lines.office]
+numbers = ["+2507880000*"]
+hours = ["Mon-Fri 08:00-17:00"]
+[lines.night]
+numbers = ["+250788000009"]
+hours = ["Mon-Sun 20:00-06:00"]
+closed = "hang_up"
+[lines.mtn]
+trunks = ["mtn"]
+hours = ["Sun 08:00-17:00"]
+[lines.shop]
+numbers = ["+250788000009"]
+trunks = ["desk"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "trunk", "line", "state"),
+    [
+        ("+250788000001", "x", "office", "closed, opens tomorrow at 08:00"),
+        (
+            "+250788000001",
+            "mtn",
+            "office",
+            "closed, opens tomorrow at 08:00",
+        ),  # a number says more than a trunk
+        ("+250788000009", "mtn", "night", "closed, opens today at 20:00"),
+        ("+250788000009", "desk", "shop", "open"),
+        ("+250722000000", "mtn", "mtn", "open"),
+        (None, "mtn", "mtn", "open"),
+        (None, "desk", "", ""),
+    ],
+)
+def test_the_most_precise_line_counts(
+    tmp_path: Path, number: str | None, trunk: str, line: str, state: str
+) -> None:
+    assert load(tmp_path, LINES) == ""
+    lines = load_departments(tmp_path).our_lines
+    assert (lines.of(number, trunk), lines.state(number, trunk, SUNDAY)) == (line, state)
+    assert lines.turns_away(number, trunk, SUNDAY) is (line == "night")
+
+
+def test_a_holiday_is_told_by_its_name(tmp_path: Path) -> None:
+    load(tmp_path, LINES)
+    told = load_departments(tmp_path).our_lines.state("+250788000001", "x", CHRISTMAS)
+    assert told == "closed today (Christmas Day), opens on Monday at 08:00"
+
+
 def test_the_shipped_example_is_good(tmp_path: Path) -> None:
     assert load(tmp_path, (shipped_conf() / "examples" / "departments.toml").read_text()) == ""
     assert set(load_departments(tmp_path).about()) == {"support", "sales"}
+
+
+def test_a_setting_that_names_nobody_is_refused(tmp_path: Path) -> None:
+    load(tmp_path, GOOD)
+    load_departments(tmp_path).check("night", "transfer.on_refusal")
+    NO_DEPARTMENTS.check("", "transfer.on_refusal")
+    with pytest.raises(ConfigError, match=r"^transfer.on_refusal = 'day': .* allowed: support, night$"):
+        load_departments(tmp_path).check("day", "transfer.on_refusal")
 
 
 def test_no_file_is_nobody(tmp_path: Path) -> None:
@@ -76,6 +137,17 @@ def test_no_file_is_nobody(tmp_path: Path) -> None:
         ("[departments.A]\ntarget = '+250788000001'", "departments.A"),
         ("timezone = 'Mars/Base'", "timezone = 'Mars/Base': there is no such time zone"),
         ("zone = 'x'", "unknown key 'zone'"),
+        ("[lines.a]\nhours = ['Mon 08:00-17:00']", "the key 'timezone' is missing"),
+        ("[lines.a]\nhours = ['always']", "'always'"),
+        ("[lines.a]\nnumbers = ['0788']", "lines.a.numbers"),
+        ("[lines.a]\ntrunks = ['no']", "lines.a.trunks: there is no trunk 'no'; allowed: desk, mtn"),
+        ("[lines.a]\nclosed = 'wait'", "lines.a.closed = 'wait'"),
+        ("[lines.a]\n[lines.b]", "lines.b: every call belongs to lines.a already"),
+        (
+            "[lines.a]\nnumbers = ['+250788000001']\n[lines.b]\nnumbers = ['+250788000001']",
+            "lines.b: +250788000001 belongs to lines.a already",
+        ),
+        ("[holidays]\n25-12 = 'x'", "holidays"),
         ("[departments.a", "not valid TOML"),
     ],
 )

@@ -68,7 +68,6 @@ async def test_keys_are_written_down_although_the_call_is_over_before_their_task
         backend=OpenAIBackend("http://127.0.0.1:9/v1", "none"),
         session_config=lambda format: SessionConfig("none", audio_format=format),
         language_of=lambda opening, now, known: language,
-        audio="match",
         open_timeout_s=1.0,
         rules=Rules(),
         spend=Spend(SpendSettings(), date.today()),

@@ -10,15 +10,14 @@ from uuid import UUID
 import pytest
 
 from sipua.feed import Feed
-from sipua.ledger import EVENT_TYPES, Ledger, Record
+from sipua.ledger import Ledger, Record
+from sipua.ledger_facts import EVENT_TYPES
 from sipua.outcome import CALLER_HUNG_UP, Ending, Status, ending_of_code
 from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
 from sipua.realtime import events as ev
 from sipua.transcript import Segment
-from storage import facts
+from storage import facts, words
 from storage.facts import (
-    CallAttempt,
-    CallCarried,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -32,6 +31,7 @@ from storage.facts import (
     ToolDone,
     Transcript,
 )
+from storage.trunk_facts import CallAttempt, CallCarried
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 IDENTITY = {"node": "n1", "worker": 2, "instance": "00000000-0000-0000-0000-000000000007"}
@@ -388,7 +388,7 @@ def test_an_answer_about_consent_is_one_fact(book: Book) -> None:
 
 
 def test_every_event_of_the_service_has_a_name_of_the_check_list() -> None:
-    assert set(EVENT_TYPES.values()) <= facts.EVENT_TYPES
+    assert set(EVENT_TYPES.values()) <= words.EVENT_TYPES
     wire = {
         kind.raw_type for kind in vars(ev).values() if isinstance(kind, type) and issubclass(kind, ev.Event)
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 
 import orjson
 import pytest
@@ -15,14 +14,8 @@ log = logging.getLogger("sipua.test")
 
 
 @pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers[:] = []  # ours closes what it replaces
-    yield
-    for handler in root.handlers:
-        handler.close()
-    root.handlers[:], root.level = handlers, level
+def _no_handlers() -> None:
+    logging.getLogger().handlers[:] = []  # ours closes what it replaces
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
@@ -106,3 +99,17 @@ def test_a_stuck_reader_costs_lines_and_no_time() -> None:
     stuck.go.set()
     lines.close()
     assert stuck.took + lines.dropped == QUEUE_LIMIT + 100
+
+
+def test_other_handlers_see_the_record_whole(caplog: pytest.LogCaptureFixture) -> None:
+    class Taken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None: ...
+
+    lines = LineQueue(Taken())
+    logging.getLogger().handlers[:] = [lines, caplog.handler]
+    try:
+        raise ValueError("a bug")
+    except ValueError:
+        log.exception("bad\nthing")
+    assert "bad\nthing" in caplog.text
+    assert "ValueError: a bug" in caplog.text

@@ -22,7 +22,7 @@ from sipua.outcome import (
     ending_of_error,
     is_voice_failure,
 )
-from storage.facts import STATUSES
+from storage.words import STATUSES
 
 
 def test_the_statuses_are_those_of_the_schema() -> None:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from sipua.config_file import UNPREFIXED
 from sipua.errors import ConfigError
 from sipua.realtime.backend import Capabilities
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.names import Service
 from sipua.reference import documents
 from sipua.resources import shipped_conf
-from sipua.settings import PREFIX, UNPREFIXED, Settings, environment_names, load_settings
-from sipua.trunk import Trunk, load_trunks
+from sipua.settings import PREFIX, Settings
+from sipua.settings_file import environment_names, load_settings
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.voice_settings import backend_of, session_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +126,13 @@ SAMPLES = {
     "KEYS__LEDGER": "keys",
     "TOOLS__OFF": "hang_up, wrap_up",
     "TOOLS__CATALOGUE": "platform",
+    "TRANSFER__ON_REFUSAL": "support",
+    "TRANSFER__RING_S": "20.0",
+    "TRANSFER__TRANSCRIBE_BRIDGED": "True",
+    "TRANSFER__RECORD_BRIDGED": "True",
+    "CALLBACKS__NOTIFY_URL": "",
+    "CALLBACKS__NOTIFY_SECRET_FILE": "",
+    "CALLBACKS__NOTIFY_COMMAND": "['/usr/local/bin/tell', '-v']",
     "CONSENT__ANSWER_S": "8.0",
     "CONSENT__TRANSCRIPTS": "with_consent",
     "CONSENT__ON_WITHDRAWAL": "keep",
@@ -281,12 +291,14 @@ def test_what_a_server_can_do_is_the_owners_word(tmp_path: Path, monkeypatch: py
     assert backend_of(load_settings(tmp_path)).capabilities.session_cap_s is None
     write(
         tmp_path,
-        "[realtime]\nsession_cap_s = 900\nclient_truncates = false\nauth_header = 'X-Key'\n"
+        "[realtime]\naudio = 'pcm24'\nsession_cap_s = 900\nclient_truncates = false\nauth_header = 'X-Key'\n"
         "temperature = 0.0\nretention_ratio = 0.8",
     )
     settings = load_settings(tmp_path)
     backend = backend_of(settings)
-    assert backend.capabilities == Capabilities(client_truncates=False, session_cap_s=900.0)
+    assert backend.capabilities == Capabilities(
+        client_truncates=False, formats=frozenset({AudioFormat.PCM24}), session_cap_s=900.0
+    )
     assert backend.endpoint("m").headers == {"X-Key": "k"}
     wire = session_config(settings, AudioFormat.PCMU).to_session()
     assert wire["temperature"] == 0.0
@@ -427,6 +439,8 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
             "turns",
             "keys",
             "tools",
+            "transfer",
+            "callbacks",
             "consent",
             "recording",
             "memory",

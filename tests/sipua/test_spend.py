@@ -151,3 +151,14 @@ def test_the_sum_of_a_call() -> None:
         60.0,
     )
     assert found["cost_usd"] == pytest.approx(0.00004 + 0.0192 + 0.00048 + 0.0768 + 0.0045)
+
+
+def test_a_cap_on_a_model_without_a_price_is_told() -> None:
+    """An Azure deployment has a name of its owner's."""
+    models = ("our-deployment", "gpt-transcribe", "")
+    assert SpendSettings().warnings(*models) == []
+    for cap in ("call_usd", "caller_day_usd", "day_usd"):
+        (told,) = SpendSettings.model_validate({cap: 1.0}).warnings(*models)
+        assert told == "spend: 'our-deployment' has no price, so no cap counts it; set spend.prices"
+    priced = SpendSettings(day_usd=1.0, prices={"our-deployment": {"audio_out": 64.0}})
+    assert priced.warnings(*models) == []

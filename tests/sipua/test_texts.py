@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from sipua.texts import Briefing, TextFiles, instructions_of, load_texts
 
 NOON = datetime(2026, 11, 22, 12, 5, tzinfo=ZoneInfo("Africa/Kigali"))
 BRIEFING = Briefing("+250788000001", "+250788123456", "RW", "mtn", NOON, memory="Prefers a moto.")
+SHUT = "closed today (Christmas Day), opens tomorrow at 09:00"
 OTHERWISE = parse("You are a taxi desk.", "realtime.instructions")
 
 
@@ -45,6 +47,24 @@ def test_without_a_file_the_setting_is_told(tmp_path: Path) -> None:
     told = instructions_of(load_texts(tmp_path), BRIEFING, "fr", OTHERWISE)
     assert told.startswith("You are a taxi desk.\n\n# Language\nSpeak French.")
     assert len(told) < MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    ("text", "opening", "said"),
+    [
+        ("Sell shoes. Open? {{opening}}.", "", "Sell shoes. Open? open."),
+        ("Sell shoes. Open? {{opening}}.", SHUT, f"Sell shoes. Open? {SHUT}."),
+        ("Sell shoes.", "open", "Sell shoes."),
+        ("Sell shoes.", SHUT, f"Sell shoes.\n\n# Opening hours\nThis line is {SHUT}. Say so once"),
+    ],
+)
+def test_a_closed_line_is_told_whatever_the_instructions_say(
+    tmp_path: Path, text: str, opening: str, said: str
+) -> None:
+    write(tmp_path, "instructions/default.md", text)
+    told = instructions_of(load_texts(tmp_path), replace(BRIEFING, opening=opening), "rw", OTHERWISE)
+    assert told.startswith(said)
+    assert ("Opening hours" in told) is ("Opening hours" in said)
 
 
 def test_a_caller_cannot_rewrite_the_instructions(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from sipua.errors import ConfigError
 from sipua.resources import shipped_conf
-from sipua.trunk import Trunk, find_inbound, load_trunk, load_trunks
+from sipua.trunk import Trunk, find_inbound
+from sipua.trunk_files import load_trunk, load_trunks
 from sipua.trunk_rules import (
     NOT_YET,
     code_policy_of,
@@ -212,7 +213,6 @@ def test_what_stands_where_a_password_is_named_is_never_shown(line: str, tmp_pat
 # ---- what is not in this version, and what is to be provisioned --------------------------------------------
 
 ASKED_FOR = {
-    "diversion": "diversion = 'send'",
     "refer": "refer = true",
 }
 

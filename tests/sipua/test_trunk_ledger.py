@@ -11,7 +11,8 @@ from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.trunks.registration import Changed, Registration, RegistrationRules
 from sipua.trunks.watch import HealthRules, Key
-from storage.facts import Group, TargetsWatched, TrunkChange, TrunkState
+from storage.facts import Group
+from storage.trunk_facts import TargetsWatched, TrunkChange, TrunkState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INSTANCE = UUID(int=7)

@@ -9,10 +9,12 @@ import pytest
 
 from sipua.checks.trunk_files import codecs
 from sipua.checks.trunk_files import one as check_of
+from sipua.config_file import read_secret
 from sipua.pj.build import LibraryFacts
 from sipua.resources import shipped_conf
-from sipua.settings import Settings, read_secret
-from sipua.trunk import Trunk, load_trunks
+from sipua.settings import Settings
+from sipua.trunk import Trunk
+from sipua.trunk_files import load_trunks
 from sipua.trunk_setup import OURS, Step, our_address, setup_of
 
 SETTINGS = Settings.model_validate({"sip": {"bind": "8.8.4.4", "port": 5070}})

@@ -10,7 +10,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
+from storage.callbacks import callback_done, callback_requests
 from storage.desk_facts import (
+    CallbackNotified,
     CallbackRequested,
     CallerSeen,
     CustomerReplied,
@@ -63,6 +65,24 @@ async def test_orders_and_call_backs_are_written_once(database: str) -> None:
     assert (wanted["number"], wanted["reason"], wanted["wanted_at"], wanted["status"]) == (
         ANN, "a lost bag", "tomorrow morning", "new",
     )  # fmt: skip
+
+
+async def test_call_backs_are_listed_notified_and_ticked_off_once(database: str) -> None:
+    first, second = uuid4(), uuid4()
+    later = T0 + timedelta(minutes=5)
+    await write(
+        database,
+        (CallbackNotified(first, T0), CallbackRequested(first, ANN, uuid4(), T0, reference="K7M2QX")),
+        (CallbackRequested(second, BEN, uuid4(), later, reference="K7M2QX"),),
+        (CallbackNotified(first, later),),  # twice is once
+    )
+    listed = await callback_requests(database, only_new=True, limit=10)
+    assert [(row["number"], row["notified_at"]) for row in listed] == [(BEN, None), (ANN, T0)]
+    ticked = [await callback_done(database, "K7M2QX") for _ in range(3)]
+    assert [row["number"] if row else None for row in ticked] == [ANN, BEN, BEN]
+    assert await callback_requests(database, only_new=True, limit=10) == []
+    assert len(await callback_requests(database, only_new=False, limit=10)) == 2
+    assert await callback_done(database, "ABCDEF") is None
 
 
 async def test_an_order_outlives_the_row_of_its_call(database: str) -> None:

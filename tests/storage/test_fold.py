@@ -8,8 +8,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.facts import FINAL_RANK, STATUS_RANK, STATUSES, CallChanged
+from storage.facts import CallChanged
 from storage.statements import fold, forward
+from storage.words import FINAL_RANK, STATUS_RANK, STATUSES
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CHANGES = st.builds(

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from storage.facts import CallCreated, Fact, ToolCalled, ToolDone
+from storage.queries import close_orphans
 from storage.writer import LedgerWriter
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -56,3 +57,39 @@ async def test_a_row_gets_its_result_in_the_same_batch_or_a_later_one(database: 
     }  # fmt: skip
     assert found["route"]["error"] == "no result within 5 s"
     assert found["book"]["t"] == T0
+
+
+async def test_arguments_without_bottom_do_not_cost_the_row(database: str) -> None:
+    call, id = uuid4(), uuid4()
+    deep: Any = 1
+    for _ in range(900):  # orjson reads 1,024
+        deep = [deep]
+    await write(
+        database,
+        (CallCreated(id=call, direction="inbound", started_at=T0),),
+        (
+            ToolCalled(id, call, None, "dig", {"hole": deep, "n": 1}, T0),
+            ToolDone(id, call, False, error="no"),
+        ),
+    )
+    row = rows(database, call)["dig"]
+    assert (row["args"]["n"], row["success"]) == (1, False)
+    assert "(nested too deeply)" in str(row["args"]["hole"])
+
+
+async def test_a_tool_that_ran_when_the_process_was_killed_has_a_result_in_the_end(database: str) -> None:
+    call, done, open_ = uuid4(), uuid4(), uuid4()
+    metadata = {"node": "n", "worker": 0, "instance": str(uuid4())}
+    await write(
+        database,
+        (
+            CallCreated(id=call, direction="inbound", started_at=T0, metadata=metadata),
+            ToolCalled(done, call, "sipua", "book", {}, T0),
+            ToolDone(done, call, True, {"reference": "A1"}),
+            ToolCalled(open_, call, "maps", "route", {}, T0),
+        ),
+    )
+    assert await close_orphans(database, node="n", worker=0, instance=uuid4(), now=T0) == [call]
+    found = rows(database, call)
+    assert (found["book"]["success"], found["book"]["error"]) == (True, None)
+    assert (found["route"]["success"], found["route"]["error"]) == (False, "process_lost")

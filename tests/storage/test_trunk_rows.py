@@ -14,22 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from storage import facts
-from storage.facts import (
-    CallAttempt,
-    CallCarried,
-    CallCreated,
-    CallEnded,
-    DrillRun,
-    Fact,
-    ProcessEnded,
-    ProcessStarted,
-    TargetsWatched,
-    TrunkChange,
-    TrunkState,
-)
+from storage.facts import CallCreated, CallEnded, Fact, ProcessEnded, ProcessStarted
 from storage.queries import call_rows, drill_runs, trunk_changes
+from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
 from storage.trunk_statements import fold
+from storage.words import TrunkAspect
 from storage.writer import LedgerWriter
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -267,7 +256,7 @@ async def test_a_new_process_starts_without_its_predecessors_states(database: st
 
 @pytest.mark.parametrize("kind", [TrunkState, TrunkChange])
 def test_an_aspect_that_the_table_refuses_is_an_error_where_it_is_made(kind: type[Any]) -> None:
-    assert set(get_args(facts.TrunkAspect)) == {"probe", "breaker", "retry_after", "registration"}
+    assert set(get_args(TrunkAspect)) == {"probe", "breaker", "retry_after", "registration"}
     names = dict.fromkeys(kind.__dataclass_fields__) | {"what": "weather"}
     with pytest.raises(ValueError, match="aspect of a trunk 'weather': allowed are probe"):
         kind(**names)

@@ -21,7 +21,6 @@ from psycopg import conninfo
 
 from storage import clean
 from storage.facts import (
-    STATUS_RANK,
     CallChanged,
     CallCreated,
     CallEnded,
@@ -31,12 +30,12 @@ from storage.facts import (
     ProcessStarted,
     SessionEnded,
     SessionOpened,
-    Status,
     Transcript,
 )
 from storage.migrate import migrate
 from storage.queries import call_rows, close_orphans, ping
 from storage.statements import forward
+from storage.words import STATUS_RANK, Status
 from storage.writer import LedgerWriter
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -14,7 +14,7 @@ from sipua.errors import ConfigError
 from sipua.tools.box import ARGUMENTS_MAX_CHARS, CALL_ENDED, OUTPUT_MAX_CHARS, read_arguments
 from sipua.tools.context import ToolContext
 from sipua.tools.registry import Registry, Result, by_schema
-from sipua.tools.schema import ToolError
+from sipua.tools.schema import ToolError, checked_schema
 from tests.sipua.test_ledger import OPENING
 from tests.tools.calls import Desk
 
@@ -258,3 +258,40 @@ async def test_arguments_of_others_tools_are_held_to_their_schema() -> None:
     )
     assert "'n' is a required property" in (await desk.use("count", {}))["error"]
     assert [called.server for called in desk.called] == ["maps"] * 3
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["#/$defs/missing", "http://127.0.0.1:9/schema.json", "#anchor", "#/properties/n/enum/7", "other.json"],
+)
+def test_a_schema_that_refers_to_what_it_does_not_hold_is_refused(reference: str) -> None:
+    schema = {"properties": {"n": {"enum": [1]}, "m": {"anyOf": [{"$ref": reference}]}}}
+    with pytest.raises(ConfigError, match=r"^count: \$ref '.*': nothing in this schema$"):
+        checked_schema(schema, "count")
+
+
+def test_a_schema_may_refer_to_itself() -> None:
+    schema = {
+        "$defs": {"a/b": {"type": "string"}},
+        "properties": {"n": {"$ref": "#/$defs/a~1b"}, "m": {"$ref": "#"}},
+    }
+    assert checked_schema(schema, "count")["properties"] == schema["properties"]
+
+
+async def test_a_schema_that_cannot_be_checked_costs_the_tool_not_the_call() -> None:
+    circle = checked_schema({"properties": {"n": {"$ref": "#/properties/n"}}}, "count")
+    registry = Registry()
+    registry.add_foreign(by_schema("count", "", circle, 1.0, _nothing, "maps"))
+    desk = Desk(registry)
+    assert await desk.use("count", {"n": 1}) == {"error": "the tool failed (RecursionError): do without it"}
+    assert [each.success for each in desk.done] == [False]
+
+
+async def test_an_expression_of_a_stranger_does_not_hold_the_calls() -> None:
+    text = {"type": "string", "pattern": "^(a+)+$"}
+    endless = {"properties": {"n": text}, "patternProperties": {"(a+)+$": {}}, "additionalProperties": False}
+    registry = Registry()
+    registry.add_foreign(by_schema("count", "", endless, 1.0, _nothing, "maps", is_strangers=True))
+    desk = Desk(registry)
+    assert await desk.use("count", {"n": "a" * 200 + "b", "a" * 200 + "b": 1}) == {}
+    assert "5 is not of type 'string'" in (await desk.use("count", {"n": 5}))["error"]

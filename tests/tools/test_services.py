@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -166,6 +167,39 @@ async def test_without_a_database_a_call_goes_on(no_database: str) -> None:
         assert len(booked["reference"]) == 6
         assert writer.stats.queued == 1
         assert writer.stats.dropped == 0
+
+
+@asynccontextmanager
+async def stalling(database: str) -> AsyncIterator[str]:
+    """On the way to the database nothing goes on once the memory is asked for, and nothing is closed."""
+    real = psycopg.conninfo.conninfo_to_dict(database)
+    ends: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends.append(writer)
+        with contextlib.suppress(ConnectionError):
+            while (data := await reader.read(65536)) and b"voice_memories" not in data:
+                writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_unix_connection(f"{real['host']}/.s.PGSQL.{real['port']}")
+        await asyncio.gather(pass_on(reader, ours), pass_on(theirs, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield f"postgresql://{real['user']}@127.0.0.1:{port}/{real['dbname']}?sslmode=disable"
+    finally:
+        for writer in ends:
+            writer.close()
+        server.close()
+
+
+async def test_a_database_that_stalls_amid_a_query_does_not_let_it_ring(database: str) -> None:
+    """psycopg takes ten seconds to give up a query that a silent server does not let go of."""
+    async with stalling(database) as dsn, desk_on(dsn, MemorySettings(read_timeout_s=0.2)) as (_, desk, _):
+        async with asyncio.timeout(2):
+            assert await desk.recall(OPENING) is None
 
 
 async def test_a_catalogue_that_is_away_is_said_to_be() -> None:

@@ -190,7 +190,6 @@ class _Agent:
             language_of=lambda opening, now, remembered: CallLanguage(
                 languages, Choice("en", "default"), lambda _: "", greeting=GREETING, hint=NO_HINT
             ),
-            audio="match",
             open_timeout_s=OPEN_TIMEOUT_S,
             rules=Rules(),
             spend=Spend(SpendSettings(), date.today()),

@@ -354,8 +354,10 @@ class RealtimeSession:
         manner = Manner(self._setup.speed, script.chunk_ms, configuration.has_phases(self._setup.model))
         response = Response(self, options, plan, self._setup.speech, manner, self._session["instructions"])
         response.failure = next(
-            (name for name in ("rate_limit", "server_error") if self._faults.take(name)), None
+            (name for name in ("quota", "rate_limit", "server_error") if self._faults.take(name)), None
         )
+        if response.failure is not None:
+            self._dialogue.unsaid(plan)
         self._stop_idle()
         self._response = (response, self._spawn(response.begin()))
 

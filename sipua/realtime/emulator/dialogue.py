@@ -118,6 +118,13 @@ class Dialogue:
                     return Plan(Answer(lines=answer.lines[index:]), answer.lines[index:], said=said)
         return self.fallback()
 
+    def unsaid(self, plan: Plan) -> None:
+        """The response failed before it said anything: the next one says the same."""
+        if plan.turn is not None:
+            self._unanswered = plan.turn
+        elif plan.answer is self._script.greeting:
+            self._greeted = False
+
     def give_back(self, turn: Turn) -> None:
         turns = self._script.turns
         if 0 < self._position <= len(turns) and turns[self._position - 1] is turn:

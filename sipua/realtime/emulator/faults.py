@@ -7,6 +7,7 @@ are performed by the adapter, the rest by the core, which asks :meth:`Injector.h
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass
 
 from sipua.errors import ConfigError
@@ -14,7 +15,9 @@ from sipua.errors import ConfigError
 from .outputs import Abort, Close, Output, Send, SendText
 from .wire import Event, Ids
 
-_MOMENT = "ARG: N events, or N.Ns seconds after the start; without it at the first audio of an answer"
+_MOMENT = (
+    "ARG: N events, or N.Ns seconds after the start; without it at the first audio of an answer (or text)"
+)
 FAULTS: dict[str, str] = {
     "close_1011": f"closes the WebSocket with 1011 keepalive ping timeout. {_MOMENT}",
     "delay_ms": "sends every event ARG milliseconds late (default 500)",
@@ -29,6 +32,7 @@ FAULTS: dict[str, str] = {
     "no_response": "answers neither turns nor response.create",
     "no_session_updated": "never sends session.updated",
     "no_transcript": "never sends transcripts of the caller",
+    "quota": "the first ARG responses (default 1) end as failed with insufficient_quota",
     "rate_limit": "the first ARG responses (default 1) end as failed with rate_limit_exceeded",
     "refuse_language": "refuses the transcription language ARG (default rw), as a model that does not know it",
     "reject_session_update": "answers every session.update with an error and keeps the configuration",
@@ -40,14 +44,19 @@ FAULTS: dict[str, str] = {
     "wrong_format_echo": "session.updated echoes other audio formats than those asked for",
 }
 _MOMENTS = ("close_1011", "drop", "stall")
-_NUMBERS = {"delay_ms": 500.0, "expire": 5.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0}
+_NUMBERS = {
+    "delay_ms": 500.0, "expire": 5.0, "quota": 1.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0,
+}  # fmt: skip
 _WORDS = {"error_event": "insufficient_quota", "refuse_language": "rw"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """``session``: the number of the only one that it concerns, from 1."""
+
     name: str
     arg: str | None = None
+    session: int | None = None
 
     @property
     def number(self) -> float:
@@ -58,16 +67,23 @@ class Fault:
         return self.arg if self.arg is not None else _WORDS[self.name]
 
 
+def of_session(faults: list[Fault], number: int) -> list[Fault]:
+    """Those that concern the session of this number."""
+    return [fault for fault in faults if fault.session in (None, number)]
+
+
 def parse_fault(text: str) -> Fault:
-    """``NAME`` or ``NAME=ARG``; raises :class:`ConfigError` naming what is allowed."""
-    name, equals, arg = text.partition("=")
+    """``[SESSION:]NAME[=ARG]``; raises :class:`ConfigError` naming what is allowed."""
+    counted = re.fullmatch(r"([1-9][0-9]{0,5}):(.*)", text)
+    session, (name, equals, arg) = int(counted[1]) if counted else None, text.partition("=")
+    name = name.partition(":")[2] if counted else name
     if name not in FAULTS:
         raise ConfigError(f"--fault {text}: no fault {name!r}; allowed: {', '.join(FAULTS)}")
     if not equals:
-        return Fault(name)
+        return Fault(name, None, session)
     number = arg[:-1] if name in _MOMENTS and arg.endswith("s") else arg
     if name in _WORDS and arg:
-        return Fault(name, arg)
+        return Fault(name, arg, session)
     if name not in _NUMBERS and name not in _MOMENTS:
         raise ConfigError(f"--fault {text}: {name} takes no argument; it {FAULTS[name]}")
     try:
@@ -76,7 +92,7 @@ def parse_fault(text: str) -> Fault:
         value = -1.0
     if not 0.0 <= value <= 1e6:
         raise ConfigError(f"--fault {text}: {arg!r} is not a number from 0 to 1000000; {name} {FAULTS[name]}")
-    return Fault(name, arg)
+    return Fault(name, arg, session)
 
 
 class Injector:
@@ -138,7 +154,7 @@ class Injector:
         if fault is None:
             return False
         if fault.arg is None:
-            return bool(event["type"] == "response.output_audio.delta")
+            return event["type"] in ("response.output_audio.delta", "response.output_text.delta")
         return not fault.arg.endswith("s") and self._sent >= float(fault.arg)
 
     def _changed(self, event: Event) -> Event:

@@ -24,6 +24,10 @@ _TEXT_TOKEN_S = 0.03  # between two deltas of text or arguments at real-time spe
 _REMOTE_CALL_S = 0.5
 _LEAD_TOKENS = 4  # the transcript is ahead of the audio by this (observed)
 _FAILURES = {
+    "quota": (
+        "insufficient_quota",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ),
     "rate_limit": ("rate_limit_exceeded", "Rate limit reached for requests. Please try again in a moment."),
     "server_error": (
         "server_error",
@@ -140,7 +144,7 @@ class Response:
 
     def _fail(self, failure: str) -> None:
         code, message = _FAILURES[failure]
-        kind = "invalid_request_error" if failure == "rate_limit" else "server_error"
+        kind = {"quota": code, "rate_limit": "invalid_request_error"}.get(failure, "server_error")
         self._finish("failed", {"type": "failed", "error": {"type": kind, "code": code, "message": message}})
 
     # --- messages -------------------------------------------------------------------------------------

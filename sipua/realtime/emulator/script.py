@@ -24,6 +24,7 @@ TURN_FAULTS = (
     "invalid_json",
     "late_delta",
     "no_response",
+    "quota",
     "rate_limit",
     "server_error",
     "stall",

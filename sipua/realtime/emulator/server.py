@@ -32,7 +32,7 @@ from sipua.errors import LocalError
 
 from . import session as configuration
 from .core import RealtimeSession, SessionSetup
-from .faults import Fault
+from .faults import Fault, of_session
 from .formats import Clip
 from .outputs import Abort, Close, Output, Send, SendText
 from .script import Line, Script, load_script
@@ -150,8 +150,7 @@ class _Emulator:
         self._script = script
         self._speech = speech
         self._secrets: dict[str, tuple[float, Event]] = {}
-        self._fault_names = {fault.name for fault in options.faults}
-        self._sessions = itertools.count(1)
+        self._connections = itertools.count(1)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -214,8 +213,11 @@ class _Emulator:
         return JSONResponse({"value": value, "expires_at": expires_at, "session": session})
 
     async def _realtime(self, websocket: WebSocket) -> None:
+        number = next(self._connections)
+        faults = of_session(self._options.faults, number)
         refused = self._authorised(websocket.headers)
-        if "http_401" in self._fault_names or refused is not None:
+        names = {fault.name for fault in faults}
+        if "http_401" in names or refused is not None:
             invalid = {
                 "message": "Incorrect API key provided.",
                 "type": "invalid_request_error",
@@ -223,14 +225,14 @@ class _Emulator:
             }
             await _deny(websocket, 401, refused or {**invalid, "code": "invalid_api_key"})
             return
-        if "http_500" in self._fault_names:
+        if "http_500" in names:
             await _deny(
                 websocket, 500, RequestError(None, "The server had an error.", kind="server_error").body(None)
             )
             return
         await websocket.accept()
         try:
-            setup = self._setup(websocket)
+            setup = self._setup(websocket, faults)
         except RequestError as refusal:
             with contextlib.suppress(WebSocketDisconnect):
                 error = {
@@ -241,16 +243,16 @@ class _Emulator:
                 await websocket.send_text(orjson.dumps(error).decode())
                 await websocket.close(4000, f"{refusal.kind}.{refusal.code}")
             return
-        slow = next((f.number / 1000.0 for f in self._options.faults if f.name == "slow_reader"), 0.0)
-        with self._recorder() as record:
+        slow = next((f.number / 1000.0 for f in faults if f.name == "slow_reader"), 0.0)
+        with self._recorder(number) as record:
             await _Connection(websocket, setup, slow, record).run()
 
-    def _recorder(self) -> contextlib.AbstractContextManager[WavWriter | None]:
+    def _recorder(self, number: int) -> contextlib.AbstractContextManager[WavWriter | None]:
         if self._options.record is None:
             return contextlib.nullcontext()
-        return WavWriter(self._options.record / f"session-{next(self._sessions)}.wav", RECORDING_RATE)
+        return WavWriter(self._options.record / f"session-{number}.wav", RECORDING_RATE)
 
-    def _setup(self, websocket: WebSocket) -> SessionSetup:
+    def _setup(self, websocket: WebSocket, faults: list[Fault]) -> SessionSetup:
         if "realtime=v1" in websocket.headers.get("openai-beta", ""):
             raise RequestError(
                 "beta_api_shape_disabled", "The Realtime Beta API is no longer supported. Use the GA API."
@@ -266,7 +268,7 @@ class _Emulator:
             unix_time=int(time.time()),
             speed=self._options.speed,
             session_cap_s=self._options.session_cap_s,
-            faults=self._options.faults,
+            faults=faults,
             update=secret,
             records=self._options.record is not None,
         )

@@ -1,0 +1,26 @@
+"""Where callers' words may be sent: over TLS, or where nobody else listens."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def check_url(url: str) -> None:
+    """ValueError says what is allowed."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url = {url!r}: not a URL; allowed: https://HOST/…")
+    if parts.username or parts.password:
+        raise ValueError("url: a secret does not belong in it; use secret_env or secret_file")
+    if parts.scheme == "http" and not _is_near(parts.hostname):
+        raise ValueError(f"url = {url!r}: callers' words would cross the network unencrypted; use https")
+
+
+def _is_near(host: str) -> bool:
+    """This machine, or a network of our own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_private

@@ -1,0 +1,88 @@
+"""What every conversation needs, by telephone or in writing: tools and the voice service, as the settings want them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from sipua.call_voice import VoiceService, nobody_known
+from sipua.desk import Desk, platform_tables
+from sipua.desk_service import desk_tools, people_tools
+from sipua.ports import Clock
+from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.config import AudioFormat, SessionConfig
+from sipua.settings import Settings
+from sipua.spend import Spend
+from sipua.texts import TextFiles
+from sipua.tools.builtin import RecordConsent, control_tools
+from sipua.tools.files import ToolFiles
+from sipua.tools.foreign import foreign_tools
+from sipua.tools.registry import Registry
+from sipua.voice_settings import language_of, rules_of, session_config
+from sipua.webhook import WhatsAppWebhook
+from storage.platform import Platform
+
+Configured = Callable[[Settings, AudioFormat], SessionConfig]
+
+
+async def platform_catalogue(settings: Settings, dsn: str) -> Platform | None:
+    """Where services are looked up; None: in our own catalogue."""
+    return await platform_tables(dsn) if settings.tools.catalogue == "platform" else None
+
+
+@asynccontextmanager
+async def talk_tools(
+    settings: Settings,
+    texts: TextFiles,
+    tool_files: ToolFiles,
+    desk: Desk | None,
+    clock: Clock,
+    *,
+    asks_consent: bool,
+) -> AsyncIterator[tuple[Registry, WhatsAppWebhook | None]]:
+    """With the webhook, where there is one. ConfigError for a name that is taken, or a secret that cannot be read."""
+    languages = texts.texts.languages.by_code
+    tools = Registry(settings.tools.names_off)
+    tools.add(*control_tools({code: each.english_name for code, each in languages.items()}))
+    if asks_consent:
+        tools.add(RecordConsent())
+    async with AsyncExitStack() as stack:
+        webhook = None
+        if desk is not None:
+            people_tools(tools, texts.texts.departments, desk, clock)
+            texts.on_read = lambda read: people_tools(tools, read.departments, desk, clock)
+            webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
+        await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
+        yield tools, webhook
+
+
+def voice_service(
+    settings: Settings,
+    backend: OpenAIBackend,
+    texts: TextFiles,
+    tools: Registry,
+    desk: Desk | None,
+    spend: Spend,
+    clock: Clock,
+    configured: Configured = session_config,
+    locale: str = "",
+) -> VoiceService:
+    """``locale``: the language that is wanted, whoever calls; "" = that of the call."""
+    has_tools = backend.capabilities.has_tools
+    return VoiceService(
+        backend=backend,
+        session_config=lambda format: replace(
+            configured(settings, format), tools=tools.wire() if has_tools else ()
+        ),
+        language_of=lambda opening, now, remembered: language_of(
+            settings, texts.texts, opening, now, remembered=remembered, wanted=locale
+        ),
+        open_timeout_s=settings.realtime.connect_timeout_s,
+        tools=tools,
+        recall=desk.recall if desk is not None else nobody_known,
+        on_refusal=settings.transfer.on_refusal,
+        rules=rules_of(settings),
+        spend=spend,
+        today=lambda: clock.now().wall.astimezone(settings.zone).date(),
+    )
