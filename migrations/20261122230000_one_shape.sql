@@ -210,6 +210,10 @@ WHERE jsonb_typeof(metadata) IS DISTINCT FROM 'object'
   OR '' IN (from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id, openai_call_id, project_id, locale, country,
             outcome, intent, transcript, handoff_target, lead_name, lead_phone, last_note);
 
+-- Whose call it was stood in the name of a column only.
+UPDATE public.voice_calls SET provider = CASE WHEN twilio_call_sid IS NOT NULL THEN 'twilio' ELSE 'mtn' END
+WHERE provider IS NULL AND coalesce(twilio_call_sid, mtn_call_sid) IS NOT NULL;
+
 -- Arguments and results of tools are objects or NULL, what is remembered of a caller is an object.
 UPDATE public.mcp_tool_calls SET
   args = CASE WHEN jsonb_typeof(args) IN ('object', 'null') THEN nullif(args, 'null')

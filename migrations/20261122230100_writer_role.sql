@@ -71,8 +71,9 @@ BEGIN
   IF writer THEN
     GRANT USAGE ON SCHEMA sipua TO sipua_writer;
     GRANT USAGE ON ALL SEQUENCES IN SCHEMA sipua TO sipua_writer;
+    GRANT USAGE ON SCHEMA public TO sipua_writer;
     BEGIN
-      GRANT USAGE ON SCHEMA public, auth, supabase_migrations TO sipua_writer;
+      GRANT USAGE ON SCHEMA supabase_migrations TO sipua_writer;
       GRANT SELECT ON supabase_migrations.schema_migrations TO sipua_writer;
     EXCEPTION
       WHEN insufficient_privilege OR undefined_table OR invalid_schema_name THEN

@@ -147,7 +147,7 @@ WIDER: dict[str, frozenset[str]] = {
     "text[]": frozenset({"text[]", "character varying[]"}),
     "boolean": frozenset({"boolean"}),
     "integer": frozenset({"integer", "bigint", "numeric"}),
-    "numeric": frozenset({"numeric", "double precision"}),
+    "numeric": frozenset({"numeric", "double precision", "real"}),
     "timestamptz": frozenset({"timestamp with time zone"}),
     "jsonb": frozenset({"jsonb"}),
     "tsvector": frozenset({"tsvector"}),

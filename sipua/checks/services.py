@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import storage.errors as store
 from sipua.checks.report import Check, Status
-from sipua.database import open_database
+from sipua.database import migrate_dsn, open_database
 from sipua.errors import ConfigError, RealtimeError, SipuaError
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
@@ -15,6 +15,7 @@ from sipua.settings import Settings
 from sipua.voice_settings import backend_of, session_config
 from storage.dsn import redact
 from storage.migrate import check as check_schema
+from storage.migrate import misfits
 
 NAMED = 3  # of what a database lacks; the rest is counted
 
@@ -23,13 +24,17 @@ async def database(settings: Settings) -> Check:
     """Reachable, with our schema? The embedded one is started for it."""
     try:
         async with open_database(settings) as dsn:
-            missing = await check_schema(dsn)
+            missing = await check_schema(migrate_dsn(dsn, settings))
+            refused = await misfits(dsn)
     except (SipuaError, store.StoreError) as error:
         todo = "check DATABASE_URL; unset it to use the embedded PostgreSQL"
         return Check("database", "fail", str(error), todo, isinstance(error, ConfigError))
     pending = [each for each in missing if each.startswith("migration ")]
     if pending:  # the rest follows from it
         missing = pending
+    elif refused:
+        todo = "`sipua migrate --check` lists everything, docs/database.md says what to do"
+        return Check("database", "fail", f"{redact(dsn)} does not fit: {'; '.join(refused[:NAMED])}", todo)
     if missing:
         more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         todo = "run `sipua migrate` (serve does it too); `sipua migrate --check` lists all that is left"

@@ -212,6 +212,39 @@ async def test_one_row_a_caller(empty_database: str) -> None:
         run(empty_database, "INSERT INTO voice_memories (msisdn) VALUES ('+250700000001')")
 
 
+@pytest.mark.parametrize(
+    ("shape", "providers"), [("v1", ["twilio"] * 2), ("v2", ["mtn"] * 2), ("october", ["twilio"] * 3)]
+)
+async def test_whose_call_it_was_is_data(empty_database: str, shape: str, providers: list[str]) -> None:
+    run(empty_database, shapes.seed(shape))
+    await migrate(empty_database)
+    known = rows(empty_database, "SELECT provider FROM voice_calls WHERE provider IS NOT NULL")
+    assert [row["provider"] for row in known] == providers
+
+
+async def test_rows_that_no_shape_foresees_stay(empty_database: str) -> None:
+    """No direction, more words than a list takes, rows of calls that are gone, segments without ids and numbers."""
+    run(empty_database, shapes.seed("october"))
+    run(
+        empty_database,
+        "UPDATE voice_calls SET direction = NULL; INSERT INTO voice_events (type) SELECT 'word ' || n FROM "
+        "generate_series(1, 150) AS n; ALTER TABLE wa_threads DROP CONSTRAINT wa_threads_call_id_fkey; "
+        "INSERT INTO wa_threads (call_id) VALUES (gen_random_uuid()); ALTER TABLE voice_segments DROP COLUMN id",
+    )
+    before = contents(empty_database)
+    await migrate(empty_database)
+    assert await check(empty_database) == []
+    after = contents(empty_database)
+    assert {t: len(lines) for t, lines in before.items() if t != "transcripts"} == {
+        t: len(lines) for t, lines in after.items() if t not in ("transcripts", "openai_sessions")
+    }
+    assert len(after["transcripts"]) == len(before["transcripts"]) + 5
+    held = (catalogue(empty_database), after)
+    run(empty_database, "DELETE FROM supabase_migrations.schema_migrations")
+    await migrate(empty_database)
+    assert (catalogue(empty_database), contents(empty_database)) == held
+
+
 @pytest.mark.parametrize("shape", shapes.SHAPES)
 async def test_the_view_of_the_readers_is_there(empty_database: str, shape: str) -> None:
     run(empty_database, shapes.seed(shape))
