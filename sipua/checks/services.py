@@ -38,7 +38,8 @@ async def database(settings: Settings) -> Check:
     if missing:
         more = f"; and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         todo = "run `sipua migrate` (serve does it too); `sipua migrate --check` lists all that is left"
-        return Check("database", "warn", f"{redact(dsn)}: lacks {'; '.join(missing[:NAMED])}{more}", todo)
+        said = f"missing, of another kind or open: {'; '.join(missing[:NAMED])}{more}"
+        return Check("database", "warn", f"{redact(dsn)}: {said}", todo)
     return Check("database", "ok", f"{redact(dsn)}: reachable, schema complete")
 
 

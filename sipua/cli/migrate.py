@@ -67,7 +67,8 @@ def migrate(
     if json:
         print_json(result)
     elif check:
-        typer.echo("\n".join(result["missing"]) or "nothing is missing, nothing stands open")
+        lines = ["missing, of another kind or open:", *(f"  {line}" for line in result["missing"])]
+        typer.echo("\n".join(lines) if result["missing"] else "nothing is missing, nothing stands open")
     else:
         _tell(result)
     if result.get("missing"):
