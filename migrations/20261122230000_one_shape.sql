@@ -280,8 +280,8 @@ BEGIN
         coalesce(g.started_at, g.ended_at, c.started_at, c.created_at) AS at
       FROM public.voice_segments AS g JOIN public.voice_calls AS c ON c.id = g.call_id
     ) AS v
-    WHERE NOT EXISTS (SELECT 1 FROM public.transcripts x
-                      WHERE x.id = v.key OR (x.call_id = v.call_id AND x.content = v.text AND x.t = v.at))
+    WHERE NOT EXISTS (SELECT 1 FROM public.transcripts x WHERE x.id = v.key)
+      AND NOT EXISTS (SELECT 1 FROM public.transcripts x WHERE x.call_id = v.call_id AND x.content = v.text AND x.t = v.at)
   ) AS s
   ON CONFLICT (id) DO NOTHING;
 END
