@@ -11,6 +11,7 @@ import pytest
 
 from storage.desk_facts import Forgotten
 from storage.migrate import check, load, migrate, migrations_dir, misfits
+from storage.shape import LISTS
 from storage.writer import LedgerWriter
 from tests.storage import shapes
 from tests.storage.rows import EIGHT, catalogue, contents, rows, run
@@ -138,6 +139,23 @@ async def test_what_october_allowed_is_still_allowed(empty_database: str) -> Non
     run(empty_database, "INSERT INTO mcp_tool_calls (tool) VALUES (NULL)")
     with pytest.raises(psycopg.errors.CheckViolation):
         run(empty_database, "INSERT INTO voice_events (type) VALUES ('nonsense')")
+
+
+@pytest.mark.parametrize("shape", shapes.SHAPES)
+async def test_every_word_of_ours_is_taken(empty_database: str, shape: str) -> None:
+    run(empty_database, shapes.seed(shape))
+    await migrate(empty_database)
+    call = UUID(int=99)
+    run(empty_database, f"INSERT INTO voice_calls (id, direction) VALUES ('{call}', 'inbound')")
+    needed = {"voice_calls": {"direction": "inbound"}, "transcripts": {"call_id": str(call), "role": "user"}}
+    for (table, column), words in LISTS.items():
+        for word in words:
+            values = needed.get(table, {}) | {
+                column: word,
+                **({"session_id": word} if "session" in table else {}),
+            }
+            names, texts = ", ".join(values), ", ".join(f"'{value}'" for value in values.values())
+            run(empty_database, f"INSERT INTO {table} ({names}) VALUES ({texts})")
 
 
 async def test_longer_lists_of_others_are_kept(empty_database: str) -> None:

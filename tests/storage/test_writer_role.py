@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
+from storage.callbacks import callback_done, callback_requests
+from storage.catalogue import CATALOGUE, import_rows, search
 from storage.desk_facts import Forgotten, Remembered
 from storage.errors import MigrationError
 from storage.facts import (
@@ -28,7 +30,7 @@ from storage.facts import (
 )
 from storage.memories import memory_of
 from storage.migrate import load, migrate, migrations_dir, misfits
-from storage.queries import call_rows, close_orphans
+from storage.queries import call_rows, close_orphans, drill_runs, spent_since, trunk_changes
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows, run
 
@@ -81,6 +83,21 @@ async def test_a_member_writes_and_reads_a_whole_call(database: str, login: str)
     assert found["voice_calls"][0]["status"] == "completed"
     assert await memory_of(login, NUMBER, calls=1) is None
     assert await close_orphans(login, node="a", worker=0, instance=uuid4(), now=NOW) == []
+
+
+async def test_a_member_keeps_catalogue_and_call_backs(database: str, login: str) -> None:
+    run(database, f"GRANT sipua_writer TO {name_of(login)}")
+    row = dict.fromkeys(CATALOGUE) | {"key": "moto", "name": "Moto", "category": "transport"}
+    for rows_of_file in ([row], []):
+        await import_rows(login, "catalogue", rows_of_file, replace=True, dry_run=False)
+        found = await search(login, "moto")
+        assert len(found.services) == len(rows_of_file)
+    assert await search(login, "mooto") is not None  # by similarity, of an extension
+    assert await callback_requests(login, only_new=True, limit=1) == []
+    assert await callback_done(login, "ABCDEF") is None
+    assert await spent_since(login, NOW) == []
+    assert await trunk_changes(login, 1) == []
+    assert await drill_runs(login) == []
 
 
 FORBIDDEN = (
