@@ -165,7 +165,7 @@ class _Run:
             raise MigrationError(f"PostgreSQL {version} at {database}: 15 or newer is needed")
         self.known = await history.versions(connection)
         for migration in self.files:
-            if migration.version in self.known and self.tried == migration.file:
+            if migration.file == self.tried and self._is_done(migration):
                 self.applied.append(migration.file)  # it was kept, only its answer was lost
         self.tried = ""
         if self.again or await self._is_something_left(connection):

@@ -22,10 +22,11 @@ LOSING = "SELECT CASE WHEN nextval('tries') <= {} THEN pg_terminate_backend(pg_b
 
 
 def three(folder: Path, second: str) -> list[str]:
+    create = "CREATE {} IF NOT EXISTS"
     texts = [
-        "CREATE SEQUENCE tries; CREATE TABLE one ()",
-        f"CREATE TABLE two (); {second}",
-        "CREATE TABLE three ()",
+        f"{create.format('SEQUENCE')} tries; {create.format('TABLE')} one ()",
+        f"{create.format('TABLE')} two (); {second}",
+        f"{create.format('TABLE')} three ()",
     ]
     for number, text in enumerate(texts, 1):
         (folder / f"2026010{number}000000_f.sql").write_text(text)
@@ -94,6 +95,17 @@ async def test_a_file_whose_commit_was_not_heard_counts_as_done(empty_database: 
         report = await migrate(dsn, folder=tmp_path)
     assert report.applied == tuple(files)
     assert rows(empty_database, "SELECT last_value::int AS n FROM tries") == [{"n": 1}]  # not run again
+
+
+async def test_what_is_applied_again_is_run_again_after_a_loss(empty_database: str, tmp_path: Path) -> None:
+    files = three(tmp_path, LOSING.format(0))
+    await migrate(empty_database, folder=tmp_path)
+    run(empty_database, "SELECT setval('tries', 1, false)")
+    run(empty_database, "DELETE FROM sipua.migrations")
+    three(tmp_path, LOSING.format(1))
+    report = await migrate(empty_database, folder=tmp_path, again=True)
+    assert report.applied == tuple(files)
+    assert rows(empty_database, "SELECT last_value::int AS n FROM tries") == [{"n": 2}]
 
 
 async def test_patience_ends_and_says_what_is_done_and_left(empty_database: str, tmp_path: Path) -> None:
