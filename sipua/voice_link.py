@@ -70,7 +70,7 @@ class VoiceLink:
         self._observer = observer
         self._clock = clock
         self._sessions = VoiceSessions(
-            backend, plan, observer, Listener(self._on_audio, self._on_event, self._gone, self._put)
+            backend, plan, observer, Listener(self._on_audio, self._on_event, self._gone, self._end_with)
         )
         self._ignored: deque[str] = deque(maxlen=OWNERS_MAX)
         self._owners: dict[str, int] = {}  # response → session
@@ -105,7 +105,7 @@ class VoiceLink:
             await asyncio.shield(self._leaving)
             return
         await self._sessions.close(self._core.current if failed else None)
-        self._put(None)
+        self._end_with(None)
 
     def leave(self) -> None:
         """Closes it beside what goes on without it."""
@@ -335,7 +335,13 @@ class VoiceLink:
         if ask is not Ask.NOTHING and self._core.floor.quiet_at() is not None:
             self.response_create(GO_ON if unfinished is not None else None)
 
-    def _put(self, event: ev.Event | BaseException | None) -> None:
+    def _end_with(self, error: BaseException | None) -> None:
+        """The last that ``events`` has, also for a consumer who is so far behind that nothing else has room."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(error)
+
+    def _put(self, event: ev.Event) -> None:
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
@@ -371,7 +377,7 @@ class VoiceLink:
                 case PlayComfort():
                     self._observer.comfort()
                 case GiveUp(error):
-                    self._put(error)
+                    self._end_with(error)
 
     async def _open_next(self, number: int) -> None:
         try:
