@@ -54,7 +54,7 @@ NEXT = (
 )
 
 
-NO_LINE = "no line of ours leads to them now: offer to help, or to take a message"
+NO_LINE = "no line of ours leads to them now: offer to help, or that somebody calls back (request_callback)"
 DEFAULTS = TransferSettings()
 
 
