@@ -13,6 +13,7 @@ from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.realtime.continuity import Rules
+from sipua.realtime.names import HOSTED
 from sipua.settings import Settings
 from sipua.texts import Briefing, Texts, instructions_of
 
@@ -65,14 +66,15 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
             interrupt_response=interrupts,
         )
     )
-    transcription = Transcription(chosen.transcription_model) if chosen.transcription_model else None
+    is_known = settings.voice_service in HOSTED  # of others nobody knows what they make of it
+    transcription = Transcription(chosen.transcription_model, has_logprobs=is_known)
     return SessionConfig(
         model=chosen.model,
         instructions=chosen.instructions,
         voice=chosen.voice,
         audio_format=format,
         turn_detection=detection,
-        transcription=transcription,
+        transcription=transcription if chosen.transcription_model else None,
         noise_reduction=chosen.noise_reduction or None,
         speed=chosen.speed,
         max_output_tokens=chosen.max_output_tokens or "inf",

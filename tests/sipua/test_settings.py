@@ -482,3 +482,15 @@ def test_every_key_is_explained() -> None:
     assert [row for row in rows if row.endswith("|  |")] == []
     for field in Trunk.model_fields.values():
         assert field.description
+
+
+@pytest.mark.parametrize(
+    ("service", "include"), [("openai", ["item.input_audio_transcription.logprobs"]), ("compatible", None)]
+)
+def test_how_sure_a_transcription_is_is_asked_of_services_that_are_known(
+    service: str, include: list[str] | None, tmp_path: Path
+) -> None:
+    write(tmp_path, f"[realtime]\nservice = '{service}'")
+    assert session_config(load_settings(tmp_path), AudioFormat.PCMU).to_session().get("include") == include
+    write(tmp_path, f"[realtime]\nservice = '{service}'\ntranscription_model = ''")
+    assert "include" not in session_config(load_settings(tmp_path), AudioFormat.PCMU).to_session()
