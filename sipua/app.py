@@ -56,7 +56,7 @@ from sipua.switchboard import Switchboard
 from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.files import NO_TOOL_FILES, ToolFiles
+from sipua.tools.kits import ToolFolder
 from sipua.trunk_changes import TrunkChanges
 from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
@@ -78,7 +78,7 @@ async def serve(
     *,
     stop: asyncio.Event,
     ready: Callable[[Mapping[str, Any]], None],
-    tool_files: ToolFiles = NO_TOOL_FILES,
+    tool_folder: ToolFolder,
 ) -> None:
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
@@ -154,7 +154,7 @@ async def serve(
         desk = Desk(dsn, writer, settings.memory, clock, await platform_catalogue(settings, dsn))
         await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
         tools, webhook = await stack.enter_async_context(
-            talk_tools(settings, texts, tool_files, desk, clock, asks_consent=consent is not None)
+            talk_tools(settings, texts, tool_folder.files, desk, clock, asks_consent=consent is not None)
         )
         spend = await spent_today(settings, dsn)
         switchboard.services = CallServices(
@@ -210,6 +210,9 @@ async def serve(
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
             stack.callback(task.cancel)
+        equipping = asyncio.create_task(tools.follow(tool_folder), name="tool-files")
+        equipping.add_done_callback(tell_of_a_bug)
+        stack.callback(equipping.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)

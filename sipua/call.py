@@ -220,9 +220,11 @@ class Call:
                 await announcer.close_with("closed")
                 raise CallOver(CLOSED)
         async with contextlib.AsyncExitStack() as stack:
+            tools = services.voice.of_call(self._way.trunk_name, self.record.opening.our_number)
+            voice = stack.enter_context(tools)
             try:
                 session = await stack.enter_async_context(
-                    voice_session(services.voice, language, format, to_phone, watch, services.clock)
+                    voice_session(voice, language, format, to_phone, watch, services.clock)
                 )
             except RealtimeError as error:
                 if not error.retryable:
@@ -241,7 +243,7 @@ class Call:
                 greeting=language.greeting,
                 keys=services.keys,
                 turns=services.turns,
-                approvals=services.voice.tools.approvals,
+                approvals=voice.tools.approvals,
                 idle=services.idle,
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
@@ -277,7 +279,7 @@ class Call:
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
-                        session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
+                        session, voice, language, conversation, keypad, leg.media.playout, announcer,
                         self.record, services.metrics, services.clock, consent, transfer,
                     )  # fmt: skip
 

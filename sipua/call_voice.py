@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
 from sipua.spend import Spend
 from sipua.tools.box import ToolBox
-from sipua.tools.registry import Registry
+from sipua.tools.registry import Offer, Registry
 from sipua.voice_link import VoiceLink
 from sipua.voice_sessions import Observer, Plan
 
@@ -47,6 +48,11 @@ async def nobody_known(_: CallOpening) -> Recollection | None:
     return None
 
 
+def nothing_offered(trunk: str, our_number: str | None) -> AbstractContextManager[Offer]:
+    """The tools of a service that has none."""
+    return contextlib.nullcontext(Registry())
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceService:
     """Where sessions come from, what all of them are asked, and which language a call has."""
@@ -58,9 +64,21 @@ class VoiceService:
     rules: Rules
     spend: Spend
     today: Callable[[], date]  # where the callers are
-    tools: Registry = field(default_factory=Registry)
+    tools: Offer = field(default_factory=Registry)  # of one call: ``of_call``
+    offered: Callable[[str, str | None], AbstractContextManager[Offer]] = nothing_offered
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
     on_refusal: str = ""  # the department that takes over then
+
+    @contextlib.contextmanager
+    def of_call(self, trunk: str, our_number: str | None) -> Iterator[VoiceService]:
+        """With the tools of a call by that trunk; they stay the same to its end, whatever is read again."""
+        with self.offered(trunk, our_number) as tools:
+            yield replace(self, tools=tools)
+
+    def configured(self, language: CallLanguage, format: AudioFormat) -> SessionConfig:
+        """What a session of this call is asked to be."""
+        tools = self.tools.wire() if self.backend.capabilities.has_tools else ()
+        return language.configured(replace(self.session_config(format), tools=tools))
 
 
 class Typist(Protocol):
@@ -88,7 +106,7 @@ async def voice_session(
 ) -> AsyncIterator[VoiceLink]:
     """A session that is ready, and others after it. RealtimeUnreachable if it is not in time."""
     plan = Plan(
-        configure=lambda: language.configured(service.session_config(format)),
+        configure=lambda: service.configured(language, format),
         open_timeout_s=service.open_timeout_s,
         rules=service.rules,
         chance=random.random,

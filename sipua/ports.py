@@ -56,6 +56,11 @@ class CallOpening:
     source: str
     channel: Literal["voice", "text"] = "voice"  # text: a chat, which no line carries
 
+    @property
+    def our_number(self) -> str | None:
+        """The one that was dialled, or that we present."""
+        return self.from_number if self.direction == "outbound" else self.to_number
+
 
 @dataclass(frozen=True, slots=True)
 class SessionOpening:

@@ -48,7 +48,7 @@ async def run_checks(folder: Path) -> list[Check]:
     checks += [spoken, await services.database(settings), await services.voice_service(settings)]
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
-    checks += await tools(folder, settings)
+    checks += await tools(folder, settings, [trunk.name for trunk in trunks])
     if texts is not None:
         checks += await people(settings, texts, datetime.now(UTC))
     if (kept := await recordings(settings)) is not None:
