@@ -37,6 +37,8 @@ class WhatsAppSettings(Section):
     """Of the sending number, as Meta has it; empty = no WhatsApp."""
     token_file: str = ""
     """A file with the access token."""
+    business_account_id: str = Field(default="", pattern=r"^[0-9]{0,32}$")
+    """Of the WhatsApp Business account, for `sipua doctor`: whether the template is approved; empty = not looked up."""
     template: str = Field(default="", pattern=r"^[a-z0-9_]{0,512}$")
     """Name of the approved template for a first message."""
     template_languages: dict[str, str] = Field(default={})
