@@ -27,7 +27,8 @@ from sipua.realtime.emulator.script import Script, parse_script
 from sipua.realtime.events import AudioDelta
 from sipua.realtime.hints import as_change
 from sipua.transcript import Segment
-from sipua.voice_link import EVENTS_MAX, VoiceLink
+from sipua.voice_events import EVENTS_MAX
+from sipua.voice_link import VoiceLink
 from sipua.voice_sessions import Plan
 from tests.emulator.driven import recorded, ulaw
 from tests.fleet.virtual import VirtualClock, run
