@@ -51,7 +51,7 @@ from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
-from sipua.start_checks import checked, join_address, warn
+from sipua.start_checks import check_texts, checked, join_address, warn
 from sipua.switchboard import Switchboard
 from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
@@ -84,6 +84,7 @@ async def serve(
     backend = backend_of(settings)
     place = place_of(settings.sip)
     own = checked(settings, texts.texts, files.trunks, place)
+    texts.check = lambda read: check_texts(settings, read)
     warn(settings, texts.texts)
     failure: list[str] = []
 

@@ -110,6 +110,7 @@ class TextFiles:
     def __init__(self, conf_dir: Path, trunks: Collection[str] | None = None) -> None:
         self.texts = load_texts(conf_dir, trunks)
         self.asked = asyncio.Event()
+        self.check: Callable[[Texts], None] = lambda texts: None  # raises SipuaError for what does not fit
         self.on_read: Callable[[Texts], None] = lambda texts: None
         self._conf_dir = conf_dir
 
@@ -119,11 +120,13 @@ class TextFiles:
             await self.asked.wait()
             self.asked.clear()
             try:
-                self.texts = await asyncio.to_thread(load_texts, self._conf_dir)
+                texts = await asyncio.to_thread(load_texts, self._conf_dir)
+                self.check(texts)
             except SipuaError as error:
                 log.error("languages and instructions were not read again, the old ones stay: %s", error)
                 continue
-            self.on_read(self.texts)
+            self.texts = texts
+            self.on_read(texts)
             log.info("languages and instructions read again: %s", ", ".join(self.texts.languages.by_code))
             for note in self.texts.notes:
                 log.warning("%s", note)
