@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sipua.errors import LocalError
 from sipua.metrics import CONTENT_TYPE, Metrics
@@ -25,6 +26,8 @@ from sipua.webhook import BODY_MAX_BYTES, WhatsAppWebhook
 Check = Callable[[], Awaitable[str]]  # "" when ready, else why not
 READY_TIMEOUT_S = 2.0
 BODY_TIMEOUT_S = 10.0  # of a webhook
+HEAD_TIMEOUT_S = 5.0  # of any request
+CONNECTIONS_MAX = 256  # the descriptors of the process are the calls'
 
 
 def build_app(
@@ -117,12 +120,58 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _impatient(head_timeout_s: float, connections_max: int) -> type[H11Protocol]:
+    """uvicorn waits for ever for the head of a request, from as many as there are descriptors."""
+
+    class Impatient(H11Protocol):
+        _patience: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as above it
+            super().connection_made(transport)
+            if len(self.connections) > connections_max:
+                transport.abort()
+            self._look()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._look()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._look()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._calm()
+
+        def _look(self) -> None:
+            cycle: RequestResponseCycle | None = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                self._calm()
+            elif self._patience is None:
+                self._patience = self.loop.call_later(head_timeout_s, self.timeout_keep_alive_handler)
+
+        def _calm(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
+
+    return Impatient
+
+
 @asynccontextmanager
-async def running(app: Starlette, sock: socket.socket) -> AsyncIterator[tuple[str, int]]:
+async def running(
+    app: Starlette,
+    sock: socket.socket,
+    *,
+    head_timeout_s: float = HEAD_TIMEOUT_S,
+    connections_max: int = CONNECTIONS_MAX,
+) -> AsyncIterator[tuple[str, int]]:
     """Serves ``app`` on ``sock`` while the context lasts; yields its (address, port)."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False
-    )
+        app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
+        http=_impatient(head_timeout_s, connections_max),
+    )  # fmt: skip
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
     try:
