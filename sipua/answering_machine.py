@@ -95,6 +95,10 @@ class AnsweringMachine:
         self._rest = sound[len(sound) // FRAME * FRAME :]
         return found
 
+    def is_person(self, why: str) -> list[Found]:
+        """Somebody knows it otherwise; only a beep says something else then."""
+        return [] if self._verdict is not None else self._decided(Finding.PERSON, why)
+
     def _frame(self, frame: Pcm) -> list[Found]:
         self._at_ms += FRAME_MS
         self._hear(frame.astype(np.float64))

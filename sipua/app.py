@@ -23,11 +23,13 @@ from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
+from sipua.call_screening import screening_policy
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database, spent_today, unready
 from sipua.desk import Desk
 from sipua.desk_service import callback_notifier
+from sipua.dial_service import DialService, dial_rules
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.feed import Feed
@@ -158,6 +160,7 @@ async def serve(
             talk_tools(settings, texts, tool_folder.files, desk, clock, asks_consent=consent is not None)
         )
         spend = await spent_today(settings, dsn)
+        rules = dial_rules(settings, dsn)
         switchboard.services = CallServices(
             legs=endpoint,
             voice=voice_service(settings, backend, texts, tools, desk, spend, clock),
@@ -170,6 +173,7 @@ async def serve(
             metrics=metrics,
             clock=clock,
             consent=consent,
+            screening=screening_policy(settings.outbound),
             departments=lambda: texts.texts.departments,
             dialler=dialler,
             transfer=settings.transfer,
@@ -195,6 +199,9 @@ async def serve(
         stack.push_async_callback(switchboard.end_all)
         stack.callback(admission.draining.set)
         commands.fleet, commands.switchboard = fleet, switchboard
+        commands.dialling = DialService(
+            switchboard, dialler, rules, lambda: texts.texts.languages, metrics, clock
+        )
         line |= {
             "event": "ready",
             "sip": join_address(sip_host, sip_port),

@@ -17,6 +17,7 @@ from sipua.alarm import Alarm
 from sipua.call_control import CallControl, ConsentPort, TransferPort
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
+from sipua.call_screening import Screening
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, SipuaError
 from sipua.keypad import Keypad
@@ -41,6 +42,7 @@ from sipua.voice_sessions import Observer, Plan
 log = logging.getLogger(__name__)
 
 FRAME_S = 0.02
+NO_TURNS = {"audio": {"input": {"turn_detection": None}}}  # nothing that is heard is answered
 
 
 async def nobody_known(_: CallOpening) -> Recollection | None:
@@ -144,10 +146,11 @@ async def converse(
     consent: ConsentPort | None = None,
     transfer: TransferPort | None = None,
     typist: Typist | None = None,
+    screening: Screening | None = None,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
 
-    ``consent`` is asked for first.
+    ``screening`` says whether there is anybody to talk with, ``consent`` is asked for first.
     """
     last_words, leaving = LastWords(), asyncio.Event()
     box = ToolBox(service.tools.find, lambda: control, record, lambda: language.locale, metrics, clock)
@@ -204,7 +207,21 @@ async def converse(
     if meter.is_over():
         await announcer.close_with("service_error")
         raise CallOver(SPEND_CAP)
-    if consent is None:
+
+    async def begin() -> None:
+        if consent is not None:
+            await consent.run(conversation, performer.perform)
+        else:
+            performer.perform(conversation.begin())
+            alarm.moved()
+
+    async def open() -> None:
+        if screening is not None:
+            await screening.run(conversation, performer.perform, begin)
+        else:
+            await begin()
+
+    if consent is None and screening is None:
         performer.perform(conversation.begin())
     try:
         async with asyncio.TaskGroup() as group:
@@ -212,8 +229,8 @@ async def converse(
             group.create_task(keep_time(), name="time")
             group.create_task(take_results(), name="tools")
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
-            if consent is not None:
-                group.create_task(consent.run(conversation, performer.perform), name="consent")
+            if consent is not None or screening is not None:
+                group.create_task(open(), name="opening")
             if typist is not None:
                 group.create_task(take_lines(typist), name="lines")
             try:
@@ -317,6 +334,8 @@ class _Performer:
                     self.last_words.taken_back()
                 case act.ToolOutput(item_id, call_id, output):
                     session.item_create(function_output_item(call_id, output, item_id))
+                case act.StopListening():
+                    session.session_update(NO_TURNS, required=False)
                 case act.PlayPhrase(name):
                     self.announcer.say(name)
                 case act.Fault(reason, message):

@@ -26,13 +26,14 @@ from sipua.actions import (
     HangUp,
     Logged,
     PlayPhrase,
+    StopListening,
     SystemText,
     UserText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import Idle, IdleRules, IdleWatch
 from sipua.keys import Entry, KeyNews, KeyRules
-from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT
+from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT, MESSAGE_LEFT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
@@ -181,6 +182,17 @@ class Conversation:
         """The model wants to (a tool, whose result comes by ``tool_done``)."""
         self._is_leaving = True
         return [HangUp(AGENT_HUNG_UP)]
+
+    def fall_silent(self) -> list[Action]:
+        """Nobody listens to what is being said."""
+        return self._turned(self._turns.interrupt())
+
+    def leave_message(self, instructions: str, now: Moment) -> list[Action]:
+        """A machine listens: a response by these instructions, then the end. Again: from the beginning."""
+        actions = self.fall_silent()
+        self._is_leaving = True
+        self._request = CreateResponse(instructions)
+        return [StopListening(), *actions, HangUp(MESSAGE_LEFT), self._ask(self._request)]
 
     def _deliver(self, delivery: Delivery) -> list[Action]:
         """Results for the model; no answer is wanted after a goodbye that has been said already."""

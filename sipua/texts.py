@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sipua.departments import NO_DEPARTMENTS, Departments, load_departments
+from sipua.errand import Errand
 from sipua.errors import SipuaError
 from sipua.instruction_files import Instructions, load_instructions
 from sipua.instructions import VARIABLES, Template
@@ -93,14 +94,24 @@ WEEKDAYS = (
 )  # whatever LC_TIME says
 
 
-def instructions_of(texts: Texts, briefing: Briefing, locale: str, otherwise: Template) -> str:
-    """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked."""
-    template = texts.instructions.of(our_number=briefing.our_number, trunk=briefing.trunk, locale=locale)
+def instructions_of(
+    texts: Texts, briefing: Briefing, locale: str, otherwise: Template, errand: Errand | None = None
+) -> str:
+    """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked.
+
+    What a call of ours is for is added (1,900 characters at most), and its own instructions count, if it has any.
+    """
+    own = errand.instructions if errand is not None else None
+    template = own or texts.instructions.of(
+        our_number=briefing.our_number, trunk=briefing.trunk, locale=locale
+    )
     languages = texts.languages
     chosen = template or otherwise
     told = chosen.render(briefing.values(languages, locale))
     if briefing.opening.startswith("closed") and "opening" not in chosen.names:
         told += f"\n\n{CLOSED.format(VARIABLES['opening'].shown(briefing.opening))}"
+    if errand is not None:
+        told = f"{told}\n\n{errand.told()}"
     return f"{told}\n\n{language_rules(languages.of(locale), languages.by_code.values())}"
 
 

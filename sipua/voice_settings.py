@@ -128,14 +128,17 @@ def language_of(
     if opening.direction == "outbound":
         ours, theirs = theirs, ours
     known = remembered or NOTHING
-    choice = choose(
-        texts.languages,
-        our_number=ours,
-        their_number=theirs,
-        remembered=remembered.locale if remembered is not None else None,
-    )
+    errand = opening.errand
+    wanted = wanted or (errand.language if errand is not None else "")
     if wanted:
         choice = Choice(wanted, "wanted")
+    else:
+        choice = choose(
+            texts.languages,
+            our_number=ours,
+            their_number=theirs,
+            remembered=remembered.locale if remembered is not None else None,
+        )
     local = now.wall.astimezone(settings.zone)
     lines = texts.departments.our_lines
     is_inbound = opening.direction == "inbound"  # who calls out keeps hours of another kind
@@ -148,9 +151,10 @@ def language_of(
     return CallLanguage(
         texts.languages,
         choice,
-        lambda locale: instructions_of(texts, briefing, locale, otherwise),
-        greeting=settings.realtime.greeting,
+        lambda locale: instructions_of(texts, briefing, locale, otherwise, errand),
+        greeting=settings.realtime.greeting if errand is None else settings.outbound.greeting,
         hint=settings.realtime.transcription_language,
         recordings=texts.recordings,
         is_closed=is_inbound and lines.is_closed(ours, opening.trunk, now.wall),
+        is_outbound=errand is not None,
     )

@@ -21,7 +21,7 @@ def quiet(ms: int) -> Pcm:
     return np.zeros(RATE * ms // 1000, np.int16)
 
 
-def beeps(*sounds: Pcm, noise_db: float | None = None, piece: int = 160) -> list[tuple[int, int]]:
+def beeps(*sounds: Pcm, noise_db: float | None = None, piece: int = 160) -> list[tuple[float, int]]:
     """Of all that is heard through µ-law: the pitch to 10 Hz, the length in milliseconds."""
     sound = np.concatenate((quiet(100), *sounds, quiet(200))).astype(np.float64)
     if noise_db is not None:
