@@ -267,6 +267,7 @@ class Conversation:
                 self._idle.caller_spoke()
                 self._quiet(now)
                 self._tools.caller_spoke()
+                self._retried = False
                 self._request = CreateResponse()
                 self._said.committed(event.item_id, now)
                 return [Logged(event.raw_type, {"item_id": event.item_id})]

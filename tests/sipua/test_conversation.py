@@ -445,6 +445,11 @@ def test_a_failed_response_is_asked_for_again_once() -> None:
     assert talk.on(failed("server_error")) == told
     talk.on(done())
     assert CreateResponse() in talk.on(failed("rate_limit_exceeded"))  # a good one in between: again once
+    assert CreateResponse() not in talk.on(failed("rate_limit_exceeded"))
+    talk.on(*turn("u2"))
+    assert CreateResponse() in talk.on(
+        failed("rate_limit_exceeded")
+    )  # the caller's next turn is another request
 
 
 def test_a_failed_greeting_is_asked_for_as_a_greeting() -> None:
