@@ -35,7 +35,7 @@ arguments = { department = "support", reason = "a complaint" }
 DEPARTMENTS = '[departments.support]\ntarget = "+250788000001"\n'
 CALLER, DIALLED = "+12025550100", "+250788000777"
 CALLER_HEADER = f"<sip:{CALLER}@127.0.0.1>".encode()
-SECONDS_2, PIECE = 16_000, 2_000  # samples
+SOUND, PIECE = 16_000, 2_000  # samples
 TWICE = ("question_en.wav", "moto_en.wav")  # what the caller says, and the person
 
 
@@ -124,7 +124,7 @@ def test_the_two_hear_each_other_and_their_keys(
     refusal: int, caller_formats: str, caller_codec: str, persons_formats: str, persons_codec: str, ended_by: str,
     desk: Desk, sipp: StartSipp,
 ) -> None:  # fmt: skip
-    question, answer = (read_wav(shipped_speech(each))[:SECONDS_2] for each in TWICE)
+    question, answer = (read_wav(shipped_speech(each))[:SOUND] for each in TWICE)
     with Phone(codec=caller_codec) as phone, Phone(codec=persons_codec) as persons:
         keys = {"rtp_port": persons.port, "formats": persons_formats, "duration_ms": 4500}
         person = desk.person(sipp, "uas_hangs_up" if ended_by == "person" else "uas", **keys)
@@ -229,7 +229,7 @@ def test_a_caller_who_hangs_up_while_it_rings(desk: Desk, sipp: StartSipp, phone
 def test_the_bridge_outlives_the_voice_service(start_desk: Callable[..., Desk], sipp: StartSipp) -> None:
     """Which writes down what the caller says to the person, where that is so set, and says nothing."""
     desk = start_desk(SIPUA_TRANSFER__TRANSCRIBE_BRIDGED="true", SIPUA_REALTIME__RECONNECT_S="1")
-    question, answer = (read_wav(shipped_speech(each))[:SECONDS_2] for each in TWICE)
+    question, answer = (read_wav(shipped_speech(each))[:SOUND] for each in TWICE)
     with Phone() as phone, Phone() as persons, Wire(desk.agent, CALLER_HEADER, source="127.0.0.2") as wire:
         person = desk.person(sipp, "uas", rtp_port=persons.port)
         wire.send(wire.request("INVITE", rtp_port=phone.port))
