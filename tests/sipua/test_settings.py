@@ -136,6 +136,7 @@ SAMPLES = {
     "CONSENT__TRANSCRIPTS": "with_consent",
     "CONSENT__ON_WITHDRAWAL": "keep",
     "RECORDING__ENABLED": "True",
+    "RECORDING__FORMAT": "flac",
     "RECORDING__DIR": "/srv/calls",
     "RECORDING__KEEP_DAYS": "30",
     "RECORDING__BASE_URL": "https://calls.example.org",
