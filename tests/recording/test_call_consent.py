@@ -33,6 +33,7 @@ class Ledger:
     """``CallRecord``, as far as consent needs it."""
 
     id = CALL
+    opening = SimpleNamespace(direction="inbound")
 
     def __init__(self) -> None:
         self.answers: list[tuple[bool | None, str | None, str]] = []
