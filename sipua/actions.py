@@ -150,6 +150,11 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class StopListening:
+    """The model answers nothing any more by itself: a machine is at the other end."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlayPhrase:
     """A recording of ours, by its name in ``sipua.languages.Phrases``."""
 
@@ -190,6 +195,7 @@ Action = (
     | SpokenDelta
     | Logged
     | PlayPhrase
+    | StopListening
     | Fault
     | EndCall
 )

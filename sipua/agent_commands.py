@@ -1,6 +1,6 @@
 """What a running agent answers on its control channel, but ``watch``. One per process, made by the composition root.
 
-``fleet`` and ``switchboard`` are set once they are there: the channel is open before anything else is.
+``fleet``, ``switchboard`` and ``dialling`` are set once they are there: the channel is open before anything else is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sipua.control import Handler
+from sipua.dial_request import dial_request
+from sipua.dial_service import DialService
 from sipua.errors import ConfigError, LocalError
 from sipua.fleet import Fleet
 from sipua.fleet_view import route_document
@@ -26,6 +28,7 @@ class AgentCommands:
     def __init__(self, line: Mapping[str, Any], files: TrunkFiles) -> None:
         self.fleet: Fleet | None = None
         self.switchboard: Switchboard | None = None
+        self.dialling: DialService | None = None
         self._line = line
         self._files = files
 
@@ -63,21 +66,11 @@ class AgentCommands:
         return route_document(found, fleet.faults)
 
     async def dial(self, request: Request) -> Answer:
-        """Places a call to ``number`` from ``from`` on ``trunk`` (both may be ""), and waits for its answer or end."""
-        self._fleet()
-        assert self.switchboard is not None
-        call, way = self.switchboard.place(
-            _text(request, "number"), _text(request, "from"), _text(request, "trunk")
-        )
-        ending = await call.settled()
-        return {
-            "call": str(call.key),
-            "status": "in_progress" if ending is None else ending.status.value,
-            "reason": "answered" if ending is None else ending.reason,
-            "sip_code": 200 if ending is None else ending.sip_code,
-            "trunk": way.trunk_name,
-            "attempts": [each.as_dict() for each in way.attempts],
-        }
+        """Places a call (``sipua.errand.DialRequest``), and waits for its answer or end."""
+        if self.dialling is None:
+            raise LocalError("the agent is starting: its trunks are not up yet")
+        asked = {key: value for key, value in request.items() if key != "command"}
+        return await self.dialling.dial(dial_request(asked))
 
     def _fleet(self) -> Fleet:
         if self.fleet is None:

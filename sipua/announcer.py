@@ -51,6 +51,7 @@ class Announcer:
             return
         self.is_closing = True
         playout = leg.media.playout
+        playout.resume()  # a breath may have paused it, which nobody would end any more
         if playout.queued_ms > QUEUED_MAX_MS:
             playout.flush()
         item_id = self.say(phrase)

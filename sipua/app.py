@@ -23,11 +23,13 @@ from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
 from sipua.call import CallServices
+from sipua.call_screening import screening_policy
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database, spent_today, unready
 from sipua.desk import Desk
 from sipua.desk_service import callback_notifier
+from sipua.dial_service import DialService, dial_rules
 from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.feed import Feed
@@ -51,12 +53,12 @@ from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
-from sipua.start_checks import checked, join_address, warn
+from sipua.start_checks import check_texts, checked, join_address, warn
 from sipua.switchboard import Switchboard
 from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
-from sipua.tools.files import NO_TOOL_FILES, ToolFiles
+from sipua.tools.kits import ToolFolder
 from sipua.trunk_changes import TrunkChanges
 from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
@@ -78,12 +80,13 @@ async def serve(
     *,
     stop: asyncio.Event,
     ready: Callable[[Mapping[str, Any]], None],
-    tool_files: ToolFiles = NO_TOOL_FILES,
+    tool_folder: ToolFolder,
 ) -> None:
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
     place = place_of(settings.sip)
     own = checked(settings, texts.texts, files.trunks, place)
+    texts.check = lambda read: check_texts(settings, read)
     warn(settings, texts.texts)
     failure: list[str] = []
 
@@ -154,9 +157,10 @@ async def serve(
         desk = Desk(dsn, writer, settings.memory, clock, await platform_catalogue(settings, dsn))
         await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
         tools, webhook = await stack.enter_async_context(
-            talk_tools(settings, texts, tool_files, desk, clock, asks_consent=consent is not None)
+            talk_tools(settings, texts, tool_folder.files, desk, clock, asks_consent=consent is not None)
         )
         spend = await spent_today(settings, dsn)
+        rules = dial_rules(settings, dsn)
         switchboard.services = CallServices(
             legs=endpoint,
             voice=voice_service(settings, backend, texts, tools, desk, spend, clock),
@@ -169,6 +173,7 @@ async def serve(
             metrics=metrics,
             clock=clock,
             consent=consent,
+            screening=screening_policy(settings.outbound),
             departments=lambda: texts.texts.departments,
             dialler=dialler,
             transfer=settings.transfer,
@@ -194,6 +199,9 @@ async def serve(
         stack.push_async_callback(switchboard.end_all)
         stack.callback(admission.draining.set)
         commands.fleet, commands.switchboard = fleet, switchboard
+        commands.dialling = DialService(
+            switchboard, dialler, rules, lambda: texts.texts.languages, metrics, clock
+        )
         line |= {
             "event": "ready",
             "sip": join_address(sip_host, sip_port),
@@ -210,6 +218,9 @@ async def serve(
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
             stack.callback(task.cancel)
+        equipping = asyncio.create_task(tools.follow(tool_folder), name="tool-files")
+        equipping.add_done_callback(tell_of_a_bug)
+        stack.callback(equipping.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)

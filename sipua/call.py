@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from sipua.audio import Bridge, bridge_for
 from sipua.call_consent import CallConsent, ConsentPolicy, consenting
 from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
+from sipua.call_screening import NO_SCREENING, Screening, ScreeningPolicy
 from sipua.call_state import CallState, Phase
 from sipua.call_transfer import CallTransfer
 from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
@@ -49,6 +50,7 @@ from sipua.outcome import (
 )
 from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
 from sipua.realtime.backend import VoiceSession
+from sipua.realtime.config import AudioFormat
 from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
 from sipua.second_leg import SecondLegs
@@ -86,6 +88,7 @@ class CallServices:
     metrics: Metrics
     clock: Clock
     consent: ConsentPolicy | None = None  # None: nobody is asked
+    screening: ScreeningPolicy = NO_SCREENING  # of who answers calls of ours
     departments: Callable[[], Departments] = lambda: NO_DEPARTMENTS
     dialler: Dialler | None = None  # None: callers are transferred by REFER alone
     transfer: TransferSettings = NO_WISHES
@@ -137,6 +140,7 @@ class Call:
         self.key: UUID = record.id
         self.record = record
         self.state = CallState(began)
+        self.answered_by = ""  # person, machine or unsure, of a call of ours that was listened to
         self._way = way
         self._services = services
         self._conversation: Conversation | None = None
@@ -144,7 +148,9 @@ class Call:
         self._echo: EchoFilter | None = None
         self._stop: Ending | None = None
         self._ending: Ending | None = None
+        self._unanswered: Ending | None = None
         self._is_settled = asyncio.Event()
+        self._is_over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -171,8 +177,14 @@ class Call:
                 self._task.cancel()
 
     async def settled(self) -> Ending | None:
-        """Waits until the call is answered (None) or over."""
+        """Waits until the call is answered, and it is known by whom (None), or over."""
         await self._is_settled.wait()
+        return self._unanswered
+
+    async def over(self) -> Ending:
+        """Waits until it has ended."""
+        await self._is_over.wait()
+        assert self._ending is not None
         return self._ending
 
     async def run(self) -> Ending:
@@ -189,8 +201,10 @@ class Call:
         finally:
             await _to_the_end(self._close(ending))
             if not self._is_settled.is_set():
-                self._ending = ending
-                self._is_settled.set()
+                self._unanswered = ending
+            self._ending = ending
+            self._is_settled.set()
+            self._is_over.set()
         return ending
 
     async def _life(self) -> Ending:
@@ -208,9 +222,10 @@ class Call:
         self._move(Phase.RINGING)
         self.record.ringing(services.clock.now())
         format, bridge = bridge_for(codec, services.voice.backend.capabilities.formats)
-        remembered = await services.voice.recall(self.record.opening)
+        opening = replace(self.record.opening, trunk=self._way.trunk_name)  # of a call of ours known only now
+        remembered = await services.voice.recall(opening)
         now = services.clock.now()
-        language = services.voice.language_of(self.record.opening, now, remembered)
+        language = services.voice.language_of(opening, now, remembered)
         announcer = Announcer(lambda: self._way.leg, language)
         to_phone = self._to_phone(bridge, announcer)
         self.record.language(now, language.locale, language.choice.why)
@@ -220,9 +235,11 @@ class Call:
                 await announcer.close_with("closed")
                 raise CallOver(CLOSED)
         async with contextlib.AsyncExitStack() as stack:
+            tools = services.voice.of_call(self._way.trunk_name, self.record.opening.our_number)
+            voice = stack.enter_context(tools)
             try:
                 session = await stack.enter_async_context(
-                    voice_session(services.voice, language, format, to_phone, watch, services.clock)
+                    voice_session(voice, language, format, to_phone, watch, services.clock)
                 )
             except RealtimeError as error:
                 if not error.retryable:
@@ -236,25 +253,32 @@ class Call:
                 raise
             leg, answered = await self._answered()
             keypad = Keypad(services.keys, services.clock)
+            screening = self._screening(leg, format, answered, announcer)
+
+            def pressed(key: str) -> None:
+                if screening is not None:
+                    screening.pressed()
+                keypad.press(key)
+
             conversation = self._conversation = Conversation(
                 leg.media.playout,
                 greeting=language.greeting,
                 keys=services.keys,
                 turns=services.turns,
-                approvals=services.voice.tools.approvals,
+                approvals=voice.tools.approvals,
                 idle=services.idle,
                 idle_words=lambda what: instructions(what, language.language.phrases),
                 answered_at=answered.monotonic,
             )
             transfer = self._transfer(leg, conversation, announcer, keypad)
             leg.on_change = self._follow_hold
-            leg.hear_keys(keypad.press)
+            leg.hear_keys(pressed)
             self._follow_hold()  # the offer may have been a held one
             echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
             leg.media.start(
-                on_audio=self._uplink(session, bridge, echo, transfer),
+                on_audio=self._uplink(session, bridge, echo, transfer, screening),
                 on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
-                on_digit=keypad.press,
+                on_digit=pressed,
                 on_sent=None if echo is None else echo.sent,
             )
             with consenting(
@@ -277,8 +301,8 @@ class Call:
                     group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
                     group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
                     await converse(
-                        session, services.voice, language, conversation, keypad, leg.media.playout, announcer,
-                        self.record, services.metrics, services.clock, consent, transfer,
+                        session, voice, language, conversation, keypad, leg.media.playout, announcer,
+                        self.record, services.metrics, services.clock, consent, transfer, screening=screening,
                     )  # fmt: skip
 
     async def _answered(self) -> tuple[CallLeg, Moment]:
@@ -288,7 +312,6 @@ class Call:
         answered = leg.answered_at
         assert answered is not None
         self._move(Phase.TALKING)
-        self._is_settled.set()
         self.record.answered(answered, leg.codec)
         return leg, answered
 
@@ -312,6 +335,7 @@ class Call:
     async def _unattended(self, language: CallLanguage, announcer: Announcer) -> AsyncIterator[CallTransfer]:
         """Answered without a voice session: who calls hears recordings of ours."""
         leg, _ = await self._answered()
+        self._is_settled.set()
         conversation = Conversation(leg.media.playout, greeting="", keys=self._services.keys)
 
         def note(text: str) -> None:
@@ -338,6 +362,26 @@ class Call:
             await leg.drain()
             await leg.hang_up(0)
 
+    def _screening(
+        self, leg: CallLeg, format: AudioFormat, answered: Moment, announcer: Announcer
+    ) -> Screening | None:
+        """Of a call of ours, if it is to be known who has answered; else that is settled."""
+        services, errand = self._services, self.record.opening.errand
+        way = (errand.answering_machine if errand is not None else "") or services.screening.way
+        if errand is None or way == "off":
+            self._is_settled.set()
+            return None
+        screening = Screening(
+            services.screening, errand, leg.media, format, answered, self.record, announcer, services.metrics,
+            services.clock,
+        )  # fmt: skip
+        screening.on_verdict = self._judged
+        return screening
+
+    def _judged(self, by: str) -> None:
+        self.answered_by = by
+        self._is_settled.set()
+
     def _to_phone(self, bridge: Bridge, announcer: Announcer) -> Callable[[AudioDelta], None]:
         way = self._way
 
@@ -349,7 +393,12 @@ class Call:
         return forward
 
     def _uplink(
-        self, session: VoiceSession, bridge: Bridge, echo: EchoFilter | None, transfer: CallTransfer
+        self,
+        session: VoiceSession,
+        bridge: Bridge,
+        echo: EchoFilter | None,
+        transfer: CallTransfer,
+        screening: Screening | None,
     ) -> Callable[[bytes], None]:
         state = self.state
 
@@ -357,7 +406,8 @@ class Call:
             # hold music is not the caller, and who waits for a person or talks with one is heard only if so set
             if state.phase is Phase.TALKING and transfer.lets_agent_listen:
                 audio = bridge.to_service(payload)
-                session.append(audio if echo is None else echo.heard(audio))
+                audio = audio if echo is None else echo.heard(audio)
+                session.append(audio if screening is None else screening.heard(payload, audio))
 
         return forward
 

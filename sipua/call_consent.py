@@ -173,6 +173,8 @@ class CallConsent:
 
     def _ask(self, conversation: Conversation) -> list[Action]:
         """A caller who speaks meanwhile, were it "hello", is asked to the end."""
+        if self._record.opening.direction == "outbound" and not self._question:
+            conversation.protect(self._announcer.say("outbound_opening"))  # who asks
         self._question = self._language.language.phrases.consent_question
         item_id = self._announcer.say("consent_question")
         conversation.protect(item_id)

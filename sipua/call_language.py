@@ -49,7 +49,9 @@ class CallLanguage:
         hint: str,
         recordings: Recordings | None = None,
         is_closed: bool = False,
+        is_outbound: bool = False,
     ) -> None:
+        self._is_outbound = is_outbound
         self._recordings = recordings
         self._is_closed = is_closed
         self.choice = choice
@@ -72,9 +74,15 @@ class CallLanguage:
     @property
     def greeting(self) -> str:
         """Instructions for the first words; "" if the caller speaks first."""
+        return self._greeting.replace(GREETING, f'"{self.first_words}"')
+
+    @property
+    def first_words(self) -> str:
+        """Those of the language, for who has called us, now or out of hours, or whom we have called."""
         language = self.language
-        words = language.greeting_closed if self._is_closed else language.greeting
-        return self._greeting.replace(GREETING, f'"{words}"')
+        if self._is_outbound:
+            return language.greeting_outbound
+        return language.greeting_closed if self._is_closed else language.greeting
 
     def spoken(self, phrase: str, codec: Codec) -> bytes:
         """The recording of a phrase for a playout in ``codec``."""

@@ -54,7 +54,7 @@ NEXT = (
 )
 
 
-NO_LINE = "no line of ours leads to them now: offer to help, or to take a message"
+NO_LINE = "no line of ours leads to them now: offer to help, or that somebody calls back (request_callback)"
 DEFAULTS = TransferSettings()
 
 
@@ -174,13 +174,12 @@ class CallTransfer:
 
     def _route_to(self, department: Department) -> Route | None:
         """Where a second leg would go; None if there is no way for it."""
-        uri = parse_uri(department.target_of(self._leg.trunk.name))
-        target = department.target_of(self._leg.trunk.name) if uri is None else uri.user
-        if self._second_legs is None or not target.startswith("+"):
+        number = department.number_of(self._leg.trunk.name)
+        if self._second_legs is None or not number:
             return None
         opening = self._record.opening
         theirs = opening.from_number if opening.direction == "inbound" else opening.to_number
-        route = self._second_legs.route(target, theirs or "", department.dial_by)
+        route = self._second_legs.route(number, theirs or "", department.dial_by)
         return route if route.targets else None
 
     async def _refer(self, target: str, department: str, *, can_dial: bool) -> bool:

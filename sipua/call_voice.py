@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from sipua.alarm import Alarm
 from sipua.call_control import CallControl, ConsentPort, TransferPort
 from sipua.call_language import CallLanguage, Change
 from sipua.call_leg import CallOver
+from sipua.call_screening import Screening
 from sipua.conversation import Conversation
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, SipuaError
 from sipua.keypad import Keypad
@@ -33,18 +35,24 @@ from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
 from sipua.spend import Spend
 from sipua.tools.box import ToolBox
-from sipua.tools.registry import Registry
+from sipua.tools.registry import Offer, Registry
 from sipua.voice_link import VoiceLink
 from sipua.voice_sessions import Observer, Plan
 
 log = logging.getLogger(__name__)
 
 FRAME_S = 0.02
+NO_TURNS = {"audio": {"input": {"turn_detection": None}}}  # nothing that is heard is answered
 
 
 async def nobody_known(_: CallOpening) -> Recollection | None:
     """The memory of a service that keeps none."""
     return None
+
+
+def nothing_offered(trunk: str, our_number: str | None) -> AbstractContextManager[Offer]:
+    """The tools of a service that has none."""
+    return contextlib.nullcontext(Registry())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +66,21 @@ class VoiceService:
     rules: Rules
     spend: Spend
     today: Callable[[], date]  # where the callers are
-    tools: Registry = field(default_factory=Registry)
+    tools: Offer = field(default_factory=Registry)  # of one call: ``of_call``
+    offered: Callable[[str, str | None], AbstractContextManager[Offer]] = nothing_offered
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
     on_refusal: str = ""  # the department that takes over then
+
+    @contextlib.contextmanager
+    def of_call(self, trunk: str, our_number: str | None) -> Iterator[VoiceService]:
+        """With the tools of a call by that trunk; they stay the same to its end, whatever is read again."""
+        with self.offered(trunk, our_number) as tools:
+            yield replace(self, tools=tools)
+
+    def configured(self, language: CallLanguage, format: AudioFormat) -> SessionConfig:
+        """What a session of this call is asked to be."""
+        tools = self.tools.wire() if self.backend.capabilities.has_tools else ()
+        return language.configured(replace(self.session_config(format), tools=tools))
 
 
 class Typist(Protocol):
@@ -88,7 +108,7 @@ async def voice_session(
 ) -> AsyncIterator[VoiceLink]:
     """A session that is ready, and others after it. RealtimeUnreachable if it is not in time."""
     plan = Plan(
-        configure=lambda: language.configured(service.session_config(format)),
+        configure=lambda: service.configured(language, format),
         open_timeout_s=service.open_timeout_s,
         rules=service.rules,
         chance=random.random,
@@ -126,10 +146,11 @@ async def converse(
     consent: ConsentPort | None = None,
     transfer: TransferPort | None = None,
     typist: Typist | None = None,
+    screening: Screening | None = None,
 ) -> None:
     """Until the session ends, which is an error: a call is ended by its leg, or by CallOver if the agent hangs up.
 
-    ``consent`` is asked for first.
+    ``screening`` says whether there is anybody to talk with, ``consent`` is asked for first.
     """
     last_words, leaving = LastWords(), asyncio.Event()
     box = ToolBox(service.tools.find, lambda: control, record, lambda: language.locale, metrics, clock)
@@ -186,7 +207,21 @@ async def converse(
     if meter.is_over():
         await announcer.close_with("service_error")
         raise CallOver(SPEND_CAP)
-    if consent is None:
+
+    async def begin() -> None:
+        if consent is not None:
+            await consent.run(conversation, performer.perform)
+        else:
+            performer.perform(conversation.begin())
+            alarm.moved()
+
+    async def open() -> None:
+        if screening is not None:
+            await screening.run(conversation, performer.perform, begin)
+        else:
+            await begin()
+
+    if consent is None and screening is None:
         performer.perform(conversation.begin())
     try:
         async with asyncio.TaskGroup() as group:
@@ -194,8 +229,8 @@ async def converse(
             group.create_task(keep_time(), name="time")
             group.create_task(take_results(), name="tools")
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
-            if consent is not None:
-                group.create_task(consent.run(conversation, performer.perform), name="consent")
+            if consent is not None or screening is not None:
+                group.create_task(open(), name="opening")
             if typist is not None:
                 group.create_task(take_lines(typist), name="lines")
             try:
@@ -299,6 +334,8 @@ class _Performer:
                     self.last_words.taken_back()
                 case act.ToolOutput(item_id, call_id, output):
                     session.item_create(function_output_item(call_id, output, item_id))
+                case act.StopListening():
+                    session.session_update(NO_TURNS, required=False)
                 case act.PlayPhrase(name):
                     self.announcer.say(name)
                 case act.Fault(reason, message):

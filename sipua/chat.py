@@ -78,7 +78,8 @@ async def chat(
     record = ledger.open(opening, clock.now())
     ending = Ending(Status.FAILED, "internal_error")
     try:
-        await _talk(service, record, read_line, metrics, clock, withholds_transcripts)
+        with service.of_call(opening.trunk, opening.our_number) as mine:
+            await _talk(mine, record, read_line, metrics, clock, withholds_transcripts)
     except (CallOver, SipuaError) as reason:
         ending = ending_of([reason], record, metrics, clock, answered=True)
     except BaseExceptionGroup as group:

@@ -26,13 +26,14 @@ from sipua.actions import (
     HangUp,
     Logged,
     PlayPhrase,
+    StopListening,
     SystemText,
     UserText,
 )
 from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeRejectedConfig
 from sipua.idle import Idle, IdleRules, IdleWatch
 from sipua.keys import Entry, KeyNews, KeyRules
-from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT
+from sipua.outcome import AGENT_HUNG_UP, CALLER_SILENT, MESSAGE_LEFT
 from sipua.ports import Moment
 from sipua.realtime import events as ev
 from sipua.realtime.severity import Severity, is_expected
@@ -182,6 +183,17 @@ class Conversation:
         self._is_leaving = True
         return [HangUp(AGENT_HUNG_UP)]
 
+    def fall_silent(self) -> list[Action]:
+        """Nobody listens to what is being said."""
+        return self._turned(self._turns.interrupt())
+
+    def leave_message(self, instructions: str, now: Moment) -> list[Action]:
+        """A machine listens: a response by these instructions, then the end. Again: from the beginning."""
+        actions = self.fall_silent()
+        self._is_leaving = True
+        self._request = CreateResponse(instructions)
+        return [StopListening(), *actions, HangUp(MESSAGE_LEFT), self._ask(self._request)]
+
     def _deliver(self, delivery: Delivery) -> list[Action]:
         """Results for the model; no answer is wanted after a goodbye that has been said already."""
         if delivery.asks and not (self._is_leaving and delivery.spoke):
@@ -255,6 +267,7 @@ class Conversation:
                 self._idle.caller_spoke()
                 self._quiet(now)
                 self._tools.caller_spoke()
+                self._retried = False
                 self._request = CreateResponse()
                 self._said.committed(event.item_id, now)
                 return [Logged(event.raw_type, {"item_id": event.item_id})]

@@ -21,6 +21,7 @@ from sipua.errors import ConfigError
 from sipua.opening import Hours, parse_span
 from sipua.our_lines import NO_LINES, Holidays, Line, Lines, Spans, fault_of, lines_of
 from sipua.section import Section
+from sipua.sip_message import parse_uri
 
 FILE = "departments.toml"
 DEPARTMENTS_MAX = 32
@@ -35,6 +36,13 @@ def _checked_target(value: str) -> str:
     if value and not _E164.fullmatch(value) and not _URI.fullmatch(value):
         raise ValueError("allowed: a number such as +250788123456, or a URI such as sip:desk@pbx.example.org")
     return value
+
+
+def _dialled(target: str) -> str:
+    """The number that a call of ours to a target goes to; "" if it names none."""
+    uri = parse_uri(target)
+    number = target if uri is None else uri.user
+    return number if _E164.fullmatch(number) else ""
 
 
 class Department(Section):
@@ -73,6 +81,10 @@ class Department(Section):
     def target_of(self, trunk: str) -> str:
         """ "" if a call by this trunk reaches nobody there."""
         return self.targets.get(trunk, self.target)
+
+    def number_of(self, trunk: str) -> str:
+        """The same as a number that can be dialled; "" if it is none."""
+        return _dialled(self.target_of(trunk))
 
 
 class _File(Section):
@@ -139,6 +151,14 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
         key = f"departments.{name}"
         if not each.target and not each.targets:
             raise ConfigError(f"{path}: {key}: needs target or targets")
+        unreadable = [
+            target for target in (each.target, *each.targets.values()) if target and not _dialled(target)
+        ]
+        if each.transfer_by == "bridge" and unreadable:
+            raise ConfigError(
+                f"{path}: {key}.transfer_by = 'bridge': {unreadable[0]} has no number that we could dial; allowed: a "
+                "number such as +250788123456, sip:+250788123456@…, or transfer_by = 'refer'"
+            )
         named = {f"targets.{trunk}": trunk for trunk in each.targets}
         if each.dial_by:
             named["dial_by"] = each.dial_by

@@ -23,7 +23,7 @@ from sipua.section import Section
 from sipua.trunks.numbers import NumberSet
 
 FOLDER = "languages"
-GREETINGS = ("greeting", "greeting_closed")
+GREETINGS = ("greeting", "greeting_closed", "greeting_outbound")
 UNREVIEWED = "machine-written: to be reviewed by a native speaker"
 _CODE = re.compile(r"[a-z]{2}")
 
@@ -73,6 +73,10 @@ class Phrases(Section):
     """The call's limit of time or money is reached."""
     goodbye: Spoken
     """Before we hang up."""
+    outbound_opening: Spoken
+    """In a call of ours, before the consent question."""
+    voicemail: Spoken
+    """What a machine is left that answers a call of ours."""
 
 
 class Language(Section):
@@ -96,6 +100,8 @@ class Language(Section):
     """The first words."""
     greeting_closed: Spoken
     """Those outside opening hours."""
+    greeting_outbound: Spoken
+    """The first words of a call of ours; they say that it is an AI assistant."""
     instructions: Annotated[str, Field(min_length=1, max_length=4000)]
     """How the model is to speak it; for the model, so in English."""
     transcription_prompt: Annotated[str, Field(max_length=400)] = ""

@@ -174,6 +174,14 @@ class Record:
             call_event(self.id, "answered", at.wall, told),
         )
 
+    def answered_by(self, at: Moment, by: str, why: str, after_ms: int) -> None:
+        known = {"answered_by": by, "why": why, "after_ms": after_ms}
+        self._put(
+            CallChanged(call_id=self.id, at=at.wall, metadata={"answered_by": by}),
+            call_event(self.id, "answered", at.wall, known),
+        )
+        self._publish("answered_by", by=by, why=why, after_ms=after_ms)
+
     def session_opened(self, at: Moment, session: SessionOpening) -> None:
         id = self._sessions[session.session_id] = uuid4()
         self._put(

@@ -32,7 +32,7 @@ ORIGIN = ("from_uri", "to_uri", "source")  # of a call; a chat has none
 
 def call_started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> Group:
     """Its row and its first event."""
-    began = {"direction": opening.direction, "trunk": opening.trunk}
+    began = {"direction": opening.direction, "trunk": opening.trunk, **_errand(opening)}
     return _created(opening, at, identity), call_event(opening.id, "call_started", at.wall, began)
 
 
@@ -51,8 +51,17 @@ def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> C
         country=opening.country,
         status=Status.INITIATED.value,
         started_at=at.wall,
-        metadata={**identity, **{name: value for name in ORIGIN if (value := getattr(opening, name))}},
+        metadata={
+            **identity,
+            **{name: value for name in ORIGIN if (value := getattr(opening, name))},
+            **_errand(opening),
+        },
     )
+
+
+def _errand(opening: CallOpening) -> dict[str, str]:
+    """Why a call of ours was placed, and which rules it was placed against."""
+    return opening.errand.as_dict() if opening.errand is not None else {}
 
 
 def carrier_ids(provider: str, sid: str) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import phonenumbers
+from phonenumbers import timezone
 
 DEFAULT_LOCALE = "en"
 # Language by country calling code, unless configured otherwise (rules of the shared schema).
@@ -35,6 +38,18 @@ def locale_of(number: str | None) -> str:
     parsed = _parse(number)
     code = parsed.country_code if parsed is not None else None
     return LOCALE_BY_PREFIX.get(code, DEFAULT_LOCALE) if code is not None else DEFAULT_LOCALE
+
+
+def zones_of(number: str) -> tuple[ZoneInfo, ...]:
+    """Where an E.164 number may be: one time zone, several (mobiles of large countries), or none that is known."""
+    parsed = _parse(number)
+    if parsed is None:
+        return ()
+    names = timezone.time_zones_for_number(parsed)
+    try:
+        return tuple(ZoneInfo(name) for name in names if name != "Etc/Unknown")
+    except (LookupError, ValueError, OSError):  # the machine's table of zones is older than the library's
+        return ()
 
 
 def _parse(number: str | None) -> phonenumbers.PhoneNumber | None:

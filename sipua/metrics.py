@@ -183,6 +183,12 @@ class Metrics:
             ["result", "channel"],
             registry=registry,
         )
+        self.answered_by = Counter(
+            "sipua_answered_by",
+            "Who took the calls that we placed, as far as could be told: person, machine or unsure",
+            ["by"],
+            registry=registry,
+        )
         self.recordings_active = Gauge(
             "sipua_recordings_active", "Recordings being written", registry=registry
         )

@@ -39,6 +39,8 @@ CALLER_HUNG_UP = Ending(Status.COMPLETED, "caller_hangup")
 CALLEE_HUNG_UP = Ending(Status.COMPLETED, "callee_hangup")
 CALLER_CANCELLED = Ending(Status.NO_ANSWER, "caller_cancelled", sip_code=487)
 AGENT_HUNG_UP = Ending(Status.COMPLETED, "agent_hangup")
+ANSWERING_MACHINE = Ending(Status.COMPLETED, "answering_machine")
+MESSAGE_LEFT = Ending(Status.COMPLETED, "message_left")
 TRANSFERRED = Ending(Status.COMPLETED, "transferred")
 CALLER_LEFT = Ending(Status.COMPLETED, "caller_left")  # a chat
 CALLER_SILENT = Ending(Status.COMPLETED, "caller_silent")

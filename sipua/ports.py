@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from sipua.errand import Errand
 from sipua.outcome import Ending
 from sipua.sip_events import SdpPlan
 from sipua.transcript import Segment
@@ -55,6 +56,12 @@ class CallOpening:
     country: str | None
     source: str
     channel: Literal["voice", "text"] = "voice"  # text: a chat, which no line carries
+    errand: Errand | None = None  # of a call of ours
+
+    @property
+    def our_number(self) -> str | None:
+        """The one that was dialled, or that we present."""
+        return self.from_number if self.direction == "outbound" else self.to_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,9 @@ class CallRecord(Protocol):
     ) -> None: ...
     def ringing(self, at: Moment) -> None: ...
     def answered(self, at: Moment, codec: str = "") -> None: ...
+    def answered_by(self, at: Moment, by: str, why: str, after_ms: int) -> None:
+        """Who has taken a call of ours, as far as can be told: person, machine or unsure."""
+
     def session_opened(self, at: Moment, session: SessionOpening) -> None: ...
     def session_ended(self, at: Moment, session_id: str, *, failed: bool) -> None: ...
     def language(self, at: Moment, locale: str, why: str) -> None: ...

@@ -27,15 +27,18 @@ import numpy as np
 
 from rtp.codec import Codec
 from rtp.errors import RtpError
+from rtp.flac import FlacWriter
 from rtp.wav import WavWriter
 from sipua.errors import LocalError
 from sipua.recording import Block, Recording
+from sipua.recording_settings import Format
 
 log = logging.getLogger(__name__)
 
 QUEUE_BLOCKS = 2048  # one a second and call: two seconds of a thousand calls
 STOP_TIMEOUT_S = 10.0
-PART = ".wav.part"
+PART = ".part"
+WRITERS: dict[Format, type[WavWriter] | type[FlacWriter]] = {"wav": WavWriter, "flac": FlacWriter}
 
 
 class Meter(Protocol):
@@ -103,7 +106,9 @@ class Recorder:
         min_free_mb: int = 0,
         refusal: Callable[[], str] = lambda: "",
         queue_blocks: int = QUEUE_BLOCKS,
+        format: Format = "wav",
     ) -> None:
+        self._format = format
         self.on_closed: Callable[[], None] = lambda: None
         self._folder = folder
         self._meter = meter
@@ -141,8 +146,8 @@ class Recorder:
             self._meter.recording_failed("spool_full")
             on_trouble(Trouble("spool_full", refusal))
             return None
-        path = self._folder / f"{day:%Y-%m-%d}" / f"{call_id}_{consent_id}{PART}"
-        file = _File(path, codec, self._min_free, on_trouble)
+        path = self._folder / f"{day:%Y-%m-%d}" / f"{call_id}_{consent_id}.{self._format}{PART}"
+        file = _File(path, WRITERS[self._format], codec, self._min_free, on_trouble)
         self._meter.recording_began()
         self._jobs.put(lambda: self._guarded(file, file.open))
         return Tape(Recording(codec, now), file, self)
@@ -202,8 +207,14 @@ class _File:
     """Used by the thread only, but for ``on_trouble`` and ``told``."""
 
     def __init__(
-        self, path: Path, codec: Codec, min_free: int, on_trouble: Callable[[Trouble], None]
+        self,
+        path: Path,
+        writer: type[WavWriter | FlacWriter],
+        codec: Codec,
+        min_free: int,
+        on_trouble: Callable[[Trouble], None],
     ) -> None:
+        self._writer = writer
         self.path = path
         self.on_trouble = on_trouble
         self.told: set[str] = set()
@@ -211,7 +222,7 @@ class _File:
         self._codec = codec
         self._min_free = min_free
         self._lock = -1
-        self._wav: WavWriter | None = None
+        self._sound: WavWriter | FlacWriter | None = None
         self._decoders = codec.new_decoder(), codec.new_decoder()  # anew after a pause of both
         self._at = 0  # written up to here, in ticks
 
@@ -222,10 +233,10 @@ class _File:
         self._check_room(self.path.parent)
         self._lock = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._wav = WavWriter(self.path, self._codec.sample_rate, channels=2)
+        self._sound = self._writer(self.path, self._codec.sample_rate, channels=2)
 
     def write(self, block: Block) -> None:
-        if self._wav is None:
+        if self._sound is None:
             return
         self._check_room(self.path.parent)
         if block.at > self._at:
@@ -234,7 +245,7 @@ class _File:
         left, right = (
             decode(side) for decode, side in zip(self._decoders, (block.caller, block.agent), strict=True)
         )
-        self._wav.write(np.stack((left, right), axis=1).reshape(-1))
+        self._sound.write(np.stack((left, right), axis=1).reshape(-1))
         self._at = block.at + len(block.caller)
 
     def close(self, end: int | None) -> None:
@@ -242,7 +253,7 @@ class _File:
         try:
             if end is None:
                 self.path.unlink(missing_ok=True)  # before anybody else may have it
-            elif self._wav is not None:
+            elif self._sound is not None:
                 self._silence(end)
         finally:
             try:
@@ -259,17 +270,17 @@ class _File:
             self._end_sound()
 
     def _end_sound(self) -> None:
-        wav, self._wav = self._wav, None
-        if wav is not None:
-            wav.close()
+        sound, self._sound = self._sound, None
+        if sound is not None:
+            sound.close()
 
     def _silence(self, until: int) -> None:
         """Up to there, a second at a time."""
-        assert self._wav is not None
+        assert self._sound is not None
         rate, ticks = self._codec.sample_rate, self._codec.clock_rate
         samples = max(0, until - self._at) * rate // ticks
         for begin in range(0, samples, rate):
-            self._wav.write(np.zeros(2 * min(rate, samples - begin), np.int16))
+            self._sound.write(np.zeros(2 * min(rate, samples - begin), np.int16))
         self._at = max(self._at, until)
 
     def _check_room(self, folder: Path) -> None:

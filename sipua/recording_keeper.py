@@ -93,21 +93,21 @@ class Keeper:
         self.waiting_bytes = sum(size for _, size in files)
         for file, size in files:
             try:
-                if not await self._settle(file, size):
+                if not await self._settle(file):
                     continue
             except (StoreRefused, OSError) as error:
                 self.on_refused(StoreRefused.reason)
                 log.error("a recording waits for its store (%d times): %s", self._backoff.refused + 1, error)
                 return False
-            self.waiting_bytes -= size
+            self.waiting_bytes -= size  # as it was counted
             self._backoff.refused = 0
         return True
 
-    async def _settle(self, file: Path, size: int) -> bool:
+    async def _settle(self, file: Path) -> bool:
         name = f"{file.parent.name}/{file.name.removesuffix('.part')}"
         consent_id = consent_of(name)
-        with _locked(file) as is_ours:
-            if not is_ours or consent_id is None:  # it is being written, or none of our files
+        with _locked(file) as size:
+            if not size or consent_id is None:  # it is being written, or none of our files
                 return False
             if size <= HEADER_BYTES:
                 await asyncio.to_thread(file.unlink, missing_ok=True)
@@ -145,12 +145,15 @@ def _parts(folder: Path) -> list[tuple[Path, int]]:
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[bool]:
-    """Whether nobody else writes or moves it."""
+def _locked(file: Path) -> Iterator[int]:
+    """Bytes of a file that nobody else writes or moves; 0: somebody does, or is about to.
+
+    Only now they are known: when the files were listed, this one may just have been begun.
+    """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield False
+        yield 0
         return
     except OSError as error:
         raise StoreRefused(f"{file}: {error.strerror}") from None
@@ -158,8 +161,9 @@ def _locked(file: Path) -> Iterator[bool]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield 0
             return
-        yield os.fstat(descriptor).st_nlink > 0
+        status = os.fstat(descriptor)
+        yield status.st_size if status.st_nlink else 0
     finally:
         os.close(descriptor)

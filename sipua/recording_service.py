@@ -43,7 +43,11 @@ async def recording_calls(
         on_refused=metrics.recording_failed,
     )
     recorder = Recorder(
-        settings.recordings_path, metrics, min_free_mb=chosen.min_free_mb, refusal=keeper.refusal
+        settings.recordings_path,
+        metrics,
+        min_free_mb=chosen.min_free_mb,
+        refusal=keeper.refusal,
+        format=chosen.format,
     )
     recorder.on_closed = keeper.woken.set
     recorder.start()

@@ -25,7 +25,7 @@ from sipua.errors import LocalError
 from sipua.recording_settings import RecordingSettings
 from sipua.settings import Settings
 
-_NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})\.wav")
+_NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})\.(wav|flac)")
 CHUNK_BYTES = 8 << 20  # of a multipart upload: 10,000 of them are allowed
 REQUEST_TIMEOUT = timedelta(seconds=60)
 
@@ -38,7 +38,7 @@ class StoreRefused(LocalError):
 
 class Store(Protocol):
     async def keep(self, file: Path, name: str) -> str:
-        """Takes a finished file as ``name`` (DATE/CALL_CONSENT.wav); its address. StoreRefused."""
+        """Takes a finished file as ``name`` (DATE/CALL_CONSENT.wav or .flac); its address. StoreRefused."""
 
     async def delete_before(self, then: datetime) -> list[str]:
         """Deletes what is older; the names. StoreRefused."""
@@ -63,7 +63,10 @@ class FolderStore:
         return f"{self._base_url}/{quote(name)}"
 
     async def delete_before(self, then: datetime) -> list[str]:
-        return await asyncio.to_thread(delete_files, self._folder, then, "*.wav")
+        names: list[str] = []
+        for kind in ("*.wav", "*.flac"):
+            names += await asyncio.to_thread(delete_files, self._folder, then, kind)
+        return names
 
     async def check(self) -> str:
         def probe() -> None:
@@ -117,7 +120,7 @@ class BucketStore:
                 self._store,
                 self._prefix + name,
                 file,
-                attributes={"Content-Type": "audio/wav"},
+                attributes={"Content-Type": f"audio/{name.rpartition('.')[2]}"},
                 chunk_size=CHUNK_BYTES,
                 max_concurrency=2,
             )

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from sipua.config_file import UNPREFIXED
 from sipua.metrics import Metrics
+from sipua.reference_departments import departments_text
 from sipua.reference_tools import tools_text
 from sipua.reference_voice import languages_text, service_text
 from sipua.settings import PREFIX, Settings
@@ -64,6 +65,7 @@ def documents() -> dict[str, str]:
         "languages.md": languages_text(),
         "voice-service.md": service_text(),
         "tools.md": tools_text(),
+        "departments.md": departments_text(),
     }
 
 

@@ -74,7 +74,21 @@ _FILES = """
 ## Yours
 
 A file each in `tools/*.toml` of the configuration folder, read at the start of `serve`; an unknown key or a bad value
-refuses the start, with file, key and what is allowed. `sipua doctor` tries them. A name is given once.
+refuses the start, with file, key and what is allowed. `sipua doctor` tries them. A name is given once. SIGHUP has them
+read again for the calls that begin then: calls that are up keep the tools that they began with, and servers that are
+not in the files any more (or have changed) run on until the last of these calls is over. What cannot be read changes
+nothing, and the log says why.
+
+`trunks` and `numbers` say on which calls a tool or server is offered; the same for a tool of ours by a file of
+`kind = "own"`:
+
+```toml
+# tools/book_transport.toml
+kind = "own"
+name = "book_transport"
+trunks = ["mtn"]              # on calls by this trunk only
+numbers = ["+250788000001"]   # … to this number of ours only
+```
 """
 _HTTP = f"""
 ### An HTTP service: `kind = "http"`
@@ -159,5 +173,5 @@ def _keys(model: type[BaseModel]) -> Iterable[str]:
         yield f"| `{key}` | {default} | {field.description or MEANING[key]} |\n"
 
 
-COMMON = ("enabled", "secret_env", "secret_file")
+COMMON = ("trunks", "numbers", "enabled", "secret_env", "secret_file")
 MEANING = {"kind": "Which of the three it is", "name": "Of the tool, or of the server"}

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sipua.callback_settings import CallbackSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
+from sipua.outbound_settings import OutboundSettings
 from sipua.realtime.endpoint import service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = MemorySettings()
     whatsapp: WhatsAppSettings = WhatsAppSettings()
     spend: SpendSettings = SpendSettings()
+    outbound: OutboundSettings = OutboundSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

@@ -31,7 +31,7 @@ def checked(settings: Settings, texts: Texts, trunks: Sequence[Trunk], place: Pl
     """Our own listener. Raises SipuaError for what does not fit."""
     session_config(settings, AudioFormat.PCMU)
     own_instructions(settings)
-    texts.departments.check(settings.transfer.on_refusal, "transfer.on_refusal")
+    check_texts(settings, texts)
     check_fit(trunks)
     check_codecs(trunks, missing_codecs())
     accounts = accounts_of(trunks, place, secrets_of(trunks))
@@ -41,6 +41,11 @@ def checked(settings: Settings, texts: Texts, trunks: Sequence[Trunk], place: Pl
     _check_rtp_bind(settings.rtp_bind)
     _check_sip_port(str(settings.sip.bind), settings.sip.port)
     return own
+
+
+def check_texts(settings: Settings, texts: Texts) -> None:
+    """Also of texts that are read again. Raises ConfigError."""
+    texts.departments.check(settings.transfer.on_refusal, "transfer.on_refusal")
 
 
 def _check_rtp_bind(address: str) -> None:

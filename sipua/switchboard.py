@@ -18,6 +18,7 @@ from sipua.call_leg import CallLeg
 from sipua.call_state import Phase
 from sipua.dialler import Dialler
 from sipua.digest import Proof
+from sipua.errand import Errand
 from sipua.errors import LocalError, SipuaError
 from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
@@ -105,18 +106,22 @@ class Switchboard:
             case EndpointFailed(message):
                 self._on_failure(message)
 
-    def place(self, to: str, caller: str, only: str) -> tuple[Call, Placed]:
+    def place(
+        self, to: str, caller: str, only: str, *, errand: Errand | None = None, id: UUID | None = None
+    ) -> tuple[Call, Placed]:
         """Begins a call to a number, from ``caller`` or the trunk's own, on the trunk ``only`` if named.
 
         NoRoute if no trunk may carry it now; that is counted and leaves no row, since nothing was tried.
         """
         if self.services is None or self._is_ending or self._admission.draining.is_set():
             raise LocalError("the agent is starting or ending: it places no calls now")
+        if id in self._calls:
+            raise LocalError(f"call {id} is up already")
         route = self._dialler.route(to, caller, only)
         if not route.targets:
             self.services.metrics.calls.labels("outbound", "", Status.FAILED.value, NoRoute.reason).inc()
             raise NoRoute(to, route)
-        record = self._ledger.open(opening_of_route(uuid4(), route), self.services.clock.now())
+        record = self._ledger.open(opening_of_route(id or uuid4(), route, errand), self.services.clock.now())
         way = Placed(self._dialler, self.services.legs, route, record, self.services)
         call = self._calls[record.id] = Call(way, record, self.services, Phase.DIALLING)
         log.info("call=%s to %s", record.id, mask_number(route.to_e164))
@@ -255,7 +260,7 @@ def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: T
     )
 
 
-def opening_of_route(key: UUID, route: Route) -> CallOpening:
+def opening_of_route(key: UUID, route: Route, errand: Errand | None = None) -> CallOpening:
     """What is known of an outbound call before its first INVITE."""
     first = route.targets[0]
     from_number, to_number = first.dialled.from_e164, route.to_e164
@@ -273,4 +278,5 @@ def opening_of_route(key: UUID, route: Route) -> CallOpening:
         locale=locale_of(to_number),
         country=country_of(to_number),
         source="",
+        errand=errand or Errand(),
     )

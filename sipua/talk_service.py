@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 
 from sipua.call_voice import VoiceService, nobody_known
 from sipua.desk import Desk, platform_tables
@@ -17,7 +16,7 @@ from sipua.spend import Spend
 from sipua.texts import TextFiles
 from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import ToolFiles
-from sipua.tools.foreign import foreign_tools
+from sipua.tools.kits import ToolKits, tool_kits
 from sipua.tools.registry import Registry
 from sipua.voice_settings import language_of, rules_of, session_config
 from sipua.webhook import WhatsAppWebhook
@@ -35,12 +34,12 @@ async def platform_catalogue(settings: Settings, dsn: str) -> Platform | None:
 async def talk_tools(
     settings: Settings,
     texts: TextFiles,
-    tool_files: ToolFiles,
+    files: ToolFiles,
     desk: Desk | None,
     clock: Clock,
     *,
     asks_consent: bool,
-) -> AsyncIterator[tuple[Registry, WhatsAppWebhook | None]]:
+) -> AsyncIterator[tuple[ToolKits, WhatsAppWebhook | None]]:
     """With the webhook, where there is one. ConfigError for a name that is taken, or a secret that cannot be read."""
     languages = texts.texts.languages.by_code
     tools = Registry(settings.tools.names_off)
@@ -53,15 +52,14 @@ async def talk_tools(
             people_tools(tools, texts.texts.departments, desk, clock)
             texts.on_read = lambda read: people_tools(tools, read.departments, desk, clock)
             webhook = await stack.enter_async_context(desk_tools(settings, tools, desk, clock))
-        await stack.enter_async_context(foreign_tools(tool_files, tools, clock))
-        yield tools, webhook
+        yield await stack.enter_async_context(tool_kits(files, tools, clock)), webhook
 
 
 def voice_service(
     settings: Settings,
     backend: OpenAIBackend,
     texts: TextFiles,
-    tools: Registry,
+    tools: ToolKits,
     desk: Desk | None,
     spend: Spend,
     clock: Clock,
@@ -69,17 +67,14 @@ def voice_service(
     locale: str = "",
 ) -> VoiceService:
     """``locale``: the language that is wanted, whoever calls; "" = that of the call."""
-    has_tools = backend.capabilities.has_tools
     return VoiceService(
         backend=backend,
-        session_config=lambda format: replace(
-            configured(settings, format), tools=tools.wire() if has_tools else ()
-        ),
+        session_config=lambda format: configured(settings, format),
         language_of=lambda opening, now, remembered: language_of(
             settings, texts.texts, opening, now, remembered=remembered, wanted=locale
         ),
         open_timeout_s=settings.realtime.connect_timeout_s,
-        tools=tools,
+        offered=tools.of_call,
         recall=desk.recall if desk is not None else nobody_known,
         on_refusal=settings.transfer.on_refusal,
         rules=rules_of(settings),

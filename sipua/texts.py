@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sipua.departments import NO_DEPARTMENTS, Departments, load_departments
+from sipua.errand import Errand
 from sipua.errors import SipuaError
 from sipua.instruction_files import Instructions, load_instructions
 from sipua.instructions import VARIABLES, Template
@@ -93,14 +94,24 @@ WEEKDAYS = (
 )  # whatever LC_TIME says
 
 
-def instructions_of(texts: Texts, briefing: Briefing, locale: str, otherwise: Template) -> str:
-    """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked."""
-    template = texts.instructions.of(our_number=briefing.our_number, trunk=briefing.trunk, locale=locale)
+def instructions_of(
+    texts: Texts, briefing: Briefing, locale: str, otherwise: Template, errand: Errand | None = None
+) -> str:
+    """What the model is told; ``otherwise`` where no file is for this call. Never longer than was checked.
+
+    What a call of ours is for is added (1,900 characters at most), and its own instructions count, if it has any.
+    """
+    own = errand.instructions if errand is not None else None
+    template = own or texts.instructions.of(
+        our_number=briefing.our_number, trunk=briefing.trunk, locale=locale
+    )
     languages = texts.languages
     chosen = template or otherwise
     told = chosen.render(briefing.values(languages, locale))
     if briefing.opening.startswith("closed") and "opening" not in chosen.names:
         told += f"\n\n{CLOSED.format(VARIABLES['opening'].shown(briefing.opening))}"
+    if errand is not None:
+        told = f"{told}\n\n{errand.told()}"
     return f"{told}\n\n{language_rules(languages.of(locale), languages.by_code.values())}"
 
 
@@ -110,6 +121,7 @@ class TextFiles:
     def __init__(self, conf_dir: Path, trunks: Collection[str] | None = None) -> None:
         self.texts = load_texts(conf_dir, trunks)
         self.asked = asyncio.Event()
+        self.check: Callable[[Texts], None] = lambda texts: None  # raises SipuaError for what does not fit
         self.on_read: Callable[[Texts], None] = lambda texts: None
         self._conf_dir = conf_dir
 
@@ -119,11 +131,13 @@ class TextFiles:
             await self.asked.wait()
             self.asked.clear()
             try:
-                self.texts = await asyncio.to_thread(load_texts, self._conf_dir)
+                texts = await asyncio.to_thread(load_texts, self._conf_dir)
+                self.check(texts)
             except SipuaError as error:
                 log.error("languages and instructions were not read again, the old ones stay: %s", error)
                 continue
-            self.on_read(self.texts)
+            self.texts = texts
+            self.on_read(texts)
             log.info("languages and instructions read again: %s", ", ".join(self.texts.languages.by_code))
             for note in self.texts.notes:
                 log.warning("%s", note)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -40,11 +39,11 @@ from sipua.realtime.hints import as_change
 from sipua.realtime.history import History
 from sipua.realtime.outbox import QueueFullError
 from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
+from sipua.voice_events import VoiceEvents
 from sipua.voice_sessions import Listener, Observer, Plan, VoiceSessions
 
 log = logging.getLogger(__name__)
 
-EVENTS_MAX = 4096
 OWNERS_MAX = 64  # responses of which it is known whose they are
 ONSET_MS = 1500  # an utterance that the former session had heard the beginning of, and not told yet
 GO_ON = (
@@ -69,17 +68,15 @@ class VoiceLink:
         self._plan = plan
         self._observer = observer
         self._clock = clock
-        self._sessions = VoiceSessions(
-            backend, plan, observer, Listener(self._on_audio, self._on_event, self._gone, self._put)
-        )
-        self._ignored: deque[str] = deque(maxlen=OWNERS_MAX)
+        self._events = VoiceEvents(self._play)
+        listener = Listener(self._on_audio, self._on_event, self._gone, self._events.end_with)
+        self._sessions = VoiceSessions(backend, plan, observer, listener)
         self._owners: dict[str, int] = {}  # response → session
         self._history = History()
         self._updates: dict[str, Any] = {}
         self._request: tuple[str | None, Mapping[str, Any] | None] = None, None  # the latest for a response
         self._unfinished: str | None = None  # item that was cut off with its session
         self._lost_at = 0.0
-        self._queue: asyncio.Queue[ev.Event | BaseException | None] = asyncio.Queue(EVENTS_MAX)
         self._wake = asyncio.Event()
         self._only_listens = False
         self._leaving: asyncio.Task[None] | None = None
@@ -105,7 +102,7 @@ class VoiceLink:
             await asyncio.shield(self._leaving)
             return
         await self._sessions.close(self._core.current if failed else None)
-        self._put(None)
+        self._events.end_with(None)
 
     def leave(self) -> None:
         """Closes it beside what goes on without it."""
@@ -119,17 +116,9 @@ class VoiceLink:
             heard = detection.wire() | {"create_response": False, "interrupt_response": False}
             self.session_update({"audio": {"input": {"turn_detection": heard}}})
 
-    async def events(self) -> AsyncIterator[ev.Event]:
+    def events(self) -> AsyncIterator[ev.Event]:
         """Of all sessions, as if they were one; raises what ended the last of them."""
-        while (event := await self._queue.get()) is not None:
-            if isinstance(event, BaseException):
-                raise event
-            if not isinstance(event, ev.AudioDelta):
-                yield event
-            elif event.response_id in self._ignored:  # since it began to wait
-                yield ev.LateAudio(event.response_id, event.item_id)
-            else:
-                self._play(event)
+        return self._events.read()
 
     # what a call sees of its session
 
@@ -190,7 +179,7 @@ class VoiceLink:
             return None
 
     def ignore_response(self, response_id: str) -> None:
-        self._ignored.append(response_id)
+        self._events.ignore(response_id)
         if (session := self._owner(response_id)) is not None:
             session.ignore_response(response_id)
 
@@ -261,10 +250,7 @@ class VoiceLink:
 
     def _on_audio(self, number: int, delta: ev.AudioDelta) -> None:
         self._history.audio(delta.item_id, len(delta.audio) // self._bytes_per_ms)
-        if self._queue.empty():
-            self._play(delta)
-        else:  # what came before it may silence what is being said, and must not silence this
-            self._put(delta)
+        self._events.put(delta)
 
     def _play(self, delta: ev.AudioDelta) -> None:
         if self.on_audio is not None:
@@ -291,12 +277,12 @@ class VoiceLink:
                     del self._owners[next(iter(self._owners))]
             case ev.InputCommitted():
                 self._request = None, None  # the next response is to that
-        self._put(event)
+        self._events.put(event)
         self._wake.set()
 
     def _on_late(self, event: ev.Event) -> None:
         self._history.on_event(event, is_present=False)
-        self._put(event)
+        self._events.put(event)
         self._create_all(self._history.late(event))
 
     def _gone(self, number: int, session: VoiceSession, error: RealtimeError) -> None:
@@ -316,12 +302,12 @@ class VoiceLink:
         response_id = floor.responses[-1] if floor.responses else ""
         unfinished = None
         for item_id, text in self._history.broken_off():
-            self._put(ev.AudioDone(response_id, item_id, 0))
-            self._put(ev.AssistantTranscript(item_id, response_id, text))
+            self._events.put(ev.AudioDone(response_id, item_id, 0))
+            self._events.put(ev.AssistantTranscript(item_id, response_id, text))
             unfinished = item_id if text else None
         for each in floor.responses:
             status = "completed" if floor.awaits_tools(each) else "cancelled"
-            self._put(ev.ResponseDone(each, status, "connection_lost", None, None, None))
+            self._events.put(ev.ResponseDone(each, status, "connection_lost", None, None, None))
         return unfinished
 
     def _former_gone(self, number: int) -> None:
@@ -334,12 +320,6 @@ class VoiceLink:
             self._create_all(self._history.unfinished(unfinished))
         if ask is not Ask.NOTHING and self._core.floor.quiet_at() is not None:
             self.response_create(GO_ON if unfinished is not None else None)
-
-    def _put(self, event: ev.Event | BaseException | None) -> None:
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            raise QueueFullError(f"{EVENTS_MAX} events wait for a consumer: queue full") from None
 
     # what the core decides
 
@@ -371,7 +351,7 @@ class VoiceLink:
                 case PlayComfort():
                     self._observer.comfort()
                 case GiveUp(error):
-                    self._put(error)
+                    self._events.end_with(error)
 
     async def _open_next(self, number: int) -> None:
         try:

@@ -13,6 +13,7 @@ from sipua.ports import CallOpening, Moment
 from sipua.realtime.backend import CAPABILITIES, OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription, TurnDetection
 from sipua.realtime.continuity import Rules
+from sipua.realtime.names import HOSTED
 from sipua.settings import Settings
 from sipua.texts import Briefing, Texts, instructions_of
 
@@ -65,14 +66,15 @@ def session_config(settings: Settings, format: AudioFormat) -> SessionConfig:
             interrupt_response=interrupts,
         )
     )
-    transcription = Transcription(chosen.transcription_model) if chosen.transcription_model else None
+    is_known = settings.voice_service in HOSTED  # of others nobody knows what they make of it
+    transcription = Transcription(chosen.transcription_model, has_logprobs=is_known)
     return SessionConfig(
         model=chosen.model,
         instructions=chosen.instructions,
         voice=chosen.voice,
         audio_format=format,
         turn_detection=detection,
-        transcription=transcription,
+        transcription=transcription if chosen.transcription_model else None,
         noise_reduction=chosen.noise_reduction or None,
         speed=chosen.speed,
         max_output_tokens=chosen.max_output_tokens or "inf",
@@ -126,14 +128,17 @@ def language_of(
     if opening.direction == "outbound":
         ours, theirs = theirs, ours
     known = remembered or NOTHING
-    choice = choose(
-        texts.languages,
-        our_number=ours,
-        their_number=theirs,
-        remembered=remembered.locale if remembered is not None else None,
-    )
+    errand = opening.errand
+    wanted = wanted or (errand.language if errand is not None else "")
     if wanted:
         choice = Choice(wanted, "wanted")
+    else:
+        choice = choose(
+            texts.languages,
+            our_number=ours,
+            their_number=theirs,
+            remembered=remembered.locale if remembered is not None else None,
+        )
     local = now.wall.astimezone(settings.zone)
     lines = texts.departments.our_lines
     is_inbound = opening.direction == "inbound"  # who calls out keeps hours of another kind
@@ -146,9 +151,10 @@ def language_of(
     return CallLanguage(
         texts.languages,
         choice,
-        lambda locale: instructions_of(texts, briefing, locale, otherwise),
-        greeting=settings.realtime.greeting,
+        lambda locale: instructions_of(texts, briefing, locale, otherwise, errand),
+        greeting=settings.realtime.greeting if errand is None else settings.outbound.greeting,
         hint=settings.realtime.transcription_language,
         recordings=texts.recordings,
         is_closed=is_inbound and lines.is_closed(ours, opening.trunk, now.wall),
+        is_outbound=errand is not None,
     )

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 3 << 20  # the most that Meta sends
 Answer = tuple[int, str]
+NOT_SIGNED: Answer = 401, "not signed by the app"
 
 
 class WhatsAppWebhook:
@@ -40,11 +41,15 @@ class WhatsAppWebhook:
         challenge = challenge_of(query, self._verify_token)
         return (403, "not the token") if challenge is None else (200, challenge[:256])
 
-    def received(self, body: bytes, signature: str) -> Answer:
-        """A POST, whole."""
-        if not is_signed(body, signature, self._secret):
-            log.warning("a webhook of WhatsApp with a wrong signature (%d bytes)", len(body))
-            return 401, "not signed by the app"
+    def is_signed(self, body: bytes, signature: str) -> bool:
+        """A POST, whole; from any thread."""
+        if is_signed(body, signature, self._secret):
+            return True
+        log.warning("a webhook of WhatsApp with a wrong signature (%d bytes)", len(body))
+        return False
+
+    def told(self, body: bytes) -> Answer:
+        """One that is signed."""
         try:
             news = read_webhook(body, self._phone_number_id, self._now())
         except ValueError:

@@ -37,6 +37,8 @@ class WhatsAppSettings(Section):
     """Of the sending number, as Meta has it; empty = no WhatsApp."""
     token_file: str = ""
     """A file with the access token."""
+    business_account_id: str = Field(default="", pattern=r"^[0-9]{0,32}$")
+    """Of the WhatsApp Business account, for `sipua doctor`: whether the template is approved; empty = not looked up."""
     template: str = Field(default="", pattern=r"^[a-z0-9_]{0,512}$")
     """Name of the approved template for a first message."""
     template_languages: dict[str, str] = Field(default={})
@@ -120,6 +122,11 @@ def _message(to: str, type: str, content: Mapping[str, Any]) -> dict[str, Any]:
         "type": type,
         type: dict(content),
     }
+
+
+def is_signature(header: str) -> bool:
+    """Whether ``X-Hub-Signature-256`` has the form of one: what has not need not be read."""
+    return _SIGNATURE.fullmatch(header) is not None
 
 
 def is_signed(body: bytes, header: str, secret: str) -> bool:

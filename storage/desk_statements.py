@@ -44,8 +44,10 @@ _NOTIFIED = """
 UPDATE sipua.callback_requests AS c SET notified_at = coalesce(c.notified_at, r.at), updated_at = now()
 FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, at timestamptz) WHERE c.id = r.id
 """
-# Not by ON CONFLICT: in an old database msisdn may not be unique. Who had several rows there is in prefs of the others.
-_MEMORY = """
+PREFS_MAX = 40  # of one caller; a model is told of 20
+# Not by ON CONFLICT: in an old database msisdn may not be unique (who had several rows stands in prefs of the others).
+# Beyond PREFS_MAX only what is there changes or goes.
+_MEMORY = f"""
 WITH r AS (
   SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
     msisdn text, kept boolean, anew boolean, prefs jsonb, country text, at timestamptz)
@@ -54,14 +56,17 @@ WITH r AS (
   WHERE NOT r.kept AND r.msisdn IN (m.msisdn, m.prefs ->> 'msisdn_as_written')
 ), merged AS (
   UPDATE public.voice_memories AS m SET
-    prefs = jsonb_strip_nulls(CASE WHEN r.anew OR jsonb_typeof(m.prefs) IS DISTINCT FROM 'object' THEN r.prefs
-                                   ELSE m.prefs || r.prefs END),
+    prefs = jsonb_strip_nulls(CASE
+      WHEN r.anew OR jsonb_typeof(m.prefs) IS DISTINCT FROM 'object' THEN r.prefs
+      WHEN (SELECT count(*) FROM jsonb_object_keys(jsonb_strip_nulls(m.prefs || r.prefs)))
+        <= greatest({PREFS_MAX}, (SELECT count(*) FROM jsonb_object_keys(m.prefs))) THEN m.prefs || r.prefs
+      ELSE m.prefs END),
     country = coalesce(r.country, m.country), last_seen_at = greatest(m.last_seen_at, r.at), updated_at = now()
   FROM r WHERE m.msisdn = r.msisdn AND r.kept
 )
 INSERT INTO public.voice_memories (msisdn, country, prefs, last_seen_at)
 SELECT r.msisdn, r.country, jsonb_strip_nulls(r.prefs), r.at FROM r
-WHERE r.kept AND jsonb_strip_nulls(r.prefs) <> '{}'
+WHERE r.kept AND jsonb_strip_nulls(r.prefs) <> '{{}}'
   AND NOT EXISTS (SELECT 1 FROM public.voice_memories m WHERE m.msisdn = r.msisdn)
 """
 _SEEN = """

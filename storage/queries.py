@@ -31,6 +31,10 @@ SELECT CASE direction WHEN 'outbound' THEN to_e164 ELSE from_e164 END AS number,
 FROM public.voice_calls
 WHERE started_at >= %s AND jsonb_typeof(metadata #> '{usage,cost_usd}') = 'number' GROUP BY 1
 """
+_DIALLED = """
+SELECT count(*) AS calls FROM public.voice_calls
+WHERE direction = 'outbound' AND to_e164 = %s AND started_at >= %s
+"""
 # A call ended when it was last heard of, not when we noticed: its duration is what was talked and paid for, from
 # the answer on.
 _CLOSE_CALLS = """
@@ -70,6 +74,13 @@ async def spent_since(dsn: str, since: datetime) -> list[tuple[str | None, float
     async with connected(dsn, "sipua", dict_row) as connection:
         cursor = await connection.execute(_SPENT, (since,))
         return [(row["number"], float(row["usd"])) for row in await cursor.fetchall()]
+
+
+async def dialled_since(dsn: str, number: str, since: datetime) -> int:
+    """Calls to a number that began since then, answered or not."""
+    async with connected(dsn, "sipua", dict_row) as connection:
+        row = await (await connection.execute(_DIALLED, (number, since))).fetchone()
+        return int(row["calls"]) if row is not None else 0
 
 
 async def ping(dsn: str) -> None:

@@ -15,6 +15,7 @@ from sipua.checks.people import people
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
 from sipua.checks.tools import tools
+from sipua.checks.whatsapp import whatsapp
 from sipua.errors import ConfigError
 from sipua.pj.build import LibraryFacts, probe_library
 from sipua.settings import Settings
@@ -48,7 +49,8 @@ async def run_checks(folder: Path) -> list[Check]:
     checks += [spoken, await services.database(settings), await services.voice_service(settings)]
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
-    checks += await tools(folder, settings)
+    checks += await tools(folder, settings, [trunk.name for trunk in trunks])
+    checks += await whatsapp(settings.whatsapp)
     if texts is not None:
         checks += await people(settings, texts, datetime.now(UTC))
     if (kept := await recordings(settings)) is not None:

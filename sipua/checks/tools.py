@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -16,7 +16,7 @@ from sipua.tools.files import McpServer, ToolFiles, load_tool_files
 from sipua.tools.registry import Registry
 
 
-async def tools(folder: Path, settings: Settings) -> list[Check]:
+async def tools(folder: Path, settings: Settings, trunks: Collection[str]) -> list[Check]:
     """None if there is no file of one. MCP servers are started, HTTP services only connected to."""
     try:
         files = load_tool_files(folder)
@@ -26,7 +26,12 @@ async def tools(folder: Path, settings: Settings) -> list[Check]:
         return []
     off = ", ".join(sorted(settings.tools.names_off))
     names = [tool.name for group in (files.http, files.servers, files.remote) for tool, _ in group]
+    names += [tool.name for tool in files.own]
     found = Check("tools", "ok", ", ".join(names) + (f"; off: {off}" if off else ""))
+    strangers = [f"{name} ({trunk})" for name, trunk in files.trunks_named() if trunk not in trunks]
+    if strangers:
+        todo = "mend `trunks` in its file: on no call is it offered by that name"
+        found = Check("tools", "warn", f"no such trunk: {', '.join(strangers)}", todo)
     reached = await asyncio.gather(*(connected(f"tools {tool.name}", tool.url) for tool, _ in files.http))
     return [found, *reached, *await _servers(files.servers)]
 

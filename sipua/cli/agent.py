@@ -18,7 +18,11 @@ def asked(settings: Settings, request: Mapping[str, Any], *, timeout_s: float = 
     async def work(_: asyncio.Event) -> dict[str, Any]:
         return await ask(settings.state_path, request, timeout_s=timeout_s)
 
-    answer = run(work, patience=0)
+    return refused(run(work, patience=0))
+
+
+def refused(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, or the error that it is."""
     if "error" in answer:
         kind = ConfigError if answer.get("reason") == ConfigError.reason else LocalError
         raise kind(str(answer["error"]))

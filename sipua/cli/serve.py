@@ -13,18 +13,18 @@ from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.identity import Identity
 from sipua.log import configure_logging
 from sipua.texts import TextFiles
-from sipua.tools.files import load_tool_files
+from sipua.tools.kits import ToolFolder
 from sipua.trunk_files import TrunkFiles
 
 
 def serve(conf: Conf = None, json: Json = False) -> None:
-    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read trunk files, languages and
-    instructions again."""
+    """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read trunk files, languages,
+    instructions and tools again."""
     del json  # the ready line is JSON in any case
     settings = settings_of(conf)
     files = TrunkFiles(conf_dir(conf))
     texts = TextFiles(conf_dir(conf), [trunk.name for trunk in files.trunks])
-    tool_files = load_tool_files(conf_dir(conf))
+    tool_folder = ToolFolder(conf_dir(conf))
     identity = Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
@@ -37,9 +37,10 @@ def serve(conf: Conf = None, json: Json = False) -> None:
     def read_again() -> None:
         files.asked.set()
         texts.asked.set()
+        tool_folder.asked.set()
 
     async def work(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-        await app.serve(settings, files, texts, identity, stop=stop, ready=ready, tool_files=tool_files)
+        await app.serve(settings, files, texts, identity, stop=stop, ready=ready, tool_folder=tool_folder)
 
     run(work)

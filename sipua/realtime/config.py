@@ -23,6 +23,7 @@ NOISE_REDUCTIONS = ("near_field", "far_field")
 EAGERNESS = ("low", "medium", "high", "auto")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh")
 TRUNCATIONS = ("auto", "disabled")
+LOGPROBS = "item.input_audio_transcription.logprobs"
 
 
 def _voice(voice: str | None) -> str | dict[str, str] | None:
@@ -120,6 +121,7 @@ class Transcription:
     language: str | None = None
     prompt: str | None = None
     language_prompt: str | None = None
+    has_logprobs: bool = False  # asked for by the session's ``include``; may be refused, too
 
     def wire(self) -> dict[str, Any]:
         return _set_only({"model": self.model, "language": self.language, "prompt": self.prompt})
@@ -189,6 +191,7 @@ class SessionConfig:
                     "max_output_tokens": self.max_output_tokens,
                     "reasoning": {"effort": self.reasoning_effort} if self.reasoning_effort else None,
                     "truncation": _truncation(self.truncation),
+                    "include": [LOGPROBS] if self.transcription and self.transcription.has_logprobs else None,
                 }
             )
             | {"audio": {"input": audio_input | {"turn_detection": turn_detection}, "output": audio_output}}

@@ -1,8 +1,8 @@
-"""What helps the transcription but may be refused: the language of the caller, and a prompt. No I/O, no clock.
+"""What helps the transcription but may be refused: a language, a prompt, log probabilities. No I/O, no clock.
 
 Theory: which languages a transcription model takes is nowhere said (Whisper's list has no Kinyarwanda; of the newer
 models nobody knows), and a refused hint refuses the whole ``session.update``: the call would be lost over a nicety. So
-each of the two may be refused once. A refused language is left to detection, with a prompt in that language where the
+each of them may be refused once. A refused language is left to detection, with a prompt in that language where the
 model takes prompts; a refused prompt is left out. What was accepted in the end is remembered by the backend.
 """
 
@@ -22,6 +22,8 @@ def without_refused(asked: Transcription | None, error: ServiceError) -> Transcr
     if asked is None:
         return None
     param = error.param or ""
+    if asked.has_logprobs and (_names(param, error.message, "include") or "logprobs" in error.message):
+        return replace(asked, has_logprobs=False)
     about_it = "transcription" in param or not param
     if asked.language is not None and about_it and _names(param, error.message, "language"):
         return without_language(asked)

@@ -1,16 +1,27 @@
 """``tools/*.toml`` of the configuration folder: tools of others, and where they are. One file each.
 
 ``kind = "http"``: one tool, forwarded. ``kind = "mcp"``: a server of ours (a command, or a URL), whose tools we call.
-``kind = "remote-mcp"``: a server that the voice service calls by itself. A secret is named, never written here.
+``kind = "remote-mcp"``: a server that the voice service calls by itself. ``kind = "own"``: where a tool of ours is
+offered. A secret is named, never written here.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sipua.config_file import describe, read_secret, read_toml
 from sipua.errors import ConfigError
@@ -27,9 +38,49 @@ Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Description = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1024)]
 
 
-class _File(Section):
+# Those that the code brings (held against docs/tools.md).
+OWN_TOOLS = (
+    "book_transport", "forget", "hang_up", "record_consent", "remember", "request_callback", "search_services",
+    "send_whatsapp", "set_language", "transfer_to_human", "wrap_up",
+)  # fmt: skip
+
+
+class _Place(Section):
     enabled: bool = True
     """false: as if the file were not there."""
+    trunks: tuple[str, ...] = ()
+    """Names of the trunks on whose calls it is offered; empty: all. A chat has none."""
+    numbers: tuple[str, ...] = ()
+    """Numbers of ours, in E.164, on whose calls it is offered (dialled, or presented by us); empty: all."""
+
+    @field_validator("numbers")
+    @classmethod
+    def _e164(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number in value:
+            if not re.fullmatch(r"\+[1-9][0-9]{5,14}", number):
+                raise ValueError(f'{number!r}: allowed: E.164, such as "+250788000001"')
+        return value
+
+    def is_offered(self, trunk: str, number: str | None) -> bool:
+        """On calls by that trunk, to (or from) that number of ours."""
+        return (not self.trunks or trunk in self.trunks) and (not self.numbers or number in self.numbers)
+
+
+class OwnTool(_Place):
+    """Where one of our tools is offered."""
+
+    kind: Literal["own"]
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _ours(cls, value: str) -> str:
+        if value not in OWN_TOOLS:
+            raise ValueError(f"{value!r} is no tool of ours; allowed: {', '.join(OWN_TOOLS)}")
+        return value
+
+
+class _File(_Place):
     secret_env: str = Field(default="", pattern=r"^[A-Za-z0-9_]*$")
     """The environment name that holds the secret."""
     secret_file: str = ""
@@ -144,8 +195,8 @@ class RemoteMcp(_File):
         return definition
 
 
-AnyFile = Annotated[HttpTool | McpServer | RemoteMcp, Field(discriminator="kind")]
-_FILE: TypeAdapter[HttpTool | McpServer | RemoteMcp] = TypeAdapter(AnyFile)
+AnyTool = HttpTool | McpServer | RemoteMcp | OwnTool
+_FILE: TypeAdapter[AnyTool] = TypeAdapter(Annotated[AnyTool, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +206,28 @@ class ToolFiles:
     http: tuple[tuple[HttpTool, SecretStr], ...] = ()
     servers: tuple[tuple[McpServer, SecretStr | None], ...] = ()
     remote: tuple[tuple[RemoteMcp, SecretStr | None], ...] = ()
+    own: tuple[OwnTool, ...] = ()
+
+    def trunks_named(self) -> list[tuple[str, str]]:
+        """Tool or server, and a trunk that its file names."""
+        groups = (self.http, self.servers, self.remote)
+        places: list[AnyTool] = [*(each for group in groups for each, _ in group), *self.own]
+        return [(each.name, trunk) for each in places for trunk in each.trunks]
+
+    def left_out(self, trunk: str, number: str | None) -> tuple[frozenset[str], frozenset[str]]:
+        """Tools and servers that a call by that trunk, with that number of ours, is not offered."""
+        tools: list[OwnTool | HttpTool] = [*self.own, *(tool for tool, _ in self.http)]
+        servers: list[McpServer | RemoteMcp] = [
+            *(server for server, _ in self.servers),
+            *(server for server, _ in self.remote),
+        ]
+        return _elsewhere(tools, trunk, number), _elsewhere(servers, trunk, number)
+
+
+def _elsewhere(
+    places: Sequence[OwnTool | HttpTool | McpServer | RemoteMcp], trunk: str, number: str | None
+) -> frozenset[str]:
+    return frozenset(each.name for each in places if not each.is_offered(trunk, number))
 
 
 NO_TOOL_FILES = ToolFiles()
@@ -165,6 +238,7 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
     http: list[tuple[HttpTool, SecretStr]] = []
     servers: list[tuple[McpServer, SecretStr | None]] = []
     remote: list[tuple[RemoteMcp, SecretStr | None]] = []
+    own: list[OwnTool] = []
     files = sorted((conf_dir / FOLDER).glob("*.toml"))
     if len(files) > FILES_MAX:
         raise ConfigError(f"{conf_dir / FOLDER}: {len(files)} files; allowed: {FILES_MAX}")
@@ -176,6 +250,9 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
         if tool.name in owners:
             raise ConfigError(f"{file}: name = {tool.name!r}: {owners[tool.name]} has it already")
         owners[tool.name] = file
+        if isinstance(tool, OwnTool):
+            own.append(tool)
+            continue
         key = "secret_file" if tool.secret_file else "secret_env"
         secret = read_secret(f"{file}: {key}", tool.secret_env, tool.secret_file) if tool.has_secret else None
         match tool:
@@ -186,10 +263,10 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
                 servers.append((tool, secret))
             case RemoteMcp():
                 remote.append((tool, secret))
-    return ToolFiles(tuple(http), tuple(servers), tuple(remote))
+    return ToolFiles(tuple(http), tuple(servers), tuple(remote), tuple(own))
 
 
-def _read(file: Path) -> HttpTool | McpServer | RemoteMcp:
+def _read(file: Path) -> AnyTool:
     data = read_toml(file)
     kind = data.get("kind")
     try:

@@ -7,7 +7,7 @@ server offers now, in the place of what it offered before: for the calls that be
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -97,11 +97,24 @@ def by_schema(
     )
 
 
-class Registry:
-    """``off`` are names that the operator does not want offered."""
+class Offer(Protocol):
+    """What one call is offered."""
 
-    def __init__(self, off: Collection[str] = ()) -> None:
+    @property
+    def approvals(self) -> Mapping[str, tuple[str, ...]]: ...
+    def find(self, name: str) -> Tool | None:
+        """The tool that a model has named."""
+
+    def wire(self) -> tuple[Mapping[str, Any], ...]:
+        """``tools`` of a session that is opened now."""
+
+
+class Registry:
+    """``off`` are names that the operator does not want offered; ``base`` is offered too, and its names are taken."""
+
+    def __init__(self, off: Collection[str] = (), base: Registry | None = None) -> None:
         self._off = frozenset(off)
+        self._base = base
         self._by_server: dict[str, dict[str, Tool]] = {}
         self._remote: list[Mapping[str, Any]] = []
         self.approvals: dict[str, tuple[str, ...]] = {}
@@ -135,9 +148,14 @@ class Registry:
                 self._by_server[server][tool.name] = tool
         return left_out
 
+    @property
+    def remote(self) -> Sequence[Mapping[str, Any]]:
+        """Servers that the voice service calls, as sessions have them."""
+        return self._remote
+
     def offered(self) -> dict[str, Tool]:
         """By name."""
-        return {
+        return (self._base.offered() if self._base is not None else {}) | {
             name: tool
             for tools in self._by_server.values()
             for name, tool in tools.items()
@@ -161,7 +179,41 @@ class Registry:
     def _fault(self, name: str) -> str:
         if not NAME.fullmatch(name):
             return "not a name; allowed: 1 to 64 letters, digits, _ and -"
-        taken = {each: server for server, tools in self._by_server.items() for each in tools}
+        taken = self._taken()
         if name in taken:
             return f"there is one of this name already, of {taken[name]}"
         return f"more than {TOOLS_MAX} tools" if len(taken) >= TOOLS_MAX else ""
+
+    def _taken(self) -> dict[str, str]:
+        """Names, and whose they are."""
+        own = {each: server for server, tools in self._by_server.items() for each in tools}
+        return own | (self._base._taken() if self._base is not None else {})
+
+
+class Selection:
+    """``Offer`` of what a registry has now, without some ``tools`` and ``servers``."""
+
+    def __init__(self, registry: Registry, tools: Collection[str], servers: Collection[str]) -> None:
+        self._registry = registry
+        self._tools = tools
+        self._servers = servers
+
+    @property
+    def approvals(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            label: names for label, names in self._registry.approvals.items() if label not in self._servers
+        }
+
+    def find(self, name: str) -> Tool | None:
+        return self._offered().get(name)
+
+    def wire(self) -> tuple[Mapping[str, Any], ...]:
+        remote = (each for each in self._registry.remote if each["server_label"] not in self._servers)
+        return (*(tool.wire for tool in self._offered().values()), *remote)
+
+    def _offered(self) -> dict[str, Tool]:
+        return {
+            name: tool
+            for name, tool in self._registry.offered().items()
+            if name not in self._tools and tool.server not in self._servers
+        }

@@ -22,7 +22,7 @@ def configured(folder: Path, **files: str) -> Path:
 
 
 async def said(folder: Path) -> list[tuple[str, str]]:
-    return [(check.name, check.status) for check in await tools(folder, load_settings(folder))]
+    return [(check.name, check.status) for check in await tools(folder, load_settings(folder), ["mtn"])]
 
 
 async def test_without_files_nothing_is_said(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ async def test_without_files_nothing_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_bad_file_is_a_fault_of_configuration(tmp_path: Path) -> None:
-    (check,) = await tools(configured(tmp_path, x="kind = 5"), load_settings(tmp_path))
+    (check,) = await tools(configured(tmp_path, x="kind = 5"), load_settings(tmp_path), [])
     assert (check.status, check.is_configuration) == ("fail", True)
 
 

@@ -71,6 +71,10 @@ class FakeSession:
         assert self._core.state.value == "ready", self._core.state
         self.is_open = True
 
+    def tell(self, event: Event) -> None:
+        """As if the service had sent it."""
+        self._events.put_nowait(event)
+
     def break_off(self) -> None:
         """The network fails."""
         self._end(RealtimeClosed("connection lost without a close frame"))

@@ -9,13 +9,16 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtp.codec import CODECS
 from rtp.playout import Playout
 from sipua.actions import CallTool, CreateResponse, EndCall, IgnoreResponse, Spoken, Truncate
 from sipua.conversation import Conversation
-from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeUnreachable
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeRefused, RealtimeUnreachable, SipuaError
 from sipua.keys import KeyRules
+from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.commands import function_output_item
 from sipua.realtime.config import SessionConfig, Transcription
@@ -24,6 +27,7 @@ from sipua.realtime.emulator.script import Script, parse_script
 from sipua.realtime.events import AudioDelta
 from sipua.realtime.hints import as_change
 from sipua.transcript import Segment
+from sipua.voice_events import EVENTS_MAX
 from sipua.voice_link import VoiceLink
 from sipua.voice_sessions import Plan
 from tests.emulator.driven import recorded, ulaw
@@ -491,3 +495,55 @@ def test_a_caller_who_says_nothing_is_no_mute_service() -> None:
 
     run(lambda: phone.talk(scene))
     assert (phone.ended, phone.watch.opened_for) == (None, ["first"])
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(["break", "refuse", "speak"]), st.floats(0, 12)), max_size=8))
+def test_whatever_the_network_does_time_goes_on_and_tries_are_few(steps: list[tuple[str, float]]) -> None:
+    """No loop without a pause (virtual time would stand still), and no session that nobody closes."""
+    phone = Phone(FakeBackend(script_of(10)), budget_s=5.0)
+
+    async def scene(phone: Phone) -> None:
+        for what, wait_s in steps:
+            await asyncio.sleep(wait_s)
+            if what == "break" and phone.session.is_open:
+                phone.session.break_off()
+            elif what == "refuse":
+                phone.backend.refusals |= {phone.backend.tries + n: BUSY for n in range(1, 5)}
+            elif what == "speak":
+                await phone.speak()
+        await asyncio.sleep(30)
+
+    run(lambda: phone.talk(scene))
+    losses = sum(what == "break" for what, _ in steps)
+    assert phone.backend.tries <= 1 + 9 * losses  # by the back-off within 5 s
+    assert losses or phone.ended is None
+    assert not phone.watch.open_ids
+
+
+def test_a_consumer_who_hangs_hears_of_the_end_all_the_same() -> None:
+    backend = FakeBackend(script_of(1))
+
+    async def main() -> BaseException | None:
+        link = VoiceLink(
+            backend,
+            Plan(lambda: SessionConfig("gpt-realtime-2.1", ""), 4.0, Rules(), lambda: 0.5),
+            Watch(),
+            VirtualClock(),
+            lambda _: None,
+        )
+        await link.open()
+        for number in range(EVENTS_MAX):
+            backend.sessions[0].tell(ev.UserTranscriptDelta(f"u{number}", "word"))
+        backend.sessions[0].break_off()
+        await asyncio.sleep(60)
+        try:
+            async for _ in link.events():
+                pass
+        except SipuaError as error:
+            return error
+        finally:
+            await link.close()
+        return None
+
+    assert isinstance(run(main), SipuaError)

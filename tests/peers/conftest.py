@@ -24,6 +24,7 @@ from tests.peers.phone import Phone
 from tests.peers.scene import Scene, scene
 from tests.peers.secure_line import SecureLine, running_line
 from tests.peers.sipp import Sipp, start_sipp
+from tests.peers.tap import Tap
 from tests.postgres import create_database, drop_database
 
 PACKAGES = {
@@ -165,17 +166,19 @@ def phone() -> Iterator[Phone]:
 
 @pytest.fixture
 def start_emulator(tmp_path: Path) -> Iterator[Callable[..., Emulator]]:
-    """Emulators with flags of the test's own."""
+    """Emulators with flags of the test's own; what they are sent by ``base_url`` is held to the SDK's types."""
     running: list[Emulator] = []
+    with ExitStack() as taps:
 
-    def start(*flags: str, **options: Any) -> Emulator:
-        process = Emulator(tmp_path / f"emulator{len(running)}.log", *flags, **options)
-        running.append(process)
-        return process
+        def start(*flags: str, **options: Any) -> Emulator:
+            process = Emulator(tmp_path / f"emulator{len(running)}.log", *flags, **options)
+            running.append(process)
+            process.base_url = taps.enter_context(Tap(str(process.ready["http"]))).base_url
+            return process
 
-    yield start
-    for process in running:
-        process.end()
+        yield start
+        for process in running:
+            process.end()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from rtp.g711 import Pcm
 READY_TIMEOUT_S = 40.0
 END_TIMEOUT_S = 20.0
 PATIENCE_S = 30.0  # with the world; only what fails waits so long
-UNWANTED = ("Traceback", "failed by a bug", "callback ", "Task was destroyed", "was never awaited")
+UNWANTED = ("Traceback", "failed by a bug", " callback ", "Task was destroyed", "was never awaited")
 
 
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:

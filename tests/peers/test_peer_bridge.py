@@ -35,7 +35,7 @@ arguments = { department = "support", reason = "a complaint" }
 DEPARTMENTS = '[departments.support]\ntarget = "+250788000001"\n'
 CALLER, DIALLED = "+12025550100", "+250788000777"
 CALLER_HEADER = f"<sip:{CALLER}@127.0.0.1>".encode()
-SECONDS_2, PIECE = 16_000, 2_000  # samples
+SOUND, PIECE = 16_000, 2_000  # samples
 TWICE = ("question_en.wav", "moto_en.wav")  # what the caller says, and the person
 
 
@@ -114,23 +114,24 @@ def desk(start_desk: Callable[..., Desk]) -> Desk:
 
 
 @pytest.mark.parametrize(
-    ("refusal", "caller_formats", "caller_codec", "persons_formats", "persons_codec"),
+    ("refusal", "caller_formats", "caller_codec", "persons_formats", "persons_codec", "ended_by"),
     [
-        (405, "0 101", "PCMU", "8 101", "PCMA"),
-        (603, "8 101", "PCMA", "0 101\r\na=ptime:60", "PCMU"),
+        (405, "0 101", "PCMU", "8 101", "PCMA", "person"),
+        (603, "8 101", "PCMA", "0 101\r\na=ptime:60", "PCMU", "caller"),
     ],
 )
 def test_the_two_hear_each_other_and_their_keys(
-    refusal: int, caller_formats: str, caller_codec: str, persons_formats: str, persons_codec: str,
+    refusal: int, caller_formats: str, caller_codec: str, persons_formats: str, persons_codec: str, ended_by: str,
     desk: Desk, sipp: StartSipp,
 ) -> None:  # fmt: skip
-    question, answer = (read_wav(shipped_speech(each))[:SECONDS_2] for each in TWICE)
+    question, answer = (read_wav(shipped_speech(each))[:SOUND] for each in TWICE)
     with Phone(codec=caller_codec) as phone, Phone(codec=persons_codec) as persons:
         keys = {"rtp_port": persons.port, "formats": persons_formats, "duration_ms": 4500}
-        person = desk.person(sipp, "uas_hangs_up", **keys)
+        person = desk.person(sipp, "uas_hangs_up" if ended_by == "person" else "uas", **keys)
         caller = sipp(
-            desk.agent.sip, "call_bridged", rtp_port=phone.port, formats=caller_formats, code=refusal,
-            caller=CALLER, flags=("-s", DIALLED),
+            desk.agent.sip, "call_refers_not" if ended_by == "caller" else "call_bridged", rtp_port=phone.port,
+                formats=caller_formats, code=refusal,
+            caller=CALLER, flags=("-s", DIALLED), duration_ms=4500,
         )  # fmt: skip
         until(lambda: persons.target, "the person's leg sends")
         phone.press_between(7)
@@ -147,7 +148,7 @@ def test_the_two_hear_each_other_and_their_keys(
     call = desk.agent.closed_call(caller.call_id)
     assert (call["handoff"], call["handoff_target"], call["outcome"]) == (True, "support", "transferred")
     assert call["metadata"]["transfer"] == {
-        "department": "support", "by": "bridge", "state": "over", "code": 0, "ended_by": "person",
+        "department": "support", "by": "bridge", "state": "over", "code": 0, "ended_by": ended_by,
     }  # fmt: skip
     assert desk.tool(call)["result"] == {"status": "connected"}
     assert desk.attempts(call) == [("carrier", 200, "answered")]
@@ -228,7 +229,7 @@ def test_a_caller_who_hangs_up_while_it_rings(desk: Desk, sipp: StartSipp, phone
 def test_the_bridge_outlives_the_voice_service(start_desk: Callable[..., Desk], sipp: StartSipp) -> None:
     """Which writes down what the caller says to the person, where that is so set, and says nothing."""
     desk = start_desk(SIPUA_TRANSFER__TRANSCRIBE_BRIDGED="true", SIPUA_REALTIME__RECONNECT_S="1")
-    question, answer = (read_wav(shipped_speech(each))[:SECONDS_2] for each in TWICE)
+    question, answer = (read_wav(shipped_speech(each))[:SOUND] for each in TWICE)
     with Phone() as phone, Phone() as persons, Wire(desk.agent, CALLER_HEADER, source="127.0.0.2") as wire:
         person = desk.person(sipp, "uas", rtp_port=persons.port)
         wire.send(wire.request("INVITE", rtp_port=phone.port))
@@ -246,13 +247,12 @@ def test_the_bridge_outlives_the_voice_service(start_desk: Callable[..., Desk], 
         wire.reinvite(tag, rtp_port=phone.port)
         persons.say(answer)
         until(lambda: len(persons.heard) > since + 100 + answer.size // 160 + 20, "the answer")
-        wire.end(tag)
-        person.wait()
+        desk.agent.end()
+        person.wait()  # BYE
     assert is_heard(answer, phone)
     call = desk.agent.closed_call(wire.call_id)
-    assert (call["status"], call["outcome"]) == ("completed", "transferred")
-    assert call["metadata"]["transfer"]["ended_by"] == "caller"
+    assert (call["status"], call["outcome"], call["handoff"]) == ("completed", "agent_shutdown", True)
+    assert call["metadata"]["transfer"]["ended_by"] == "agent"
     assert desk.spoken(call, "user") == []
     assert len(desk.spoken(call, "caller")) == 1
     assert desk.agent.events(call).count("openai_response_created") == 1
-    desk.agent.idle()

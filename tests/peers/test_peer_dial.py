@@ -33,10 +33,19 @@ def carrier(port: int, priority: int, first_response_ms: int, lines: str = "") -
 
 
 class Office:
-    """An agent with two carriers; ``primary_ms`` is how long the first may say nothing."""
+    """An agent with two carriers; ``primary_ms`` is how long the first may say nothing.
+
+    Whoever answers is talked to at once, unless the settings say otherwise.
+    """
 
     def __init__(
-        self, start: StartAgent, emulator: Emulator, lines: str = "", *, primary_ms: int = PATIENCE_MS
+        self,
+        start: StartAgent,
+        emulator: Emulator,
+        lines: str = "",
+        *,
+        primary_ms: int = PATIENCE_MS,
+        **settings: str,
     ) -> None:
         self.ports = free_port(), free_port()
         trunks = {
@@ -44,17 +53,18 @@ class Office:
             "primary": carrier(self.ports[0], 1, primary_ms, lines),
             "secondary": carrier(self.ports[1], 2, PATIENCE_MS, lines),
         }
-        self.agent = start(emulator.base_url, trunks=trunks)
+        settings = {"SIPUA_OUTBOUND__ANSWERING_MACHINE": "off"} | settings
+        self.agent = start(emulator.base_url, trunks=trunks, **settings)
 
-    def command(self, *flags: str) -> subprocess.Popen[str]:
+    def command(self, *flags: str, number: str = NUMBER) -> subprocess.Popen[str]:
         env = clean_environment({"SIPUA_STATE_DIR": str(self.agent.state)})
         return subprocess.Popen(
-            arguments_of(["dial", NUMBER, "--json", *flags]), env=env, text=True,
+            arguments_of(["dial", number, *flags]), env=env, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def dial(self, *flags: str, code: int = 0) -> Any:
-        process = self.command(*flags)
+    def dial(self, *flags: str, code: int = 0, number: str = NUMBER) -> Any:
+        process = self.command("--json", *flags, number=number)
         output, said = process.communicate(timeout=60)
         assert process.returncode == code, (output, said)
         return json.loads(output)
@@ -194,7 +204,7 @@ def test_a_callee_answers_before_the_session_is_there(
 def test_the_end_while_it_rings(emulator: Emulator, start_agent: StartAgent, sipp: StartSipp) -> None:
     office = Office(start_agent, emulator)
     callee = sipp("", "uas_rings", flags=flags(office.ports[0]))
-    asking = office.command()
+    asking = office.command("--json")
     query = "SELECT id FROM voice_calls WHERE status = 'ringing'"
     until(lambda: office.agent.select(query), "it rings")
     office.agent.end()

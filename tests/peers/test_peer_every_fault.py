@@ -221,13 +221,15 @@ def differences(expected: Expected, phone: Phone, call: dict[str, Any], line: Li
     sessions = line.rows("openai_sessions", call, "started_at")
     phrases = load_languages(shipped_conf()).of("en").phrases
     ours = (("system", getattr(phrases, expected.phrase)),) if expected.phrase else ()
-    pairs = {
+    pairs: dict[str, tuple[Any, Any]] = {
         "heard": (tuple(payload.count(encode_pcmu(each)) for each in (GREETING, ANSWER)), expected.heard),
         "told": (tuple(told), ours + expected.told),
         "story": (story(line.rows("voice_events", call, "t, created_at")), expected.story),
         "sessions": (
             tuple((each["metadata"]["opened_for"], each["status"]) for each in sessions), expected.sessions,
         ),
+        "configurations": (len({tuple(each[name] for name in ECHOED) for each in sessions}), 1),
+        "open": ([each["session_id"] for each in sessions if each["ended_at"] is None], []),
         "outcome": (call["outcome"], "caller_hangup"),
         "lost": (lost_frames(phone), 0),
     }  # fmt: skip
@@ -235,6 +237,17 @@ def differences(expected: Expected, phone: Phone, call: dict[str, Any], line: Li
         sound = read_wav(shipped_conf() / "languages" / "en" / f"{expected.phrase}.wav", RATE)[:PHRASE]
         pairs["phrase"] = (similarity(phone.audio(), sound) > 0.9, True)
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+# Of a session, as the service told it back.
+ECHOED = (
+    "model",
+    "voice",
+    "instructions",
+    "input_audio_format",
+    "output_audio_format",
+    "max_response_output_tokens",
+)
 
 
 def story(events: list[dict[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -175,3 +176,33 @@ def test_tools_of_an_http_service_and_of_an_mcp_server_serve_one_answer(
     assert said[-1]["content"].startswith("Thank you. Your ride is booked")
     # greeting, the response that calls both, one answer
     assert agent.events(call).count("openai_response_created") == 3
+
+
+def test_a_tool_is_offered_by_trunk_and_from_the_next_reading_on(
+    start_emulator: Callable[..., Emulator],
+    start_agent: Callable[..., Agent],
+    sipp: StartSipp,
+    phone: Phone,
+    tmp_path: Path,
+) -> None:
+    own = 'kind = "own"\nname = "{}"\ntrunks = ["{}"]\n'
+    tools = {"a": own.format("wrap_up", "plain"), "b": own.format("set_language", "another")}
+    agent = start_agent(start_emulator().base_url, trunks={"plain": '["127.0.0.1/32"]'}, tools=tools)
+
+    file = tmp_path / "agent0" / "conf" / "tools" / "a.toml"
+
+    def offered() -> set[str]:
+        caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=300)
+        (session,) = agent.sessions(agent.closed_call(caller.wait().call_id))
+        return {tool["name"] for tool in session["tools"]} & {"hang_up", "set_language", "wrap_up"}
+
+    assert offered() == {"hang_up", "wrap_up"}
+    file.write_text(own.format("wrap_up", "another"))
+    agent.signal(signal.SIGHUP)
+    until(lambda: "tools read again" in agent.stderr, "the files are read again")
+    assert offered() == {"hang_up"}
+    file.write_text(own.format("teleport", "plain"))
+    agent.signal(signal.SIGHUP)
+    until(lambda: "tools were not read again" in agent.stderr, "the bad file is refused")
+    assert "'teleport' is no tool of ours" in agent.stderr
+    assert offered() == {"hang_up"}

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtp.wav import read_wav
+from rtp.g711 import Pcm, encode_pcmu
+from rtp.wav import WavWriter, read_wav
 from sipua.realtime.emulator.formats import encode
 from sipua.realtime.emulator.speech import read_wav as read_clip
 from sipua.resources import shipped_speech
@@ -17,6 +18,7 @@ from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
 from tests.peers.phone import FRAME, Phone
 from tests.peers.processes import until
+from tests.peers.tap import Tap
 from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer
@@ -175,3 +177,55 @@ def test_a_caller_who_speaks_longer_is_no_cough(patient_talker: Agent, sipp: Sta
     assert [row["role"] for row in said if row["role"] == "user"] == ["user"]
     assert said[-1]["content"] == "I am sorry."
     assert "error" not in patient_talker.events(call)
+
+
+PROTECTED = """
+user_prefix = ""
+[greeting]
+say = "Welcome. This call is for the ride desk alone."
+audio = "greeting.wav"
+[[turn]]
+user = "a question"
+say = "Seven."
+audio = "answer.wav"
+"""
+
+
+def noise(seconds: float, seed: int) -> Pcm:
+    """Like nothing else but itself."""
+    samples = np.random.default_rng(seed).normal(0, 4000, round(seconds * 8000))
+    return np.clip(samples, -32000, 32000).astype(np.int16)
+
+
+def test_a_protected_opening_is_heard_whole_and_what_was_said_over_it_is_answered_after_it(
+    start_emulator: Callable[..., Emulator],
+    start_agent: Callable[..., Agent],
+    sipp: StartSipp,
+    phone: Phone,
+    tmp_path: Path,
+) -> None:
+    sounds = {"greeting": noise(3.8, 1), "answer": noise(0.8, 2)}
+    for name, sound in sounds.items():
+        with WavWriter(tmp_path / f"{name}.wav") as file:
+            file.write(sound)
+    (tmp_path / "script.toml").write_text(PROTECTED)
+    emulator = start_emulator("--script", str(tmp_path / "script.toml"))
+    with Tap(str(emulator.ready["http"])) as tap:
+        agent = start_agent(tap.base_url, trunks=TRUNKS, SIPUA_TURNS__PROTECT_OPENING="true")
+        caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=6500)
+        until(lambda: speech_ms(phone) > 400, "the agent speaks")
+        phone.say(read_wav(shipped_speech(QUESTION))[31 * 8 : 1631 * 8])
+        call = agent.closed_call(caller.wait().call_id)
+        agent.end()
+    heard = b"".join(packet.payload for packet in phone.heard)
+    greeting, answer = (encode_pcmu(sounds[name]) for name in ("greeting", "answer"))
+    begins = heard.find(greeting)
+    assert begins >= 0
+    assert heard.find(answer) >= begins + len(greeting)
+    (started,) = payloads(agent, call, STARTED)
+    assert started["audio_start_ms"] < 2000  # while the greeting was heard
+    assert [each["status"] for each in payloads(agent, call, DONE)] == ["completed", "completed"]
+    said = agent.select("SELECT role FROM transcripts WHERE call_id = %s ORDER BY t", call["id"])
+    assert [row["role"] for row in said] == ["assistant", "user", "assistant"]
+    (session,) = tap.sessions
+    assert not {"conversation.item.truncate", "response.cancel"} & set(session.types())

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtp.g711 import encode_pcmu
+from rtp.wav import read_wav
 from sipua.errors import RealtimeRefused, RealtimeRejectedConfig, RealtimeUnreachable
 from sipua.realtime import events as ev
 from sipua.realtime.backend import OpenAIBackend
@@ -16,12 +18,14 @@ from sipua.realtime.config import SessionConfig, Transcription
 from sipua.realtime.hints import as_change, is_about_language, without_language, without_refused
 from sipua.realtime.protocol import RealtimeProtocol, State
 from sipua.realtime.severity import Severity
+from sipua.resources import shipped_speech
 from tests.emulator.test_emulator_server import emulator
 
 from .realtime_wire import created, error, updated
 
 RW = Transcription("gpt-transcribe", "rw", language_prompt="Ikiganiro mu Kinyarwanda.")
 DETECTED = replace(RW, language=None, prompt=RW.language_prompt)
+SURE = replace(RW, has_logprobs=True)
 CONFIG = SessionConfig("gpt-realtime-2.1", transcription=RW)
 PATH = "session.audio.input.transcription"
 
@@ -41,6 +45,10 @@ ABOUT = [
     pytest.param(RW, refusal("session.instructions", "the language is bad"), None, id="another parameter"),
     pytest.param(RW, refusal(None, "no"), None, id="nothing said"),
     pytest.param(None, refusal(f"{PATH}.language"), None, id="no transcription"),
+    pytest.param(SURE, refusal("session.include[0]"), RW, id="log probabilities"),
+    pytest.param(SURE, refusal(None, "logprobs are not supported with this model"), RW, id="and by a word"),
+    pytest.param(RW, refusal("session.include"), None, id="log probabilities that were not asked for"),
+    pytest.param(SURE, refusal(f"{PATH}.language"), replace(DETECTED, has_logprobs=True), id="one at a time"),
 ]  # fmt: skip
 
 
@@ -54,8 +62,8 @@ def test_only_a_hint_that_was_sent_is_left_out(
 @given(st.text(), st.one_of(st.none(), st.text()), st.one_of(st.none(), st.text()))
 def test_refusals_without_end_end(message: str, param: str | None, code: str | None) -> None:
     """Each hint can be left out once, whatever the service says."""
-    asked: Transcription | None = replace(RW, prompt="x")
-    for _ in range(3):
+    asked: Transcription | None = replace(SURE, prompt="x")
+    for _ in range(4):
         asked = without_refused(asked, refusal(param, message, code))
     assert asked is None
 
@@ -158,3 +166,24 @@ async def test_whisper_refuses_kinyarwanda_of_itself() -> None:
         session = await backend.open(config)
         await session.close()
         assert session.config.transcription == replace(DETECTED, model="whisper-1")
+
+
+async def test_how_sure_the_transcription_is_is_asked_for_and_told() -> None:
+    """The emulator gives log probabilities to who asks for them."""
+    heard = encode_pcmu(read_wav(shipped_speech("question_en.wav"), 8000)) + b"\xff" * 8000
+    told: dict[bool, tuple[float, ...]] = {}
+    async with emulator() as running:
+        backend = OpenAIBackend(f"http://{running}/v1", "k")
+        for asked in (True, False):
+            config = SessionConfig("gpt-realtime-2.1", transcription=replace(SURE, has_logprobs=asked))
+            session = await backend.open(config)
+            for at in range(0, len(heard), 800):
+                session.append(heard[at : at + 800])
+            async for event in session.events():
+                if isinstance(event, ev.UserTranscript):
+                    told[asked] = event.logprobs
+                    break
+            await session.close()
+    assert told[True]
+    assert all(each <= 0 for each in told[True])
+    assert told[False] == ()

@@ -91,7 +91,7 @@ def files(folder: Path) -> list[Path]:
 def finished(folder: Path, sound: bytes, name: str = "") -> tuple[UUID, Path]:
     """A file as the recorder leaves it."""
     consent = uuid4()
-    file = folder / "2026-01-02" / (name or f"{CALL}_{consent}{PART}")
+    file = folder / "2026-01-02" / (name or f"{CALL}_{consent}.wav{PART}")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(sound)
     return consent, file

@@ -33,6 +33,7 @@ class Ledger:
     """``CallRecord``, as far as consent needs it."""
 
     id = CALL
+    opening = SimpleNamespace(direction="inbound")
 
     def __init__(self) -> None:
         self.answers: list[tuple[bool | None, str | None, str]] = []
@@ -242,3 +243,15 @@ async def test_what_may_not_be_recorded_is_an_error_of_the_call_that_goes_on(tmp
         await until(lambda: call.greetings())
         assert call.media.tap is None
     assert call.ledger.errors == ["recording_spool_full"]
+
+
+async def test_a_recording_ends_where_a_person_comes_and_none_begins(tmp_path: Path) -> None:
+    async with scene(tmp_path) as call:
+        call.keypad.press("1")
+        await until(lambda: call.media.tap)
+        call.consent.end_recording()
+        assert call.media.tap is None
+        await call.consent.answered(False, "no")
+        await call.consent.answered(True, "yes")
+        await until(lambda: len(call.ledger.answers) == 3)
+        assert call.media.tap is None

@@ -63,6 +63,30 @@ async def test_what_is_being_written_is_left_alone(tmp_path: Path, ledger: Remem
     assert len(ledger.kept) == 1
 
 
+async def test_what_ends_while_another_is_being_stored_is_kept_whole(
+    tmp_path: Path, ledger: Remembered
+) -> None:
+    """A file of which only the header was there when the files were listed."""
+    finished(tmp_path, SOUND)
+    consent, late = finished(tmp_path, SOUND[:44])
+    os.utime(late, (2e9, 2e9))  # the last in order
+
+    class Slow(FolderStore):
+        async def keep(self, file: Path, name: str) -> str:
+            late.write_bytes(SOUND)
+            return await super().keep(file, name)
+
+    await keeper(tmp_path, Slow(tmp_path), ledger).settle()
+    assert consent in ledger.kept
+    assert late.with_suffix("").read_bytes() == SOUND
+
+
+async def test_what_is_not_locked_yet_is_left_to_its_writer(tmp_path: Path, ledger: Remembered) -> None:
+    _, part = finished(tmp_path, b"")
+    await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
+    assert (files(tmp_path), ledger.kept) == ([part], {})
+
+
 async def test_what_the_recorder_writes_is_its_own_until_it_ends(tmp_path: Path, ledger: Remembered) -> None:
     recorder, guard = Recorder(tmp_path, Counted()), keeper(tmp_path, FolderStore(tmp_path), ledger)
     recorder.start()

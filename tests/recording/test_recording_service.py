@@ -27,17 +27,18 @@ def metrics() -> Metrics:
     return Metrics(node="", worker=0, instance="", version="")
 
 
-async def test_what_is_recorded_is_kept_also_at_the_very_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["wav", "flac"])
+async def test_what_is_recorded_is_kept_also_at_the_very_end(format: str, tmp_path: Path) -> None:
     ledger = Remembered()
     async with recording_calls(
-        settings(tmp_path, enabled=True), ledger, metrics(), SystemClock()
+        settings(tmp_path, enabled=True, format=format), ledger, metrics(), SystemClock()
     ) as recorder:
         assert recorder is not None
         tape = begun(recorder, [])
         talk(tape, 3)
         tape.finish(3.0)  # and the process ends
     assert len(ledger.kept) == 1
-    assert [file.suffix for file in files(tmp_path)] == [".wav"]
+    assert [file.suffix for file in files(tmp_path)] == [f".{format}"]
 
 
 async def test_old_recordings_go_also_when_nothing_is_recorded_any_more(tmp_path: Path) -> None:

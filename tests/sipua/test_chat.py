@@ -300,27 +300,21 @@ def environment(address: str, folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def command(*flags: str) -> list[str]:
-    return [sys.executable, "-m", "sipua", "chat", "--no-ledger", *flags]
+def command() -> list[str]:
+    return [sys.executable, "-m", "sipua", "chat", "--no-ledger"]
 
 
-@pytest.mark.parametrize("is_json", [False, True])
-async def test_by_pipe_there_are_lines_without_colours(is_json: bool, tmp_path: Path) -> None:
+async def test_by_pipe_there_are_lines_without_colours(tmp_path: Path) -> None:
     async with emulator() as address:
         done = await asyncio.to_thread(
-            subprocess.run, command(*["--json"] * is_json), input=b"Hello?\nAt seven.\n", timeout=30,
+            subprocess.run, command(), input=b"Hello?\nAt seven.\n", timeout=30,
             env=environment(address, tmp_path), capture_output=True,
         )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\x1b" not in done.stdout
-    if is_json:
-        events = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [each["text"] for each in events if each.get("role") == "user"] == ["Hello?", "At seven."]
-        assert events[-1]["event"] == "ended"
-    else:
-        lines = done.stdout.decode().splitlines()
-        assert [line.partition(":")[0] for line in lines[:5]] == ["agent", "you", "agent", "you", "agent"]
-        assert lines[5:] == ["· ended: caller_left"]
+    lines = done.stdout.decode().splitlines()
+    assert [line.partition(":")[0] for line in lines[:5]] == ["agent", "you", "agent", "you", "agent"]
+    assert lines[5:] == ["· ended: caller_left"]
 
 
 async def test_at_a_terminal_ctrl_c_ends_in_order(tmp_path: Path) -> None:

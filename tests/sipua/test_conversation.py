@@ -445,6 +445,11 @@ def test_a_failed_response_is_asked_for_again_once() -> None:
     assert talk.on(failed("server_error")) == told
     talk.on(done())
     assert CreateResponse() in talk.on(failed("rate_limit_exceeded"))  # a good one in between: again once
+    assert CreateResponse() not in talk.on(failed("rate_limit_exceeded"))
+    talk.on(*turn("u2"))
+    assert CreateResponse() in talk.on(
+        failed("rate_limit_exceeded")
+    )  # the caller's next turn is another request
 
 
 def test_a_failed_greeting_is_asked_for_as_a_greeting() -> None:
@@ -774,3 +779,30 @@ def test_keys_stand_among_the_words_in_the_order_of_time() -> None:
     spoken = talk.on(ev.UserTranscript("u1", "One, please.", (), ()), at=2500)
     spoken += talk.on(ev.AssistantTranscript("a1", "r1", "Good."), at=2600)
     assert [each.segment.sequence for each in spoken if isinstance(each, Spoken)] == [1, 3]
+
+
+# ---- handed over to a person -----------------------------------------------------------------------------
+
+
+def test_who_talks_with_a_person_is_written_down_and_not_answered() -> None:
+    talk = speaking(("a1", 400))
+    talk.play(100)
+    assert talk.core.hand_over() == [IgnoreResponse("r1"), CancelResponse("r1"), Truncate("a1", 100)]
+    talk.receive("person", 200)
+    assert talk.on(*turn("u1")) == []
+    assert talk.playout.waiting_ms("person") == 200  # they speak at once, and nobody is cut off
+    failed = talk.on(done(status="failed", code="rate_limit_exceeded"))
+    assert not any(isinstance(each, CreateResponse) for each in failed)
+    (spoken,) = talk.on(ev.UserTranscript("u1", "Is that you?", (), ()))
+    assert isinstance(spoken, Spoken)
+    assert (spoken.segment.role, spoken.segment.content) == ("caller", "Is that you?")
+    assert (talk.core.deadline(), talk.core.tick(moment(10**7))) == (None, [])
+
+
+def test_a_tool_that_has_handed_over_asks_for_no_answer_and_a_goodbye_waits_for_ever() -> None:
+    talk = Talk()
+    talk.on(created(), call("transfer"))
+    talk.core.hang_up(moment(0))
+    talk.on(done())
+    assert CallGoesOn() in talk.core.hand_over()
+    assert [type(each) for each in talk.done("c1")] == [ToolOutput]

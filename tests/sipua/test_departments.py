@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sipua.departments import NO_DEPARTMENTS, load_departments
+from sipua.departments import NO_DEPARTMENTS, Department, load_departments
 from sipua.errors import ConfigError
 from sipua.resources import shipped_conf
 
@@ -134,6 +134,15 @@ def test_no_file_is_nobody(tmp_path: Path) -> None:
             "[departments.a]\ntarget = '+250788000001'\nhours = ['Mon 08:00-17:00']",
             "the key 'timezone' is missing",
         ),
+        (
+            "[departments.a]\ntarget = '+250788000001'\ndial_by = 'no'",
+            "departments.a.dial_by = 'no': there is no such trunk; allowed: desk, mtn",
+        ),
+        (
+            "[departments.a]\ntarget = 'sip:desk@pbx.example.org'\ntransfer_by = 'bridge'",
+            "departments.a.transfer_by = 'bridge': sip:desk@pbx.example.org has no number that we could dial",
+        ),
+        ("[departments.a]\ntarget = '+250788000001'\ntransfer_by = 'call'", "transfer_by = 'call'"),
         ("[departments.A]\ntarget = '+250788000001'", "departments.A"),
         ("timezone = 'Mars/Base'", "timezone = 'Mars/Base': there is no such time zone"),
         ("zone = 'x'", "unknown key 'zone'"),
@@ -155,3 +164,17 @@ def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, t
     said = load(tmp_path, text)
     assert str(tmp_path / "departments.toml") in said
     assert told in said
+
+
+@pytest.mark.parametrize(
+    ("target", "number"),
+    [
+        ("+250788000001", "+250788000001"),
+        ("tel:+250788000001", "+250788000001"),
+        ("sip:+250788000001@carrier.test", "+250788000001"),
+        ("sip:desk@pbx.example.org", ""),
+        ("sip:0788000001@pbx.example.org", ""),
+    ],
+)
+def test_what_can_be_dialled_of_a_target(target: str, number: str) -> None:
+    assert Department(target=target).number_of("any") == number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -34,6 +35,15 @@ async def hanging() -> str:
     return ""
 
 
+async def slow_to_cancel() -> str:
+    """As psycopg on a server that hangs."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.Event().wait()
+    return ""
+
+
 async def get(
     path: str, checks: Mapping[str, Check], refresh: Callable[[], None] = lambda: None
 ) -> httpx.Response:
@@ -57,7 +67,7 @@ async def test_alive_says_nothing_about_the_parts() -> None:
         ({"sip": well, "database": well}, 200, {"sip": "ok", "database": "ok"}),
         ({"sip": well, "database": ill}, 503, {"sip": "ok", "database": "connection refused"}),
         (
-            {"sip": hanging, "database": hanging, "voice": well},
+            {"sip": hanging, "database": slow_to_cancel, "voice": well},
             503,
             {"sip": "no answer within 0.05 s", "database": "no answer within 0.05 s", "voice": "ok"},
         ),
@@ -97,6 +107,37 @@ async def test_the_port_is_free_again_though_a_client_is_still_connected() -> No
         async with running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port):
             assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
         bind_tcp(host, port, "HTTP").close()
+
+
+async def test_who_does_not_end_a_request_is_not_waited_for() -> None:
+    app = build_app(metrics(), {}, lambda: None)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with running(app, bind_tcp("127.0.0.1", 0, "HTTP"), head_timeout_s=0.1) as (host, port):
+        for before in (b"", whole):  # also as a second request
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(before + whole[:-4])
+            async with asyncio.timeout(2):
+                told = await reader.read()  # to its end
+            assert told.count(b"200 OK") == bool(before)
+            writer.close()
+        reader, writer = await asyncio.open_connection(host, port)
+        for _ in range(3):  # who only takes his time is served
+            writer.write(whole)
+            async with asyncio.timeout(2):
+                assert b"200 OK" in await reader.readuntil(b"}")
+        writer.close()
+
+
+async def test_connections_are_bounded() -> None:
+    app = build_app(metrics(), {}, lambda: None)
+    async with running(app, bind_tcp("127.0.0.1", 0, "HTTP"), connections_max=2) as (host, port):
+        held = [await asyncio.open_connection(host, port) for _ in range(2)]
+        reader, writer = await asyncio.open_connection(host, port)
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(2):
+                assert await reader.read() == b""
+        for _, each in [*held, (reader, writer)]:
+            each.close()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

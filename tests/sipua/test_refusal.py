@@ -12,9 +12,11 @@ from sipua.call_leg import CallOver
 from sipua.clock import SystemClock
 from sipua.errors import RealtimeRefused
 from sipua.metrics import Metrics
-from sipua.outcome import TRANSFERRED
+from sipua.outcome import TRANSFERRED, Ending, Status
 from sipua.refusal import NOBODY, REASON, apologise
 from sipua.tools.schema import ToolError
+
+PERSON_LEFT = Ending(Status.COMPLETED, "transferred", "the person hung up")
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Call:
     asked: list[tuple[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     instead: dict[str, str] = field(default_factory=dict)
+    is_joined: bool = False  # with the person, through us
 
     async def close_with(self, phrase: str) -> None:
         self.said.append(phrase)
@@ -35,6 +38,9 @@ class Call:
         if isinstance(self.outcome, ToolError):
             raise self.outcome
         return self.outcome
+
+    async def follow(self) -> None:
+        raise CallOver(PERSON_LEFT)
 
     @property
     def record(self) -> Any:
@@ -79,3 +85,16 @@ async def test_an_apology_then_a_person_or_the_end(
     assert call.instead == (NOBODY if department else {})  # "I am still here to help" would not be true
     assert call.errors == ["realtime_refused"]
     assert error.is_recorded
+
+
+async def test_who_was_joined_with_a_person_stays_as_long_as_they_talk() -> None:
+    call, metrics = (
+        Call({"status": "connected"}, is_joined=True),
+        Metrics(node="", worker=0, instance="", version=""),
+    )
+    with pytest.raises(CallOver) as over:
+        await apologise(
+            RealtimeRefused("HTTP 401"), cast(Any, call), cast(Any, call), "support", call.record, metrics,
+            SystemClock(),
+        )  # fmt: skip
+    assert over.value.ending is PERSON_LEFT

@@ -137,6 +137,7 @@ SAMPLES = {
     "CONSENT__TRANSCRIPTS": "with_consent",
     "CONSENT__ON_WITHDRAWAL": "keep",
     "RECORDING__ENABLED": "True",
+    "RECORDING__FORMAT": "flac",
     "RECORDING__DIR": "/srv/calls",
     "RECORDING__KEEP_DAYS": "30",
     "RECORDING__BASE_URL": "https://calls.example.org",
@@ -153,6 +154,7 @@ SAMPLES = {
     "MEMORY__READ_TIMEOUT_S": "1.0",
     "WHATSAPP__PHONE_NUMBER_ID": "",
     "WHATSAPP__TOKEN_FILE": "/etc/sipua/whatsapp",
+    "WHATSAPP__BUSINESS_ACCOUNT_ID": "102290129340398",
     "WHATSAPP__TEMPLATE": "after_call",
     "WHATSAPP__TEMPLATE_LANGUAGES": "{'rw': 'rw_RW'}",
     "WHATSAPP__TEMPLATE_HAS_TEXT": "False",
@@ -164,6 +166,23 @@ SAMPLES = {
     "SPEND__CALLER_DAY_USD": "2.0",
     "SPEND__DAY_USD": "100.0",
     "SPEND__PRICES": "{'mine': {'audio_in': 32.0}}",
+    "OUTBOUND__GREETING": "Say: {{greeting}}",
+    "OUTBOUND__ANSWERING_MACHINE": "leave_message",
+    "OUTBOUND__MESSAGE": "Please call us.",
+    "OUTBOUND__AMD_INITIAL_SILENCE_MS": "1500",
+    "OUTBOUND__AMD_GREETING_MS": "2500",
+    "OUTBOUND__AMD_PAUSE_MS": "500",
+    "OUTBOUND__AMD_TOTAL_MS": "5000",
+    "OUTBOUND__AMD_BEEP_MS": "200",
+    "OUTBOUND__AMD_VOICE_DB": "-40.0",
+    "OUTBOUND__AMD_MESSAGE_SILENCE_MS": "3000",
+    "OUTBOUND__AMD_WAIT_S": "30.0",
+    "OUTBOUND__AMD_LATE_S": "0.0",
+    "OUTBOUND__CALLING_HOURS": "['Mon-Fri 08:00-20:00']",
+    "OUTBOUND__HOLIDAYS": "['RW 2026-07-01']",
+    "OUTBOUND__TIMEZONE": "Africa/Kigali",
+    "OUTBOUND__DO_NOT_CALL": "/etc/sipua/do-not-call",
+    "OUTBOUND__ATTEMPTS_PER_DAY": "3",
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
@@ -179,7 +198,8 @@ def test_every_name_works(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(PREFIX + name, SAMPLES[name].replace("'", '"'))  # a table is JSON
     if name.endswith("TEMPERATURE"):
         monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")  # OpenAI's own has none
-    assert str(at(load_settings(tmp_path), name.lower().replace("__", "."))) == SAMPLES[name]
+    value = at(load_settings(tmp_path), name.lower().replace("__", "."))
+    assert str(list(value) if isinstance(value, tuple) else value) == SAMPLES[name]
 
 
 FILE_FAULTS = [
@@ -446,6 +466,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
             "memory",
             "whatsapp",
             "spend",
+            "outbound",
             "drill",
             "log",
         )
@@ -487,3 +508,15 @@ def test_every_key_is_explained() -> None:
     assert [row for row in rows if row.endswith("|  |")] == []
     for field in Trunk.model_fields.values():
         assert field.description
+
+
+@pytest.mark.parametrize(
+    ("service", "include"), [("openai", ["item.input_audio_transcription.logprobs"]), ("compatible", None)]
+)
+def test_how_sure_a_transcription_is_is_asked_of_services_that_are_known(
+    service: str, include: list[str] | None, tmp_path: Path
+) -> None:
+    write(tmp_path, f"[realtime]\nservice = '{service}'")
+    assert session_config(load_settings(tmp_path), AudioFormat.PCMU).to_session().get("include") == include
+    write(tmp_path, f"[realtime]\nservice = '{service}'\ntranscription_model = ''")
+    assert "include" not in session_config(load_settings(tmp_path), AudioFormat.PCMU).to_session()

@@ -99,6 +99,11 @@ async def test_texts_are_read_again_when_asked(tmp_path: Path, caplog: pytest.Lo
     assert files.texts is before
     write(tmp_path, "instructions/default.md", "Two.")
     write(tmp_path, "languages/fr.toml", "offered = false")
+    files.check = lambda read: read.departments.check("desk", "transfer.on_refusal")
+    await reread()
+    assert "transfer.on_refusal = 'desk': there is no such department" in caplog.records[-1].message
+    assert files.texts is before
+    write(tmp_path, "departments.toml", '[departments.desk]\ntarget = "+250788000001"')
     await reread()
     assert instructions_of(files.texts, BRIEFING, "en", OTHERWISE).startswith("Two.\n")
     assert tuple(files.texts.languages.by_code) == ("en", "rw", "sw")

@@ -22,6 +22,7 @@ from storage.desk_facts import (
     ServiceRequested,
     ThreadBegun,
 )
+from storage.desk_statements import PREFS_MAX
 from storage.facts import CallChanged, CallCreated, CallEnded, Fact
 from storage.memories import memory_of, replied_at
 from storage.writer import LedgerWriter
@@ -123,6 +124,22 @@ async def test_a_memory_is_what_was_said_last(
     memory = await memory_of(database, ANN, calls=3)
     assert (memory.prefs if memory else None) == prefs
     assert await memory_of(database, BEN, calls=3) is None
+
+
+async def test_a_memory_does_not_grow_without_end(database: str) -> None:
+    full = Remembered(ANN, T0, {f"topic_{n}": "x" for n in range(PREFS_MAX)})
+    await write(database, (full,), (Remembered(ANN, T0, {"one_more": "y"}),))
+    memory = await memory_of(database, ANN, calls=0)
+    assert memory is not None
+    assert (len(memory.prefs), "one_more" in memory.prefs) == (PREFS_MAX, False)
+    await write(
+        database,
+        (Remembered(ANN, T0, {"topic_0": "z", "topic_1": None}),),
+        (Remembered(ANN, T0, {"one_more": "y"}),),
+    )
+    memory = await memory_of(database, ANN, calls=0)
+    assert memory is not None
+    assert (memory.prefs["topic_0"], "topic_1" in memory.prefs, memory.prefs["one_more"]) == ("z", False, "y")
 
 
 async def test_who_is_remembered_is_seen_with_their_last_calls(database: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from storage.queries import spent_since
+from storage.queries import dialled_since, spent_since
 
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 ROWS: list[tuple[str, str | None, str | None, float, Any]] = [
@@ -34,3 +34,19 @@ def test_by_the_number_we_talked_with_and_since_midnight(database: str) -> None:
             )
     spent = dict(asyncio.run(spent_since(database, MIDNIGHT)))
     assert spent == {"+250788123456": 1.75, None: 2.0}
+
+
+def test_how_often_a_number_was_called_since_midnight(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        for direction, caller, called, hours, metadata in [
+            *ROWS,
+            ROWS[2],
+            ("outbound", None, ROWS[2][2], -1, {}),
+        ]:
+            connection.execute(
+                "INSERT INTO voice_calls (direction, from_e164, to_e164, started_at, metadata)"
+                " VALUES (%s, %s, %s, %s, %s)",
+                (direction, caller, called, MIDNIGHT + timedelta(hours=hours), Jsonb(metadata)),
+            )
+    assert asyncio.run(dialled_since(database, "+250788123456", MIDNIGHT)) == 2
+    assert asyncio.run(dialled_since(database, "+250788999888", MIDNIGHT)) == 0

@@ -69,9 +69,14 @@ async def asked(tool: RequestCallback, context: ToolContext, **arguments: str) -
 WITHHELD = {"caller": None, "country": None}
 NUMBERS = [
     ({}, {}, "+250788123456"),
-    ({}, {"number": "0788 000 002"}, "+250788000002"),  # of the caller's country
+    ({}, {"number": "0788 000 002"}, "+250788000002"),
     ({}, {"number": "+33 6 12 34 56 78"}, "+33612345678"),
     ({}, {"number": "0033612345678"}, "+33612345678"),
+    (
+        {"caller": "+256772000001", "country": "UG"},
+        {"number": "0772000002"},
+        "+256772000002",
+    ),  # of the caller's country
     (WITHHELD, {"number": "0788000002"}, "+250788000002"),  # of ours
     (WITHHELD | {"called": None}, {"number": "+33612345678"}, "+33612345678"),
     ({"direction": "outbound"}, {}, "+250700000001"),  # whom we called

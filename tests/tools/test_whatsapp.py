@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from sipua.clock import SystemClock
 from sipua.desk import Desk
-from sipua.http import bind_tcp, build_app, running
+from sipua.http import BODIES_MAX, SMALL_BODY_BYTES, bind_tcp, build_app, running
 from sipua.memory import MemorySettings
 from sipua.metrics import Metrics
 from sipua.tools.registry import Registry
@@ -248,11 +248,45 @@ async def test_the_route_takes_what_is_signed_and_nothing_else() -> None:
             (body + b" ", signed(body), 401),
             (b"no", signed(b"no"), 400),
             (b"[" * 100_000, signed(b"[" * 100_000), 400),
-            (b"x" * (BODY_MAX_BYTES + 1), {}, 413),
+            (b" " * SMALL_BODY_BYTES + body, signed(b" " * SMALL_BODY_BYTES + body), 200),
+            (b" " * SMALL_BODY_BYTES + body, signed(body), 401),
+            (b"x" * (BODY_MAX_BYTES + 1), signed(b""), 413),
         ]
         for content, headers, status in posts:
             assert (await client.post("/whatsapp", content=content, headers=headers)).status_code == status
-    assert [len(news) for news in heard] == [1]
+    assert [len(news) for news in heard] == [1, 1]
+
+
+async def test_what_nobody_has_signed_is_not_read_and_few_large_webhooks_at_once() -> None:
+    heard: list[Sequence[News]] = []
+    body = b" " * SMALL_BODY_BYTES + webhook(reply())
+
+    async def begun(
+        client: httpx.AsyncClient, *lines: str
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A request without its body."""
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        head = ("POST /whatsapp HTTP/1.1", "Host: x", f"Content-Length: {len(body)}", *lines, "", "")
+        writer.write("\r\n".join(head).encode())
+        return reader, writer
+
+    async with served(heard.append) as client, asyncio.timeout(5):
+        for wrong in ((), ("X-Hub-Signature-256: sha256=0",)):
+            reader, writer = await begun(client, *wrong)
+            assert (await reader.read()).startswith(b"HTTP/1.1 401 ")  # to the end of the connection
+            writer.close()
+        header = f"X-Hub-Signature-256: {signed(body)['X-Hub-Signature-256']}"
+        held = [await begun(client, header) for _ in range(BODIES_MAX)]
+        while (busy := await client.post("/whatsapp", content=body, headers=signed(body))).status_code != 503:
+            assert busy.status_code == 200  # the others' heads are on their way
+        assert busy.headers["Retry-After"]
+        small = webhook(reply())
+        assert (await client.post("/whatsapp", content=small, headers=signed(small))).status_code == 200
+        for reader, writer in held:
+            writer.write(body)
+            assert b"200 OK" in await reader.readuntil(b"\r\n")
+            writer.close()
+        assert (await client.post("/whatsapp", content=body, headers=signed(body))).status_code == 200
 
 
 async def test_a_thread_goes_its_way_from_the_tool_to_the_reply(database: str) -> None:

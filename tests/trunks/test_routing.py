@@ -259,3 +259,14 @@ def test_a_leg_that_was_never_sent_holds_nothing() -> None:
     assert slots.take("b", 0.0, 0)
     slots.abandoned("b", 1.0, was_heard=True)  # nobody waits any longer, before pjsua got it
     assert slots.in_use(1.0, 0) == 0
+
+
+def test_the_number_of_who_is_passed_on_is_presented_where_that_is_allowed() -> None:
+    free = replace(MAIN, plan=plan(allowed_caller_ids=NumberSet(("+1202555*",))))
+    one_each = replace(SPARE, plan=plan(allowed_caller_ids=NumberSet(("*",)), per_number_auth=True))
+    rng = random.Random(7)
+    found = router(free, one_each).route("0788123456", "", 0.0, rng, presented="+12025550100")
+    assert [(each.trunk, each.dialled.from_e164) for each in found.targets] == [
+        *[("main", "+12025550100")] * 3,
+        ("spare", CALLER),
+    ]
