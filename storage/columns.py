@@ -66,6 +66,11 @@ _COLUMNS = {
         timestamptz: last_seen_at created_at updated_at
         jsonb: prefs
     """,
+    "sipua.writers": """
+        uuid: instance
+        bigint: seq
+        timestamptz: seen_at
+    """,
     "sipua.processes": """
         uuid: instance
         text: node version

@@ -66,3 +66,9 @@ class QueueFull(StoreError):
 
     retryable = True
     reason = "queue_full"
+
+
+class SpoolError(StoreError):
+    """A spool's folder or one of its files cannot be used; the message names it and says what to do."""
+
+    reason = "spool"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -26,6 +26,7 @@ from storage.facts import CallCreated
 from storage.migrate import migrate
 from storage.writer import LedgerWriter
 from tests.postgres import FAST, scratch_dir
+from tests.waiting import eventually
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLIENT = """
@@ -93,13 +94,6 @@ def server_pid(path: Path) -> int | None:
 
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 15) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not in {timeout_s} s: {what}"
-        time.sleep(0.02)
 
 
 def select(dsn: str, query: str) -> object:

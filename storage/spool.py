@@ -1,0 +1,512 @@
+"""The durable spool of one process: what was put and is not in the database yet, in files of its own.
+
+    SPOOL_DIR/<instance>/lock            flock of the living process; free means that it is dead
+    SPOOL_DIR/<instance>/00000001.log    header and records (``storage.spool_file``); deleted when the database has
+                                         them all
+
+``append`` and ``acknowledge`` hand over to one thread and never wait for the disk. What the thread could not write yet
+(disk full, cap, a slow disk) waits in memory, in order, and is bounded by the caller (``backlog_facts``).
+
+A write(2) survives the end of the process however that comes. A power cut costs what is younger than ``SYNC_S``:
+fdatasync is called when something not in the database yet has waited so long, so a working database means none at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from uuid import UUID
+
+from storage import codec
+from storage.errors import SpoolError
+from storage.spool_file import (
+    HEADER_SIZE,
+    RECORD_MAX,
+    RECORD_SIZE,
+    Record,
+    check_header,
+    header,
+    record,
+    scan,
+)
+
+log = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 4 * 2**20
+SYNC_S = 1.0
+RETRY_S = 1.0  # after the disk refused
+BACKLOG_BYTES = 8 * 2**20  # handed over and not written: beyond it the disk does not keep up
+READ_BYTES = 128 * 1024  # 300 groups: 4 ms to decode
+_LOCK, _SUFFIX = "lock", ".log"
+
+
+class SpoolState(Enum):
+    """What stands between a group and the disk."""
+
+    OK = "ok"
+    CAPPED = "capped"  # spool_max_mb
+    NO_SPACE = "no_space"
+    FAILED = "failed"  # another error of the disk
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    size: int
+    last: int = 0  # its last sequence
+
+
+class Segments:
+    """The files of one folder, to be read from the oldest record on. Not thread-safe."""
+
+    def __init__(self, folder: Path, is_written: Callable[[Path], int | None] = lambda _: None) -> None:
+        """``is_written``: up to where a file may be read while its writer lives; None: all of it."""
+        self._folder = folder
+        self._is_written = is_written
+        self._path: Path | None = None
+        self._offset = 0
+        self.damaged = 0  # records
+        self.torn = 0  # ends of files
+
+    def read(self, after: int, most: int = READ_BYTES) -> list[Record]:
+        """Some of the next records above ``after``; [] if there are none. Raises OSError and SpoolError."""
+        while True:
+            if self._path is None and not self._next():
+                return []
+            assert self._path is not None
+            later = self._later()
+            try:
+                data = self._more(self._path, most)
+            except FileNotFoundError:  # all of it was in the database
+                self._path = None
+                continue
+            found = scan(data, after, is_end=False)
+            if not found.taken and not found.is_torn and len(data) == most < RECORD_MAX + RECORD_SIZE:
+                most = RECORD_MAX + RECORD_SIZE  # one long record
+                continue
+            self._offset += found.taken
+            self.damaged += found.damaged
+            if found.records:
+                return found.records
+            if not found.taken or found.is_torn:
+                if not later:
+                    return []
+                self.torn += found.is_torn or bool(data)
+                self._next()
+
+    def _more(self, path: Path, most: int) -> bytes:
+        end = self._is_written(path)
+        if end is not None:
+            most = min(most, end - self._offset)
+        return _read_at(path, self._offset, most) if most > 0 else b""
+
+    def rest(self) -> int:
+        """Bytes behind the last record that was whole: a torn end, once no process writes there any more."""
+        return len(_read_at(self._path, self._offset, RECORD_SIZE)) if self._path is not None else 0
+
+    def _later(self) -> bool:
+        files = segment_files(self._folder)
+        return bool(files) and (self._path is None or files[-1].name > self._path.name)
+
+    def _next(self) -> bool:
+        for path in segment_files(self._folder):
+            if self._path is not None and path.name <= self._path.name:
+                continue
+            try:
+                head = _read_at(path, 0, HEADER_SIZE)
+            except FileNotFoundError:
+                continue
+            check_header(head, codec.VERSION, str(path))
+            self._path, self._offset = path, HEADER_SIZE
+            return True
+        return False
+
+
+class Spool:
+    """One per process; ``append``, ``acknowledge`` and the properties belong to the loop's thread."""
+
+    def __init__(
+        self, directory: Path, instance: UUID, *, max_bytes: int, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        """Makes its folder. Raises SpoolError."""
+        self.instance = instance
+        self.folder = directory / str(instance)
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        self._condition = threading.Condition()  # never held over I/O
+        self._backlog: deque[tuple[int, int, bytes]] = deque()  # sequence, facts, payload
+        self._backlog_bytes = 0
+        self._acked = self._written = 0
+        self._closing = False
+        self._state = SpoolState.OK
+        self._segments: list[_Segment] = []
+        self._unsynced: tuple[float, int] | None = None  # since when, and the last sequence of then
+        self.backlog_facts = 0
+        self.bytes = 0  # of all files
+        self._fd = -1
+        try:
+            self._lock = _make_folder(self.folder)
+            self._new_segment()
+        except OSError as error:
+            raise SpoolError(f"ledger.spool_dir: {directory}: {error.strerror or error}") from None
+        self._thread = threading.Thread(target=self._run, name="ledger-spool", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> SpoolState:
+        return self._state
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether a group put now gets to the disk soon."""
+        return self._state is SpoolState.OK and self._backlog_bytes < BACKLOG_BYTES
+
+    @property
+    def groups(self) -> int:
+        """On disk and not in the database."""
+        return max(0, self._written - self._acked)
+
+    @property
+    def written(self) -> int:
+        """The last sequence on disk."""
+        return self._written
+
+    def reader(self) -> Segments:
+        """For ``read``. What the disk is taking now may yet be cut off again: it is not read."""
+        return Segments(self.folder, self._is_written_of)
+
+    def _is_written_of(self, path: Path) -> int | None:
+        segment = self._segments[-1]
+        return segment.size if segment.path == path else None
+
+    def append(self, seq: int, facts: int, payload: bytes) -> None:
+        """Sequences rise. 8 µs at the median with a thread to wake, else 0.4."""
+        with self._condition:
+            self._backlog.append((seq, facts, payload))
+            self._backlog_bytes += len(payload)
+            self.backlog_facts += facts
+            self._condition.notify()
+
+    def acknowledge(self, seq: int) -> None:
+        """All up to here is in the database: it need not be written, and no longer be kept."""
+        with self._condition:
+            self._acked = seq
+            self._drop(seq)
+            if self._state is not SpoolState.OK or self._is_done(self._segments[0]):
+                self._condition.notify()
+
+    def read(self, reader: Segments, after: int) -> list[Record]:
+        """The next records above ``after``, from the disk, else those that did not get there. For another thread."""
+        with self._condition:
+            if after >= self._written:
+                return self._waiting(after)
+        return reader.read(after)
+
+    def _waiting(self, after: int) -> list[Record]:
+        waiting: list[Record] = []
+        size = 0
+        for seq, _, payload in self._backlog:
+            if seq > after and size < READ_BYTES:
+                waiting.append((seq, payload))
+                size += len(payload)
+        return waiting
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is left; a folder with nothing left in it goes. Blocks: the disk may be slow."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        self._thread.join(timeout)
+        if self._fd < 0:
+            return
+        if self._thread.is_alive():
+            log.error("the ledger's spool %s does not end: the disk hangs", self.folder)
+            return
+        os.close(self._fd)
+        self._fd = -1
+        if not self._backlog and self._written <= self._acked:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+    # -- the thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not (self._backlog or self._closing or self._has_work()):
+                    self._condition.wait(self._sync_in())
+                    if self._sync_in() == 0:
+                        break
+                batch = self._take()
+                closing = self._closing
+            self._delete()
+            self._sync(now=closing)
+            if batch and not self._store(batch):
+                with self._condition:
+                    if self._closing:
+                        return
+                    self._condition.wait(RETRY_S)
+            elif closing and not self._backlog:
+                self._sync(now=True)
+                return
+
+    def _has_work(self) -> bool:
+        return len(self._segments) > 1 and self._is_done(self._segments[0])
+
+    def _is_done(self, segment: _Segment) -> bool:
+        return segment is not self._segments[-1] and segment.last <= self._acked
+
+    def _take(self) -> list[tuple[int, int, bytes]]:
+        """Some of the backlog; it stays there until it is written."""
+        batch: list[tuple[int, int, bytes]] = []
+        size = 0
+        for each in self._backlog:
+            if batch and size > READ_BYTES:
+                break
+            batch.append(each)
+            size += len(each[2])
+        return batch
+
+    def _drop(self, seq: int) -> None:
+        while self._backlog and self._backlog[0][0] <= seq:
+            _, facts, payload = self._backlog.popleft()
+            self._backlog_bytes -= len(payload)
+            self.backlog_facts -= facts
+
+    def _store(self, batch: list[tuple[int, int, bytes]]) -> bool:
+        data = b"".join(record(seq, payload) for seq, _, payload in batch)
+        try:
+            if self.bytes + len(data) > self._max_bytes and self._segments[-1].last <= self._acked:
+                self._rotate_if(over=HEADER_SIZE)  # what fills it is in the database already
+            if self.bytes + len(data) > self._max_bytes:
+                self._is_in(SpoolState.CAPPED, f"{self._max_bytes >> 20} MB (ledger.spool_max_mb) are used")
+                return False
+            self._rotate_if(over=self._segment_bytes)
+            self._write(data)
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            self._is_in(SpoolState.NO_SPACE if full else SpoolState.FAILED, error.strerror or str(error))
+            return False
+        last = batch[-1][0]
+        with self._condition:
+            self._segments[-1].last = self._written = last
+            self._drop(last)
+        if self._unsynced is None:
+            self._unsynced = time.monotonic(), last
+        self._is_in(SpoolState.OK, "")
+        return True
+
+    def _write(self, data: bytes) -> None:
+        """All of it or nothing."""
+        segment = self._segments[-1]
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.ftruncate(self._fd, segment.size)
+            os.lseek(self._fd, segment.size, os.SEEK_SET)
+            raise
+        segment.size += len(data)
+        self.bytes += len(data)
+
+    def _rotate_if(self, over: int) -> None:
+        if self._segments[-1].size > over:
+            self._sync(now=True)
+            self._new_segment()
+            self._delete()
+
+    def _new_segment(self) -> None:
+        number = int(self._segments[-1].path.stem) + 1 if self._segments else 1
+        path = self.folder / f"{number:08}{_SUFFIX}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(fd, header(self.instance, codec.VERSION)) != HEADER_SIZE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        self._segments.append(_Segment(path, HEADER_SIZE))
+        self.bytes += HEADER_SIZE
+
+    def _delete(self) -> None:
+        while self._has_work():
+            segment = self._segments.pop(0)
+            self.bytes -= segment.size
+            with contextlib.suppress(OSError):
+                segment.path.unlink()
+
+    def _sync_in(self) -> float | None:
+        """Seconds; None: nothing to do."""
+        if self._unsynced is None:
+            return None
+        return max(0.0, self._unsynced[0] + SYNC_S - time.monotonic())
+
+    def _sync(self, *, now: bool = False) -> None:
+        if self._unsynced is None or (self._sync_in() and not now):
+            return
+        if self._unsynced[1] <= self._acked < self._written and not now:
+            self._unsynced = (
+                time.monotonic(),
+                self._written,
+            )  # what has waited is in the database, the rest has not yet
+            return
+        if self._written > self._acked:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                log.error("the ledger's spool cannot be synced: %s", error.strerror)
+        self._unsynced = None
+
+    def _is_in(self, state: SpoolState, why: str) -> None:
+        if state is self._state:
+            return
+        self._state = state
+        if state is SpoolState.OK:
+            log.warning("the ledger's spool %s takes again", self.folder.parent)
+        else:
+            log.error("the ledger's spool %s takes nothing: %s; calls go on", self.folder.parent, why)
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """The files of a spool in their order."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == _SUFFIX)
+    except FileNotFoundError:
+        return []
+
+
+class Adopted:
+    """The spool of a process that is dead; ours while we hold its lock."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.instance = UUID(folder.name)
+        self.folder = folder
+        self.reader = Segments(folder)
+        self._lock = lock
+
+    def remove(self) -> None:
+        """All of it is in the database."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What dead processes left: to be written, and what cannot be (each with why)."""
+
+    spools: list[Adopted]
+    refused: list[str]
+
+
+def adopt(directory: Path) -> Adoption:
+    """Takes the spools whose process is dead, the oldest first."""
+    found = Adoption([], [])
+    for folder in sorted(_folders(directory), key=_age):
+        lock = _take_lock(folder)
+        if lock is None:
+            continue
+        try:
+            for path in segment_files(folder):
+                check_header(_read_at(path, 0, HEADER_SIZE), codec.VERSION, str(path))
+        except (SpoolError, OSError) as error:
+            os.close(lock)
+            found.refused.append(str(error))
+            continue
+        found.spools.append(Adopted(folder, lock))
+    return found
+
+
+def left_behind(directory: Path) -> Iterator[tuple[Path, int, str]]:
+    """For people: each folder whose process is dead, its bytes, and why it cannot be read ("" if it can)."""
+    for folder in sorted(_folders(directory), key=_age):
+        lock = _take_lock(folder)
+        if lock is None:
+            continue
+        why = ""
+        try:
+            files = segment_files(folder)
+            size = sum(path.stat().st_size for path in files)
+            for path in files:
+                check_header(_read_at(path, 0, HEADER_SIZE), codec.VERSION, str(path))
+        except (SpoolError, OSError) as error:
+            size, why = 0, str(error)
+        finally:
+            os.close(lock)
+        yield folder, size, why
+
+
+def _folders(directory: Path) -> list[Path]:
+    try:
+        return [path for path in directory.iterdir() if path.is_dir() and _is_instance(path.name)]
+    except FileNotFoundError:
+        return []
+
+
+def _is_instance(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _age(folder: Path) -> tuple[float, str]:
+    try:
+        return (folder / _LOCK).stat().st_mtime, folder.name
+    except OSError:
+        return 0.0, folder.name
+
+
+def _make_folder(folder: Path) -> int:
+    """The folder appears with its lock held, so that nobody takes it for a dead process's."""
+    folder.parent.mkdir(parents=True, mode=0o700, exist_ok=True)  # numbers and transcripts are in it
+    new = folder.with_name(f".{folder.name}")
+    new.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(new / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    new.rename(folder)
+    return fd
+
+
+def _take_lock(folder: Path) -> int | None:
+    """None: its process lives, another adopts it, or it is gone."""
+    try:
+        fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (folder / _LOCK).stat().st_ino == os.fstat(fd).st_ino:
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
+
+
+def _read_at(path: Path, offset: int, most: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, most, offset)
+    finally:
+        os.close(fd)
