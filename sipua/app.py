@@ -26,7 +26,7 @@ from sipua.call import CallServices
 from sipua.call_screening import screening_policy
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
-from sipua.database import ledger_writer, open_database, spent_today, unready
+from sipua.database import ledger_writer, open_database, spent_today, spool_unready, unready
 from sipua.desk import Desk
 from sipua.desk_service import callback_notifier
 from sipua.dial_service import DialService, dial_rules
@@ -67,6 +67,7 @@ from sipua.voice_settings import (
     backend_of,
 )
 from storage.dsn import redact
+from storage.spool import SpoolState
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,11 @@ async def serve(
             _refresh(metrics, pacer, writer)
             metrics.show_trunks(fleet.views())
 
-        checks = {"database": lambda: unready(dsn), "sip": sip_ready}
+        checks = {
+            "database": lambda: unready(dsn),
+            "spool": lambda: spool_unready(writer),
+            "sip": sip_ready,
+        }
         app = build_app(metrics, checks, refresh, whatsapp=webhook)
         http_host, http_port = await stack.enter_async_context(running(app, http_socket))
         sip_host, sip_port = await endpoint.start()
@@ -259,5 +264,10 @@ def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:
     metrics.ledger_queued.set(stats.queued)
     metrics.ledger_written.set(stats.written)
     metrics.ledger_dropped.set(stats.dropped + stats.poisoned)
+    metrics.ledger_lag.set(stats.lag_s)
+    metrics.spool_bytes.set(stats.spool_bytes)
+    metrics.spool_groups.set(stats.spool_groups)
+    for state in SpoolState:
+        metrics.spool_state.labels(state.value).set(stats.spool_state is state)
     metrics.pacer_late_max.set(pacer.lateness.max_ms / 1000)
     metrics.pacer_ticks_skipped.set(pacer.skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -15,11 +16,14 @@ from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
 from sipua.settings import Settings
 from sipua.spend import Spend
+from sipua.tasks import tell_of_a_bug
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
 from storage.migrate import MigrationReport, migrate, misfits
-from storage.queries import close_orphans, ping, spent_since
+from storage.queries import ping, spent_since
+from storage.reaper import Reaper
+from storage.spool import Adoption, Spool, SpoolState, adopt
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -96,21 +100,39 @@ async def refuse_misfit(dsn: str) -> None:
 
 @asynccontextmanager
 async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> AsyncIterator[LedgerWriter]:
-    """The database brought up to date, rows of a former run of this worker closed, and the writer running."""
+    """The database brought up to date, rows of dead processes closed, and the writer running.
+
+    What dead processes left in their spools is written in the background before anything new is.
+    """
+    spools = settings.spool_path
     try:
         await bring_up_to_date(dsn, settings)
         await refuse_misfit(dsn)
-        closed = await close_orphans(
-            dsn, node=identity.node, worker=identity.worker, instance=identity.instance, now=datetime.now(UTC)
+        reaper = Reaper(
+            dsn, node=identity.node, worker=identity.worker, instance=identity.instance, spools=spools
         )
+        left = adopt(spools) if spools is not None else Adoption([], [])
+        if not left.spools:
+            await reaper.close()
+        spool = None
+        if spools is not None:
+            spool = Spool(spools, identity.instance, max_bytes=settings.ledger.spool_max_mb << 20)
     except store.StoreError as error:
         raise _mapped(error) from error
-    if closed:
-        log.warning(
-            "%d calls of a former run of %s/%d were closed", len(closed), identity.node, identity.worker
-        )
-    writer = LedgerWriter(dsn, queue_limit=settings.database.queue_limit)
+    for why in left.refused:
+        log.error("rows of a dead process are left where they are: %s", why)
+    if left.spools:
+        log.warning("rows that %d dead processes left are written first", len(left.spools))
+    writer = LedgerWriter(
+        dsn,
+        queue_limit=settings.database.queue_limit,
+        instance=identity.instance,
+        spool=spool,
+        adopted=left.spools,
+    )
     writer.start()
+    reaping = asyncio.create_task(reaper.run(writer), name="reaper")
+    reaping.add_done_callback(tell_of_a_bug)
     now = datetime.now(UTC)
     writer.put(
         (ProcessStarted(identity.instance, identity.node, identity.worker, now, os.getpid(), __version__),)
@@ -118,6 +140,8 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
     try:
         yield writer
     finally:
+        reaping.cancel()
+        await asyncio.wait({reaping})
         writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
         if not await writer.close(FLUSH_TIMEOUT_S):
             log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
@@ -142,3 +166,16 @@ async def unready(dsn: str) -> str:
     except store.StoreError as error:
         return str(error)
     return ""
+
+
+async def spool_unready(writer: LedgerWriter) -> str:
+    """Why rows may be lost now; "" if they are safe, or there is no spool."""
+    match writer.stats.spool_state:
+        case SpoolState.CAPPED:
+            return "the spool is full (ledger.spool_max_mb), the database does not take its rows"
+        case SpoolState.NO_SPACE:
+            return "no space is left for the spool (ledger.spool_dir)"
+        case SpoolState.FAILED:
+            return "the spool cannot be written (ledger.spool_dir)"
+        case _:
+            return ""

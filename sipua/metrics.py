@@ -257,6 +257,25 @@ class Metrics:
             "Facts lost since the start: queue full, or refused",
             registry=registry,
         )
+        self.ledger_lag = Gauge(
+            "sipua_ledger_lag_seconds",
+            "Age of the oldest fact that waits for the database",
+            registry=registry,
+        )
+        self.spool_bytes = Gauge(
+            "sipua_ledger_spool_bytes", "Size of this process's spool on disk", registry=registry
+        )
+        self.spool_groups = Gauge(
+            "sipua_ledger_spool_groups",
+            "Groups of facts on disk that the database has not got",
+            registry=registry,
+        )
+        self.spool_state = Gauge(
+            "sipua_ledger_spool_state",
+            "1 for the state of the spool: ok, capped (spool_max_mb), no_space, failed; all 0 without one",
+            ["state"],
+            registry=registry,
+        )
 
     def recording_began(self) -> None:
         self.recordings_active.inc()

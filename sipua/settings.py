@@ -81,6 +81,15 @@ class DatabaseSettings(Section):
     """Facts that may wait for a slow database."""
 
 
+class LedgerSettings(Section):
+    """Rows on their way to the database."""
+
+    spool_dir: str = ""
+    """Rows wait here, safe from a crash, until the database has them; empty = STATE_DIR/spool."""
+    spool_max_mb: int = Field(default=1024, ge=0, le=1_000_000)
+    """The most that waits; beyond it database.queue_limit facts more, in memory. 0 = nothing is kept on disk."""
+
+
 class DrillSettings(Section):
     """`sipua drill run --live`."""
 
@@ -132,6 +141,7 @@ class Settings(BaseSettings):
     rtp: RtpSettings = RtpSettings()
     http: HttpSettings = HttpSettings()
     database: DatabaseSettings = DatabaseSettings()
+    ledger: LedgerSettings = LedgerSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     turns: TurnSettings = TurnSettings()
     keys: KeySettings = KeySettings()
@@ -195,6 +205,14 @@ class Settings(BaseSettings):
         """Where recordings are, or wait for their upload."""
         own = self.recording.dir
         return Path(own).expanduser().absolute() if own else self.state_path / "recordings"
+
+    @property
+    def spool_path(self) -> Path | None:
+        """Where rows wait for the database; None: only in memory."""
+        if not self.ledger.spool_max_mb:
+            return None
+        own = self.ledger.spool_dir
+        return Path(own).expanduser().absolute() if own else self.state_path / "spool"
 
     @property
     def database_dir(self) -> Path:

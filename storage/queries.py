@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -49,12 +50,19 @@ FROM (
            (SELECT max(t) FROM public.transcripts x WHERE x.call_id = o.id), o.started_at)),
          greatest(%(now)s, o.started_at)) AS t
   FROM public.voice_calls o
-  WHERE o.ended_at IS NULL AND o.metadata ->> 'node' = %(node)s
-    AND coalesce(o.metadata ->> 'worker', '0') = %(worker)s
-    AND coalesce(o.metadata ->> 'instance', '') <> %(instance)s
+  WHERE o.ended_at IS NULL AND coalesce(o.metadata ->> 'instance', '') <> ALL (%(spared)s)
+    AND (o.metadata ->> 'instance' = ANY (%(dead)s)
+      OR (o.metadata ->> 'node' = %(node)s AND coalesce(o.metadata ->> 'worker', '0') = %(worker)s))
   FOR UPDATE SKIP LOCKED
 ) AS last
 WHERE c.id = last.id AND c.ended_at IS NULL RETURNING c.id, c.ended_at
+"""
+# They end when they were last heard of.
+_CLOSE_PROCESSES = """
+UPDATE sipua.processes AS p SET
+  ended_at = coalesce((SELECT w.seen_at FROM sipua.writers w WHERE w.instance = p.instance), p.seen_at)
+WHERE p.ended_at IS NULL AND p.instance::text <> ALL (%(spared)s)
+  AND (p.instance::text = ANY (%(dead)s) OR (p.node = %(node)s AND p.worker::text = %(worker)s))
 """
 _CLOSE_SESSIONS = """
 UPDATE public.openai_sessions SET ended_at = greatest(started_at, %s), status = 'failed'
@@ -114,18 +122,35 @@ async def drill_runs(dsn: str, *, drill: str | None = None, limit: int = 100) ->
 
 
 async def close_orphans(
-    dsn: str, *, node: str, worker: int, instance: UUID, now: datetime, outcome: str = LOST
+    dsn: str,
+    *,
+    node: str,
+    worker: int,
+    instance: UUID,
+    now: datetime,
+    outcome: str = LOST,
+    dead: Iterable[UUID] = (),
+    spared: Iterable[UUID] = (),
 ) -> list[UUID]:
     """Close the calls that earlier runs of this node and worker left open, with sessions, tools and an event each.
 
-    Calls of ``instance`` itself and of other nodes or workers are not touched. Node and worker must therefore be
-    unique among the processes alive on a database. Returns the ids of the calls closed.
+    So are those of the ``dead`` instances. Calls of ``instance`` itself, of the ``spared`` ones and of other nodes or
+    workers are not touched. Node and worker must therefore be unique among the processes alive on a database. Returns
+    the ids of the calls closed.
     """
-    values = {"node": node, "worker": str(worker), "instance": str(instance), "now": now, "lost": outcome}
+    values = {
+        "node": node,
+        "worker": str(worker),
+        "now": now,
+        "lost": outcome,
+        "dead": [str(each) for each in dead],
+        "spared": [str(each) for each in (instance, *spared)],
+    }
     async with connected(dsn, "sipua", dict_row) as connection, connection.transaction():
         closed = await (await connection.execute(_CLOSE_CALLS, values)).fetchall()
         for row in closed:
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
             await connection.execute(_CLOSE_TOOLS, (outcome, row["id"]))
             await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
+        await connection.execute(_CLOSE_PROCESSES, values)
     return [row["id"] for row in closed]

@@ -14,6 +14,7 @@ from sipua.checks.own_certificate import own_certificate
 from sipua.checks.people import people
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
+from sipua.checks.spool import spool
 from sipua.checks.tools import tools
 from sipua.checks.whatsapp import whatsapp
 from sipua.errors import ConfigError
@@ -46,7 +47,8 @@ async def run_checks(folder: Path) -> list[Check]:
     checks.append(machine.rtp_ports(settings, trunks, ephemeral, reserved))
     checks += own_certificate(settings.sip, trunks, datetime.now(UTC))
     spoken, texts = languages.texts(folder, settings, [trunk.name for trunk in trunks])
-    checks += [spoken, await services.database(settings), await services.voice_service(settings)]
+    checks += [spoken, await services.database(settings), spool(settings)]
+    checks.append(await services.voice_service(settings))
     if texts is not None and checks[-1].status != "fail":
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
     checks += await tools(folder, settings, [trunk.name for trunk in trunks])

@@ -23,6 +23,7 @@ from sipua.bench.figures import machine, machine_line
 from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_flood
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
+from sipua.bench.ledger import MAX_OUTAGE_S, run_ledger
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.srtp import rows, run_srtp
@@ -123,6 +124,28 @@ def egress(
         print_json(document)
     else:
         show_egress(document)
+
+
+@app.command("ledger")
+def ledger(
+    seconds: Annotated[
+        float, typer.Option(min=1, max=MAX_OUTAGE_S, help="The database is gone for so long.")
+    ] = 60,
+    calls: Annotated[int, typer.Option(min=1, max=200, help="Calls that go on meanwhile.")] = 20,
+    rows_per_s: Annotated[float, typer.Option(min=0.1, max=1000, help="Rows that each of them makes.")] = 50,
+    json: Json = False,
+) -> None:
+    """What a row costs, how many are written in a second, and an outage of the database: lost, doubled, caught up."""
+    configure_logging("critical", "console")
+    document = run(
+        lambda stop: run_ledger(
+            seconds, calls, rows_per_s, stop, lambda text: typer.echo(f"· {text}", err=True)
+        )
+    )
+    if json:
+        print_json(document)
+    else:
+        show_ledger(document)
 
 
 @app.command("srtp")
@@ -388,3 +411,27 @@ def _cells(value: float, target: float | None) -> tuple[str, str]:
         return f"{value:.2f}", ""
     colour = "green" if value <= target else "red"
     return f"[{colour}]{value:.2f}[/{colour}]", f"≤ {target:g}"
+
+
+def show_ledger(document: Mapping[str, Any]) -> None:
+    flat_out, outage = document["flat_out"], document["outage"]
+    table = Table(box=None, show_header=False)
+    for name in ("without_spool", "with_spool"):
+        costs = document[name]
+        said = f"{costs['append_us_p50']:.1f} µs (p99 {costs['append_us_p99']:.1f})"
+        table.add_row(f"append, {name.replace('_', ' ')}", said)
+    table.add_row("sustained", f"{flat_out['rows_per_s']} rows/s")
+    table.add_row(
+        "outage", f"{outage['seconds']:g} s, {outage['calls']} calls, {outage['rows_per_s']:g} rows/s"
+    )
+    table.add_row(
+        "rows that waited", f"{outage['waiting_rows']}, {outage['spool_bytes'] / 2**20:.1f} MB on disk"
+    )
+    table.add_row("lost, doubled", f"{outage['lost']}, {outage['doubled']}")
+    table.add_row("caught up after", f"{outage['catch_up_s']:.1f} s")
+    ticks = {"alone": document["control_tick_late_ms"], "flat out": flat_out["tick_late_ms"]}
+    for name, late in (ticks | outage["tick_late_ms"]).items():
+        table.add_row(f"20 ms tick late, {name}", f"{late['p99']:.1f} ms p99, {late['p100']:.1f} ms worst")
+    console = Console()
+    console.print(table)
+    console.print(machine_line(document["machine"]), style="dim")

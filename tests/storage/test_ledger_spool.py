@@ -216,11 +216,12 @@ async def test_a_spool_written_a_second_time_does_not_undo_what_others_did_since
     ledger.put((Remembered(number, at(1), {"name": "old"}),))
     assert not await ledger.close(0.1)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    for folder in ("one", "two"):
-        async with writer(database, tmp_path / folder, uuid4()) as ledger:
-            await asyncio.wait_for(ledger.recovered.wait(), 5)
-            ledger.put((Remembered(number, at(5), {"name": "new"}),))
-            assert await ledger.flush(5)
+    async with writer(database, tmp_path / "one", uuid4()) as ledger:
+        ledger.put((Remembered(number, at(5), {"name": "new"}),))
+        assert await ledger.flush(5)
+        assert ledger.stats.replayed == 2
+    async with writer(database, tmp_path / "two", uuid4()) as ledger:
+        await asyncio.wait_for(ledger.recovered.wait(), 5)
     (row,) = rows(database, "SELECT prefs, last_seen_at FROM voice_memories")
     assert row["prefs"] == {"name": "new"}
 
