@@ -148,6 +148,7 @@ class Ledger(RuleBasedStateMachine):
         self.opened()
         try:
             assert self.run(self.at_peace.flush(30))
+            self.run(asyncio.wait_for(self.suffering.recovered.wait(), 30))
             assert self.run(self.suffering.flush(30))
             assert self.suffering.stats.dropped == self.suffering.stats.poisoned == 0
             for suffered, peaceful in self.calls:
