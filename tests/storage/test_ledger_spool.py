@@ -162,7 +162,7 @@ async def main(dsn, folder, instance, call):
             ledger.put((Event(uuid4(), UUID(call), "error", datetime.now(UTC), {"n": n}),))
             n += 1
         await asyncio.sleep(0.002)
-        while spool.written < n + 1:
+        while spool.backlog_facts:
             pass
         print(n, flush=True)
 
