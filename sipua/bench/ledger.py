@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,7 @@ from storage.spool import Spool
 from storage.writer import LedgerWriter
 
 TICK_S = 0.020
-APPENDS = 5_000
-FLAT_OUT_ROWS = 60_000
+APPENDS = 5_000  # at most
 MAX_OUTAGE_S = 600.0
 CATCH_UP_TIMEOUT_S = 300.0
 
@@ -81,9 +81,17 @@ class Rows:
         return Transcript(uuid4(), call, self.events, "user", said, "rw", 0.9, now), event
 
 
-async def run_ledger(
-    outage_s: float, calls: int, rows_per_s: float, stop: asyncio.Event, say: Say
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LedgerOptions:
+    """The database is gone for ``outage_s``, while ``calls`` make ``rows_per_s`` each; ``rows`` as fast as they go."""
+
+    outage_s: float = 60
+    calls: int = 20
+    rows_per_s: float = 50
+    rows: int = 60_000
+
+
+async def run_ledger(options: LedgerOptions, stop: asyncio.Event, say: Say) -> dict[str, Any]:
     """Measures; the document of ``sipua bench ledger --json``."""
     facts = machine()
     with tempfile.TemporaryDirectory(prefix="sipua-bench-") as name:
@@ -95,30 +103,29 @@ async def run_ledger(
             await database.make()
             await migrate(database.dsn)
             with no_collection():
-                return await _measured(database, folder / "spool", outage_s, calls, rows_per_s, stop, say) | {
-                    "machine": facts
-                }
+                measured = await _measured(database, folder / "spool", options, stop, say)
+                return measured | {"machine": facts}
         finally:
             await server.astop()
 
 
 async def _measured(
-    database: Rehearsal, spools: Path, outage_s: float, calls: int, rows_per_s: float, stop: asyncio.Event, say: Say
-) -> dict[str, Any]:  # fmt: skip
+    database: Rehearsal, spools: Path, options: LedgerOptions, stop: asyncio.Event, say: Say
+) -> dict[str, Any]:
     rows = Rows()
     ticker = Ticker()
-    await _sleep(2, stop)
+    await _sleep(min(2, options.outage_s), stop)
     control = await ticker.stop()
     document: dict[str, Any] = {"control_tick_late_ms": control}
     for spooled in (False, True):
         name = "with_spool" if spooled else "without_spool"
         say(f"what an append costs, {name.replace('_', ' ')}")
-        document[name] = await _appends(_writer(database, spools if spooled else None), rows, stop)
-    say(f"{FLAT_OUT_ROWS} rows as fast as they go")
-    document["flat_out"] = await _flat_out(_writer(database, spools), rows, stop)
-    say(f"{calls} calls of {rows_per_s:g} rows/s, the database gone for {outage_s:g} s")
+        document[name] = await _appends(_writer(database, spools if spooled else None), rows, options, stop)
+    say(f"{options.rows} rows as fast as they go")
+    document["flat_out"] = await _flat_out(_writer(database, spools), rows, options, stop)
+    say(f"{options.calls} calls, the database gone for {options.outage_s:g} s")
     writer = _writer(database, spools)
-    document["outage"] = await _outage(writer, database, rows, outage_s, calls, rows_per_s, stop)
+    document["outage"] = await _outage(writer, database, rows, options, stop)
     await writer.close(5)
     stored, different = await database.events()
     document["outage"] |= {"lost": rows.events - different, "doubled": stored - different}
@@ -131,11 +138,13 @@ def _writer(database: Rehearsal, spools: Path | None) -> LedgerWriter:
     return LedgerWriter(database.dsn, queue_limit=10_000, instance=instance, spool=spool)
 
 
-async def _appends(writer: LedgerWriter, rows: Rows, stop: asyncio.Event) -> dict[str, float]:
+async def _appends(
+    writer: LedgerWriter, rows: Rows, options: LedgerOptions, stop: asyncio.Event
+) -> dict[str, float]:
     """A thousand a second, as they come: one at a time, the loop idle in between."""
     writer.put(rows.call())
     costs = []
-    for _ in range(APPENDS):
+    for _ in range(min(APPENDS, options.rows)):
         group = rows.next(rows.calls[-1])
         began = time.perf_counter()
         writer.put(group)
@@ -146,12 +155,14 @@ async def _appends(writer: LedgerWriter, rows: Rows, stop: asyncio.Event) -> dic
     return {f"append_us_p{each}": round(percentile(costs, each) * 1e6, 1) for each in (50, 99)}
 
 
-async def _flat_out(writer: LedgerWriter, rows: Rows, stop: asyncio.Event) -> dict[str, Any]:
+async def _flat_out(
+    writer: LedgerWriter, rows: Rows, options: LedgerOptions, stop: asyncio.Event
+) -> dict[str, Any]:
     writer.put(rows.call())
     ticker = Ticker()
     began = time.monotonic()
     put = 0
-    while put < FLAT_OUT_ROWS:
+    while put < options.rows:
         for _ in range(100):
             group = rows.next(rows.calls[-1])
             writer.put(group)
@@ -166,18 +177,17 @@ async def _flat_out(writer: LedgerWriter, rows: Rows, stop: asyncio.Event) -> di
 
 
 async def _outage(
-    writer: LedgerWriter, database: Rehearsal, rows: Rows, outage_s: float, calls: int, rows_per_s: float,
-    stop: asyncio.Event,
-) -> dict[str, Any]:  # fmt: skip
+    writer: LedgerWriter, database: Rehearsal, rows: Rows, options: LedgerOptions, stop: asyncio.Event
+) -> dict[str, Any]:
     ours = []
-    for _ in range(calls):
+    for _ in range(options.calls):
         writer.put(rows.call())
-        ours.append(asyncio.create_task(_talk(writer, rows, rows.calls[-1], rows_per_s)))
+        ours.append(asyncio.create_task(_talk(writer, rows, rows.calls[-1], options.rows_per_s)))
     try:
         await _sleep(1, stop)
         ticker = Ticker()
         await database.take_away()
-        await _sleep(outage_s, stop)
+        await _sleep(options.outage_s, stop)
         waiting = writer.stats
         gone = await ticker.stop()
         ticker = Ticker()
@@ -195,10 +205,15 @@ async def _outage(
         await asyncio.wait(ours)
     await _written(writer)
     return {
-        "seconds": outage_s, "calls": calls, "rows_per_s": calls * rows_per_s, "waiting_rows": waiting.queued,
-        "spool_bytes": waiting.spool_bytes, "dropped": writer.stats.dropped, "catch_up_s": round(caught_up, 2),
+        "seconds": options.outage_s,
+        "calls": options.calls,
+        "rows_per_s": options.calls * options.rows_per_s,
+        "waiting_rows": waiting.queued,
+        "spool_bytes": waiting.spool_bytes,
+        "dropped": writer.stats.dropped,
+        "catch_up_s": round(caught_up, 2),
         "tick_late_ms": {"gone": gone, "back": back},
-    }  # fmt: skip
+    }
 
 
 async def _talk(writer: LedgerWriter, rows: Rows, call: UUID, rows_per_s: float) -> None:

@@ -23,7 +23,7 @@ from sipua.bench.figures import machine, machine_line
 from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_flood
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
-from sipua.bench.ledger import MAX_OUTAGE_S, run_ledger
+from sipua.bench.ledger import MAX_OUTAGE_S, LedgerOptions, run_ledger
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.srtp import rows, run_srtp
@@ -133,15 +133,13 @@ def ledger(
     ] = 60,
     calls: Annotated[int, typer.Option(min=1, max=200, help="Calls that go on meanwhile.")] = 20,
     rows_per_s: Annotated[float, typer.Option(min=0.1, max=1000, help="Rows that each of them makes.")] = 50,
+    rows: Annotated[int, typer.Option(min=100, max=10**7, help="Rows to write as fast as they go.")] = 60_000,
     json: Json = False,
 ) -> None:
     """What a row costs, how many are written in a second, and an outage of the database: lost, doubled, caught up."""
     configure_logging("critical", "console")
-    document = run(
-        lambda stop: run_ledger(
-            seconds, calls, rows_per_s, stop, lambda text: typer.echo(f"· {text}", err=True)
-        )
-    )
+    options = LedgerOptions(seconds, calls, rows_per_s, rows)
+    document = run(lambda stop: run_ledger(options, stop, lambda text: typer.echo(f"· {text}", err=True)))
     if json:
         print_json(document)
     else:

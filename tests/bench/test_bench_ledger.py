@@ -9,19 +9,8 @@ import orjson
 
 
 def test_the_figures_of_a_short_run() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "sipua",
-        "bench",
-        "ledger",
-        "--seconds",
-        "1",
-        "--calls",
-        "4",
-        "--rows-per-s",
-        "20",
-    ]
+    options = ["--seconds", "1", "--calls", "4", "--rows-per-s", "20", "--rows", "300"]
+    command = [sys.executable, "-m", "sipua", "bench", "ledger", *options]
     document = orjson.loads(subprocess.check_output([*command, "--json"], timeout=100))
     outage = document["outage"]
     assert (outage["lost"], outage["doubled"], outage["dropped"]) == (0, 0, 0)

@@ -9,11 +9,13 @@ import asyncio
 import gc
 import os
 import random
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import date
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -54,6 +56,7 @@ from sipua.switchboard import opening_of
 from sipua.trunk import Trunk
 from sipua.turns import TurnRules
 from storage.migrate import migrate
+from storage.spool import Spool
 from storage.writer import LedgerWriter
 
 CODEC = CODECS["PCMU"]
@@ -127,6 +130,7 @@ class _Agent:
         self._media: list[MediaLeg] = []
         self._calls: dict[asyncio.Task[Any], Call] = {}
         self._writer: LedgerWriter | None = None
+        self._spools = tempfile.TemporaryDirectory(prefix="sipua-bench-")
 
     async def serve(self) -> None:
         """Until the pipe is closed."""
@@ -157,7 +161,9 @@ class _Agent:
     async def calls(self, remotes: Addresses, base_url: str, dsn: str) -> list[int]:
         """Calls that have been answered and have their voice sessions; the ports of their media."""
         await migrate(dsn)
-        self._writer = LedgerWriter(dsn)
+        instance = uuid4()
+        spool = Spool(Path(self._spools.name), instance, max_bytes=2**30)
+        self._writer = LedgerWriter(dsn, instance=instance, spool=spool)
         self._writer.start()
         ledger = Ledger(self._writer, Feed(), {"node": "bench", "worker": 0, "instance": str(uuid4())})
         services = self._services(base_url)
@@ -245,6 +251,7 @@ class _Agent:
         if self._writer is not None:
             await self._writer.close(FLUSH_TIMEOUT_S)
             self._writer = None
+        self._spools.cleanup()
 
 
 def _cut(playout: Playout, item: int, cuts: dict[int, float]) -> None:
