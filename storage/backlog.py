@@ -16,7 +16,7 @@ from storage import codec
 from storage.delivery import Entry
 from storage.facts import Group
 from storage.spool import Adopted, Spool
-from storage.spool_file import Record
+from storage.spool_file import RECORD_MAX, Record
 
 MARK_S = 1.0  # how exactly the age of what is in the spool alone is known
 
@@ -48,7 +48,10 @@ class Backlog:
         """Raises what ``codec.encode`` does, and has then not taken it."""
         seq, facts = self.last + 1, len(group)
         if self._spool is not None:
-            self._spool.append(seq, facts, codec.encode(group))
+            payload = codec.encode(group)
+            if len(payload) > RECORD_MAX:
+                raise ValueError(f"{len(payload)} bytes in one group")
+            self._spool.append(seq, facts, payload)
         self.last = seq
         self.facts += facts
         if self._spool is None or (self.loaded == seq - 1 and self.held + facts <= self._limit):

@@ -131,12 +131,14 @@ async def close_orphans(
     outcome: str = LOST,
     dead: Iterable[UUID] = (),
     spared: Iterable[UUID] = (),
+    lock_timeout_s: float = 0,
 ) -> list[UUID]:
     """Close the calls that earlier runs of this node and worker left open, with sessions, tools and an event each.
 
     So are those of the ``dead`` instances. Calls of ``instance`` itself, of the ``spared`` ones and of other nodes or
-    workers are not touched. Node and worker must therefore be unique among the processes alive on a database. Returns
-    the ids of the calls closed.
+    workers are not touched. Node and worker must therefore be unique among the processes alive on a database. Who holds
+    the tables for longer than ``lock_timeout_s`` (0: however long) makes it a StoreError. Returns the ids of the calls
+    closed.
     """
     values = {
         "node": node,
@@ -147,6 +149,9 @@ async def close_orphans(
         "spared": [str(each) for each in (instance, *spared)],
     }
     async with connected(dsn, "sipua", dict_row) as connection, connection.transaction():
+        await connection.execute(
+            "SELECT set_config('lock_timeout', %s, true)", (f"{lock_timeout_s * 1000:.0f}",)
+        )
         closed = await (await connection.execute(_CLOSE_CALLS, values)).fetchall()
         for row in closed:
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))

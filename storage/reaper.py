@@ -29,6 +29,7 @@ from storage.writer import BEAT_S, LedgerWriter
 log = logging.getLogger(__name__)
 
 LEASE_S = 6 * BEAT_S
+LOCK_TIMEOUT_S = 2.0  # who holds the tables longer may have kept the living from speaking, too
 
 _OTHERS = """
 SELECT w.instance, w.seen_at FROM sipua.writers w JOIN sipua.processes p USING (instance)
@@ -56,7 +57,7 @@ class Reaper:
         self._look_s = look_s
         self._leases = Leases(lease_s)
 
-    async def close(self, dead: Iterable[UUID] = ()) -> None:
+    async def close(self, dead: Iterable[UUID] = (), *, lock_timeout_s: float = 0) -> None:
         """The calls of our predecessors, and of these. Raises StoreError."""
         closed = await close_orphans(
             self._dsn,
@@ -66,6 +67,7 @@ class Reaper:
             now=datetime.now(UTC),
             dead=list(dead),
             spared=instances(self._spools) if self._spools is not None else [],
+            lock_timeout_s=lock_timeout_s,
         )
         if closed:
             log.warning("%d calls of processes that are no more were closed", len(closed))
@@ -78,7 +80,7 @@ class Reaper:
             try:
                 dead += await self._expired()
                 if is_first or dead:
-                    await self.close(dead)
+                    await self.close(dead, lock_timeout_s=LOCK_TIMEOUT_S)
                 dead, is_first = [], False
             except StoreError as error:
                 self._leases.could_not_look()

@@ -62,6 +62,7 @@ def check_header(data: bytes, codec: int, name: str) -> UUID | None:
 
 
 def record(seq: int, payload: bytes) -> bytes:
+    """Its payload is not longer than ``RECORD_MAX``."""
     head = _RECORD.pack(len(payload), seq)
     return head + _CRC.pack(zlib.crc32(payload, zlib.crc32(head))) + payload
 

@@ -174,7 +174,9 @@ class LedgerWriter:
             await asyncio.to_thread(self._spool.close)
             kept = self._spool.groups
         if not done:
-            where = f", {kept} groups wait in {self._spool.folder} for the next start" if self._spool else ""
+            where = f"; {kept} groups wait in {self._spool.folder} for the next start" if self._spool else ""
+            if self._spool is not None and self._spool.backlog_facts:
+                where += f"; {self._spool.backlog_facts} facts are lost, the disk took nothing"
             log.error(
                 "ledger closed with %d facts unwritten (database %s)%s",
                 self._backlog.facts,

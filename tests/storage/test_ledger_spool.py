@@ -48,6 +48,7 @@ from storage.facts import (
 )
 from storage.migrate import migrate
 from storage.spool import Spool, SpoolState, adopt, segment_files
+from storage.spool_file import RECORD_MAX
 from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows, run
@@ -448,3 +449,15 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_doubled(
         assert await ledger.flush(10)
         assert ledger.stats.poisoned == 0
     assert events_of(database, call) == list(range(50))
+
+
+async def test_a_group_that_no_file_can_hold_costs_itself(database: str, tmp_path: Path) -> None:
+    call = uuid4()
+    async with writer(database, tmp_path, uuid4()) as ledger:
+        ledger.put(
+            (created(call), Event(uuid4(), call, "error", T0, {"n": 0, "long": "x" * (RECORD_MAX + 1)}))
+        )
+        assert ledger.stats.poisoned == 2
+        ledger.put((created(call),))
+        assert await ledger.flush(5)
+    assert len(rows(database, "SELECT 1 FROM voice_calls")) == 1

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
+from storage.errors import StoreError
 from storage.facts import CallCreated, CallEnded, ProcessStarted
 from storage.reaper import Reaper
 from storage.spool import Spool, adopt
@@ -88,3 +90,16 @@ async def test_what_lies_in_a_dead_process_s_spool_counts_before_its_calls_are_c
     await mine.close(5)
     found = {row["id"]: row["outcome"] for row in rows(database, "SELECT id, outcome FROM voice_calls")}
     assert found == {ended: "caller_hangup", cut_off: "process_lost"}
+
+
+async def test_nobody_is_declared_dead_while_somebody_holds_the_tables(database: str) -> None:
+    """A migration that takes long keeps the living from speaking; afterwards they have a whole lease to do so."""
+    call = uuid4()
+    dead = LedgerWriter(database, batch_ms=1, instance=DEAD)
+    dead.put(begun(DEAD, "third", call))
+    assert await dead.close(5)
+    with psycopg.connect(database) as gate:
+        gate.execute("LOCK TABLE public.voice_calls IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreError):
+            await reaper(database).close([DEAD], lock_timeout_s=0.05)
+    assert is_open(database, call)
