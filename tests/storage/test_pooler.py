@@ -88,7 +88,7 @@ async def test_migrated_through_the_pooler_and_written_by_the_least_login(hosted
     run(hosted.direct, "GRANT sipua_writer TO agent")
     assert await misfits(hosted.writer) == []
     assert (await migrate(hosted.writer)).applied == ()
-    writer = LedgerWriter(hosted.writer)
+    writer = LedgerWriter(hosted.writer, instance=uuid4())
     calls = [uuid4() for _ in range(50)]
     for call in calls:
         group: Group = (CallCreated(call, "inbound"), Event(uuid4(), call, "call_started", NOW))
