@@ -67,6 +67,7 @@ class _Segment:
     path: Path
     size: int
     last: int = 0  # its last sequence
+    is_torn: bool = False  # and could not be mended: nothing more goes into it
 
 
 class Segments:
@@ -325,14 +326,16 @@ class Spool:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
+            segment.is_torn = True
             os.ftruncate(self._fd, segment.size)
             os.lseek(self._fd, segment.size, os.SEEK_SET)
+            segment.is_torn = False
             raise
         segment.size += len(data)
         self.bytes += len(data)
 
     def _rotate_if(self, over: int) -> None:
-        if self._segments[-1].size > over:
+        if self._segments[-1].size > over or self._segments[-1].is_torn:
             self._sync(now=True)
             self._new_segment()
             self._delete()
