@@ -207,6 +207,9 @@ class Spool:
         with self._condition:
             self._acked = seq
             self._drop(seq)
+            if self._unsynced is None and seq >= self._written and self._segments[-1].size > HEADER_SIZE:
+                self._unsynced = time.monotonic(), seq  # to be looked at again: the last file can go
+                self._condition.notify()
             if self._state is not SpoolState.OK or self._is_done(self._segments[0]):
                 self._condition.notify()
 
@@ -374,17 +377,18 @@ class Spool:
         if self._unsynced is None or (self._sync_in() and not now):
             return
         if self._unsynced[1] <= self._acked < self._written and not now:
-            self._unsynced = (
-                time.monotonic(),
-                self._written,
-            )  # what has waited is in the database, the rest has not yet
+            # what has waited is in the database; the rest has not yet
+            self._unsynced = time.monotonic(), self._written
             return
-        if self._written > self._acked:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as error:
-                log.error("the ledger's spool cannot be synced: %s", error.strerror)
         self._unsynced = None
+        try:
+            if self._written > self._acked:
+                os.fdatasync(self._fd)
+            elif not now:  # callers' numbers and words stay no longer than they must
+                self._rotate_if(over=HEADER_SIZE)
+                self._delete()
+        except OSError as error:
+            log.error("the ledger's spool cannot be synced: %s", error.strerror)
 
     def _is_in(self, state: SpoolState, why: str) -> None:
         if state is self._state:

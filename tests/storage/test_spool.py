@@ -72,6 +72,17 @@ def test_files_go_when_all_of_them_is_in_the_database(spool: Spool) -> None:
     assert everything(Segments(spool.folder), 39) == [40]
 
 
+def test_what_the_database_has_is_gone_from_the_disk_soon(spool: Spool) -> None:
+    fill(spool, 1, 2)
+    spool.acknowledge(2)
+    eventually(lambda: spool.bytes == HEADER_SIZE, "the file is gone")
+    fill(spool, 3, 4)
+    assert everything(spool.reader(), 2) == [3, 4]
+    eventually(lambda: spool._unsynced is None, "it is synced")
+    spool.acknowledge(4)
+    eventually(lambda: spool.bytes == HEADER_SIZE, "the file is gone after an outage too")
+
+
 def test_a_spool_with_nothing_in_it_leaves_nothing(tmp_path: Path) -> None:
     made = Spool(tmp_path, ME, max_bytes=2**20)
     fill(made, 1, 3)
