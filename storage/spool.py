@@ -140,13 +140,20 @@ class Spool:
     """One per process; ``append``, ``acknowledge`` and the properties belong to the loop's thread."""
 
     def __init__(
-        self, directory: Path, instance: UUID, *, max_bytes: int, segment_bytes: int = SEGMENT_BYTES
+        self,
+        directory: Path,
+        instance: UUID,
+        *,
+        max_bytes: int,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync_s: float = SYNC_S,
     ) -> None:
         """Makes its folder. Raises SpoolError."""
         self.instance = instance
         self.folder = directory / str(instance)
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
+        self._sync_s = sync_s
         self._condition = threading.Condition()  # never held over I/O
         self._backlog: deque[tuple[int, int, bytes]] = deque()  # sequence, facts, payload
         self._backlog_bytes = 0
@@ -371,7 +378,7 @@ class Spool:
         """Seconds; None: nothing to do."""
         if self._unsynced is None:
             return None
-        return max(0.0, self._unsynced[0] + SYNC_S - time.monotonic())
+        return max(0.0, self._unsynced[0] + self._sync_s - time.monotonic())
 
     def _sync(self, *, now: bool = False) -> None:
         if self._unsynced is None or (self._sync_in() and not now):

@@ -23,7 +23,7 @@ NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-u
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Spool]:
-    made = Spool(tmp_path / "spool", ME, max_bytes=2**20, segment_bytes=200)
+    made = Spool(tmp_path / "spool", ME, max_bytes=2**20, segment_bytes=200, sync_s=0.05)
     yield made
     made.close()
 
