@@ -1,16 +1,17 @@
 """Facts as bytes and back, for the spool: JSON, because a spool outlives the version that wrote it.
 
-A group is ``[[kind, {field: value}], …]``. What is None by default and None is left out, and a field added with a
-default reads from old files. Any other change of a fact needs a new ``VERSION``: a file says which one it has.
-JSON trees are cleaned on the way (``storage.clean``), as they are for the database.
+A group is ``[[kind, {field: value}], …]``, without what is None, and a field added with a default reads from old files.
+Any other change of a fact needs a new ``VERSION``: a file says which one it has. JSON trees of others are taken as they
+are where they are JSON, else cleaned (``storage.clean``); the writer cleans them for the database in any case.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -20,9 +21,15 @@ from storage.facts import Fact, Group
 VERSION = 1
 
 Convert = Callable[[Any], Any]
-_Field = tuple[
-    str, Convert | None, Convert | None, bool
-]  # name, into JSON, out of it, whether None may be left out
+_Field = tuple[str, Convert | None, Convert | None]  # name, into JSON, out of it; None: as it is
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shape:
+    make: type[Fact]
+    values: Callable[[Any], tuple[Any, ...]]
+    fields: tuple[_Field, ...]
+    required: tuple[str, ...]  # may be None all the same
 
 
 class NotAFact(ValueError):
@@ -31,7 +38,10 @@ class NotAFact(ValueError):
 
 def encode(group: Group) -> bytes:
     """Raises TypeError, ValueError, KeyError, AttributeError or RecursionError for what is no fact of ours."""
-    return _dumps([[type(fact).__name__, _fields(fact)] for fact in group]).encode()
+    try:
+        return _dumps([[type(fact).__name__, _fields(fact)] for fact in group]).encode()
+    except (TypeError, RecursionError):  # keys that are no texts, depths that are no JSON
+        return _dumps([[type(fact).__name__, clean.tree(_fields(fact))] for fact in group]).encode()
 
 
 def decode(payload: bytes) -> Group:
@@ -42,31 +52,49 @@ def decode(payload: bytes) -> Group:
         raise NotAFact(f"{type(error).__name__} in a record of {len(payload)} bytes") from None
 
 
-_dumps = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII: lone surrogates get through
+_dumps = json.JSONEncoder(
+    separators=(",", ":"), default=clean.tree
+).encode  # in ASCII: lone surrogates get through
 
 
 def _fields(fact: Fact) -> dict[str, Any]:
-    found = {}
-    for name, into, _, may_lack in _SHAPES[type(fact).__name__][1]:
-        value = getattr(fact, name)
-        if value is not None:
-            found[name] = value if into is None else into(value)
-        elif not may_lack:
-            found[name] = None
-    return found
+    shape = _SHAPES[type(fact).__name__]
+    return {
+        name: value if into is None else into(value)
+        for (name, into, _), value in zip(shape.fields, shape.values(fact), strict=True)
+        if value is not None
+    }
 
 
 def _fact(kind: str, values: dict[str, Any]) -> Fact:
-    make, shape = _SHAPES[kind]
-    for name, _, out, _ in shape:
+    shape = _SHAPES[kind]
+    for name, _, out in shape.fields:
         if out is not None and values.get(name) is not None:
             values[name] = out(values[name])
-    return make(**values)
+    for name in shape.required:
+        values.setdefault(name, None)
+    return shape.make(**values)
 
 
-def _shape(kind: type[Fact]) -> list[_Field]:
+def _shape(kind: type[Fact]) -> _Shape:
     hints = get_type_hints(kind)
-    return [(f.name, *_converts(hints[f.name]), f.default is None) for f in dataclasses.fields(kind)]
+    fields = dataclasses.fields(kind)
+    values = (
+        attrgetter(*(f.name for f in fields))
+        if len(fields) > 1
+        else lambda fact: (getattr(fact, fields[0].name),)
+    )
+    lacking = (dataclasses.MISSING, dataclasses.MISSING)
+    return _Shape(
+        kind,
+        values,
+        tuple((f.name, *_converts(hints[f.name])) for f in fields),
+        tuple(
+            f.name
+            for f in fields
+            if (f.default, f.default_factory) == lacking and type(None) in get_args(hints[f.name])
+        ),
+    )
 
 
 def _converts(hint: Any) -> tuple[Convert | None, Convert | None]:
@@ -75,16 +103,10 @@ def _converts(hint: Any) -> tuple[Convert | None, Convert | None]:
         get_origin(kind) or kind for kind in (get_args(hint) if type(None) in get_args(hint) else [hint])
     }
     if UUID in kinds:
-        return str, UUID
+        return UUID.__str__, UUID
     if datetime in kinds:
         return datetime.isoformat, datetime.fromisoformat
-    if tuple in kinds:
-        return clean.tree, tuple
-    if Mapping in kinds:
-        return clean.tree, None
-    return None, None
+    return None, tuple if tuple in kinds else None
 
 
-_SHAPES: dict[str, tuple[type[Fact], list[_Field]]] = {
-    kind.__name__: (kind, _shape(kind)) for kind in get_args(Fact)
-}
+_SHAPES: dict[str, _Shape] = {kind.__name__: _shape(kind) for kind in get_args(Fact)}

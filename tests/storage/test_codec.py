@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage import codec, statements
-from storage.facts import CallEnded, Event, Fact
+from storage.facts import Event, Fact
 from storage.words import STATUSES
 
 KINDS: tuple[type[Fact], ...] = get_args(Fact)
@@ -38,7 +38,7 @@ ODD = (
     | st.just(float("nan"))
     | st.datetimes()
 )
-ODD_OBJECTS = st.dictionaries(st.text() | st.integers() | st.booleans(), ODD, max_size=3)
+ODD_OBJECTS = st.dictionaries(st.text() | st.integers() | st.tuples(st.text()), ODD, max_size=3)
 TIMES = st.datetimes(timezones=st.just(UTC))
 WORDS = {
     "EventType": ("error", "webhook"), "Role": ("user",), "ConsentChannel": ("voice",), "TrunkAspect": ("probe",),
@@ -80,7 +80,7 @@ def test_what_the_database_gets_is_the_same_whatever_others_wrote(kind: type[Fac
     def check(fact: Fact) -> None:
         once = codec.decode(codec.encode((fact,)))
         assert [s.rows for s in statements.build(once)] == [s.rows for s in statements.build((fact,))]
-        assert codec.decode(codec.encode(once)) == once
+        assert codec.encode(once) == codec.encode((fact,))
 
     check()
 
@@ -114,7 +114,6 @@ def test_what_is_no_record_is_said_so(payload: bytes) -> None:
     [
         ("x",),
         (Event(UUID(int=1), UUID(int=2), "error", "late"),),  # type: ignore[arg-type]
-        (CallEnded(UUID(int=1), None, 1, "busy", b"x"),),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_what_is_no_fact_is_an_error_the_writer_knows(group: Any) -> None:
