@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import random
-import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -130,7 +129,6 @@ class _Agent:
         self._media: list[MediaLeg] = []
         self._calls: dict[asyncio.Task[Any], Call] = {}
         self._writer: LedgerWriter | None = None
-        self._spools = tempfile.TemporaryDirectory(prefix="sipua-bench-")
 
     async def serve(self) -> None:
         """Until the pipe is closed."""
@@ -158,11 +156,11 @@ class _Agent:
             self._media.append(leg)
         return [opened.port for opened in pairs]
 
-    async def calls(self, remotes: Addresses, base_url: str, dsn: str) -> list[int]:
+    async def calls(self, remotes: Addresses, base_url: str, dsn: str, spools: str) -> list[int]:
         """Calls that have been answered and have their voice sessions; the ports of their media."""
         await migrate(dsn)
         instance = uuid4()
-        spool = Spool(Path(self._spools.name), instance, max_bytes=2**30)
+        spool = Spool(Path(spools), instance, max_bytes=2**30)
         self._writer = LedgerWriter(dsn, instance=instance, spool=spool)
         self._writer.start()
         ledger = Ledger(self._writer, Feed(), {"node": "bench", "worker": 0, "instance": str(uuid4())})
@@ -251,7 +249,6 @@ class _Agent:
         if self._writer is not None:
             await self._writer.close(FLUSH_TIMEOUT_S)
             self._writer = None
-        self._spools.cleanup()
 
 
 def _cut(playout: Playout, item: int, cuts: dict[int, float]) -> None:

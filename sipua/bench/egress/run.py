@@ -58,13 +58,13 @@ async def _measured(seconds: float, show: Show) -> dict[str, Any]:
         with no_collection():
             async with _workers(core, others) as (calls, phones, control):  # which start up while these do
                 show("starting database and voice service")
-                async with _surroundings() as (dsn, base_url):
+                async with _surroundings() as (dsn, base_url, spools):
                     alone_s = min(COST_S, seconds / 4)
                     show(f"media alone: {', '.join(map(str, COST_LEGS))} legs for {alone_s:g} s each")
                     costs = [(legs, await _alone(calls, phones, legs, alone_s)) for legs in COST_LEGS]
                     show(f"{CALLS} calls for {seconds:g} s")
                     remotes = await phones.ask("open", CALLS)
-                    await phones.ask("talk", await calls.ask("calls", remotes, base_url, dsn))
+                    await phones.ask("talk", await calls.ask("calls", remotes, base_url, dsn, spools))
                     await asyncio.sleep(WARM_UP_S)
                     await phones.ask("arrivals")
                     await control.ask()
@@ -109,8 +109,8 @@ async def _workers(core: set[int], others: set[int]) -> AsyncIterator[tuple[Work
 
 
 @contextlib.asynccontextmanager
-async def _surroundings() -> AsyncIterator[tuple[str, str]]:
-    """An embedded database and the emulator of the voice service: DSN and base URL."""
+async def _surroundings() -> AsyncIterator[tuple[str, str, str]]:
+    """An embedded database and the emulator of the voice service: DSN, base URL, and where spools may be."""
     with passing_directory() as directory:
         server = EmbeddedPostgres(directory / "database")
         dsn = await server.astart()
@@ -120,7 +120,7 @@ async def _surroundings() -> AsyncIterator[tuple[str, str]]:
                 "the voice service", ["emulate", "realtime"], env=env, log=Path(directory) / "voice.log"
             )
             try:
-                yield dsn, str(voice.ready["base_url"])
+                yield dsn, str(voice.ready["base_url"]), str(directory / "spool")
             finally:
                 await voice.end()
         finally:
