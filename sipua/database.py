@@ -23,7 +23,8 @@ from storage.facts import ProcessEnded, ProcessStarted
 from storage.migrate import MigrationReport, migrate, misfits
 from storage.queries import ping, spent_since
 from storage.reaper import Reaper
-from storage.spool import Adoption, Spool, SpoolState, adopt
+from storage.spool import Spool, SpoolState
+from storage.spool_folder import Adoption, adopt
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from storage import codec
 from storage.delivery import Entry
 from storage.facts import Group
-from storage.spool import Adopted, Spool
+from storage.spool import Spool
 from storage.spool_file import RECORD_MAX, Record
+from storage.spool_folder import Adopted
 
 MARK_S = 1.0  # how exactly the age of what is in the spool alone is known
 

@@ -23,7 +23,7 @@ from storage.dsn import connected
 from storage.errors import StoreError
 from storage.leases import Leases
 from storage.queries import close_orphans
-from storage.spool import instances
+from storage.spool_folder import instances
 from storage.writer import BEAT_S, LedgerWriter
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,8 @@ from storage.backlog import Backlog, Replay, cut
 from storage.delivery import Delivery, Entry, Verdict
 from storage.errors import QueueFull, SpoolError, StoreError
 from storage.facts import CallCreated, CallEnded, Group
-from storage.spool import Adopted, Spool, SpoolState
+from storage.spool import Spool, SpoolState
+from storage.spool_folder import Adopted
 
 log = logging.getLogger(__name__)
 

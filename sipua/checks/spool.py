@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sipua.checks.report import Check
 from sipua.settings import Settings
-from storage.spool import left_behind
+from storage.spool_folder import left_behind
 
 MEND = "make the folder writable for the user of `sipua serve`, or set ledger.spool_dir"
 

@@ -10,8 +10,9 @@ import pytest
 from sipua.checks.spool import spool as checked
 from sipua.settings import LedgerSettings, Settings
 from storage import codec
-from storage.spool import Spool, segment_files
+from storage.spool import Spool
 from storage.spool_file import header
+from storage.spool_folder import segment_files
 from tests.waiting import eventually
 
 

@@ -19,7 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from psycopg import conninfo
 
 from storage.facts import CallChanged, CallCreated, CallEnded, Event, Transcript
-from storage.spool import Spool, adopt
+from storage.spool import Spool
+from storage.spool_folder import adopt
 from storage.words import STATUSES
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows

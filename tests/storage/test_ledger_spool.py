@@ -47,8 +47,9 @@ from storage.facts import (
     Transcript,
 )
 from storage.migrate import migrate
-from storage.spool import Spool, SpoolState, adopt, segment_files
+from storage.spool import Spool, SpoolState
 from storage.spool_file import RECORD_MAX
+from storage.spool_folder import adopt, segment_files
 from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows, run

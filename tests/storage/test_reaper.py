@@ -14,7 +14,8 @@ import pytest
 from storage.errors import StoreError
 from storage.facts import CallCreated, CallEnded, ProcessStarted
 from storage.reaper import Reaper
-from storage.spool import Spool, adopt
+from storage.spool import Spool
+from storage.spool_folder import adopt
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows, run
 

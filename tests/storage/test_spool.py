@@ -13,8 +13,9 @@ import pytest
 
 from storage import codec
 from storage.errors import SpoolError
-from storage.spool import Segments, Spool, SpoolState, adopt, left_behind, segment_files
+from storage.spool import Spool, SpoolState
 from storage.spool_file import HEADER_SIZE, RECORD_SIZE, header, record
+from storage.spool_folder import Segments, adopt, left_behind, segment_files
 from tests.waiting import eventually
 
 ME = UUID(int=7)
@@ -228,7 +229,8 @@ SMALL_DISK = """
 import subprocess, sys, time
 from pathlib import Path
 from uuid import UUID
-from storage.spool import Segments, Spool, SpoolState
+from storage.spool import Spool, SpoolState
+from storage.spool_folder import Segments
 def until(done):
     end = time.monotonic() + 10
     while not done():
