@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from sipua.errors import RealtimeClosed, RealtimeError
+from sipua.errors import RealtimeClosed, RealtimeError, RealtimeTooSlow
 from sipua.ports import Clock
 from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceBackend, VoiceSession
@@ -289,6 +289,8 @@ class VoiceLink:
         self._observer.ended(session, failed=number >= self._core.current)
         if number == self._core.current:
             log.warning("session %s is gone: %s", session.session_id, error)
+            if isinstance(error, RealtimeTooSlow):  # nothing else would tell that from a lost connection
+                self._observer.fault(error)
             self._lost_at = self._now()
             self._unfinished = self._break_off(self._core.floor)
             self._perform(self._core.lost(self._lost_at, error))
