@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 BYE_S = 2.0  # the far end's own comes first, mostly
 LOOK_S = 0.02
 TOLD_MAX = 32  # NOTIFYs that wait
+NOWHERE = ".invalid"  # the host of who withholds their number (RFC 3323 section 4.1.1.3)
 NEXT = (
     "the caller has been told so and is back with you: go on helping, or offer that somebody calls back "
     "(request_callback)"
@@ -123,7 +124,7 @@ class CallTransfer:
 
         ``reason`` stands in the ledger with the call of the tool.
         """
-        if self._is_running:
+        if self._is_running or self.is_joined:
             raise ToolError("a transfer is under way: wait for its result")
         target = self._target_of(department)
         chosen = self._departments.by_name[department]
@@ -170,7 +171,8 @@ class CallTransfer:
             return target
         opening = self._record.opening
         theirs = parse_uri(opening.from_uri if opening.direction == "inbound" else opening.to_uri)
-        return f"sip:{target}@{theirs.host}" if theirs is not None else f"tel:{target}"
+        host = theirs.host if theirs is not None else ""  # a tel: URI has none
+        return f"tel:{target}" if not host or host.endswith(NOWHERE) else f"sip:{target}@{host}"
 
     def _route_to(self, department: Department) -> Route | None:
         """Where a second leg would go; None if there is no way for it."""

@@ -101,6 +101,7 @@ class Keeper:
                 return False
             self.waiting_bytes -= size  # as it was counted
             self._backoff.refused = 0
+        self._backoff.refused = 0  # what was refused may have been taken away by somebody else
         return True
 
     async def _settle(self, file: Path) -> bool:

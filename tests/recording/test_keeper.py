@@ -284,6 +284,36 @@ async def test_a_store_that_is_away_gets_everything_once_it_is_back(
         server.stop()
 
 
+class OnceAway(FolderStore):
+    """It refuses the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.refused: Path | None = None
+
+    async def keep(self, file: Path, name: str) -> str:
+        if self.refused is None:
+            self.refused = file
+            raise StoreRefused("away")
+        return await super().keep(file, name)
+
+
+async def test_what_was_refused_and_is_gone_keeps_nobody_waiting(tmp_path: Path, ledger: Remembered) -> None:
+    finished(tmp_path, SOUND)
+    store = OnceAway(tmp_path)
+    guard = keeper(tmp_path, store, ledger)
+    assert not await guard.settle()
+    guard._backoff.next_s()
+    assert store.refused is not None
+    store.refused.unlink()
+    running = asyncio.create_task(guard.run())
+    await until(lambda: not guard.waiting_bytes)
+    wanted, *_ = finished(tmp_path, SOUND)
+    guard.woken.set()
+    await until(lambda: set(ledger.kept) == {wanted})
+    running.cancel()
+
+
 def test_the_waits_grow_and_end_somewhere() -> None:
     backoff = Backoff()
     waits = [backoff.next_s() for _ in range(12)]
