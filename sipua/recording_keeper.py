@@ -61,6 +61,7 @@ class Keeper:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     waiting_bytes: int = 0
     _backoff: Backoff = field(default_factory=Backoff)
+    _moving: asyncio.Task[bool] | None = None
 
     def refusal(self) -> str:
         """Why nothing more should be recorded now, or ""."""
@@ -89,6 +90,8 @@ class Keeper:
 
     async def settle(self) -> bool:
         """All that is finished goes to the store; False: it refused one, the rest was not tried."""
+        if self._moving is not None:  # by a run that was cancelled
+            await asyncio.wait((self._moving,))
         files = await asyncio.to_thread(_parts, self.folder)
         self.waiting_bytes = sum(size for _, size in files)
         for file, size in files:
@@ -105,6 +108,11 @@ class Keeper:
         return True
 
     async def _settle(self, file: Path) -> bool:
+        """Once begun it is not cancelled between the move and the word of it."""
+        self._moving = asyncio.create_task(self._move(file), name="recording-move")
+        return await asyncio.shield(self._moving)
+
+    async def _move(self, file: Path) -> bool:
         name = f"{file.parent.name}/{file.name.removesuffix('.part')}"
         consent_id = consent_of(name)
         with _locked(file) as size:

@@ -81,6 +81,28 @@ async def test_what_ends_while_another_is_being_stored_is_kept_whole(
     assert late.with_suffix("").read_bytes() == SOUND
 
 
+async def test_a_move_that_has_begun_is_told_though_its_keeper_ends(tmp_path: Path, ledger: Remembered) -> None:
+    consent, _ = finished(tmp_path, SOUND)
+    moved = asyncio.Event()
+    told = asyncio.Event()
+
+    class Slow(FolderStore):
+        async def keep(self, file: Path, name: str) -> str:
+            address = await super().keep(file, name)
+            moved.set()
+            await told.wait()
+            return address
+
+    guard = keeper(tmp_path, Slow(tmp_path), ledger)
+    running = asyncio.create_task(guard.run())
+    await moved.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told.set()
+    assert await guard.settle()
+    assert list(ledger.kept) == [consent]
+
+
 async def test_what_is_not_locked_yet_is_left_to_its_writer(tmp_path: Path, ledger: Remembered) -> None:
     _, part = finished(tmp_path, b"")
     await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
