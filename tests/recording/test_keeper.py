@@ -81,7 +81,9 @@ async def test_what_ends_while_another_is_being_stored_is_kept_whole(
     assert late.with_suffix("").read_bytes() == SOUND
 
 
-async def test_a_move_that_has_begun_is_told_though_its_keeper_ends(tmp_path: Path, ledger: Remembered) -> None:
+async def test_a_move_that_has_begun_is_told_though_its_keeper_ends(
+    tmp_path: Path, ledger: Remembered
+) -> None:
     consent, _ = finished(tmp_path, SOUND)
     moved = asyncio.Event()
     told = asyncio.Event()
