@@ -92,6 +92,12 @@ class RealtimeTooSlow(RealtimeClosed):
     reason = "realtime_too_slow"
 
 
+class RealtimeDeaf(RealtimeClosed):
+    """The session is open, the caller speaks, and the service does not notice."""
+
+    reason = "realtime_deaf"
+
+
 class StoreError(SipuaError):
     """The database refused or is gone."""
 
