@@ -22,8 +22,8 @@ from sipua import __version__
 from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
-from sipua.call import CallServices
 from sipua.call_screening import screening_policy
+from sipua.call_services import CallServices
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database, spent_today, unready

@@ -12,8 +12,8 @@ import logging
 import socket
 
 from rtp.codec import Codec, codec_by_name
-from sipua.call import CallServices
 from sipua.call_leg import HANG_UP_TIMEOUT_S, CallLeg, CallOver
+from sipua.call_services import CallServices
 from sipua.dialler import Dialler
 from sipua.errors import SipuaError
 from sipua.media_ports import Sockets
@@ -38,7 +38,7 @@ def discard(sockets: Sockets) -> None:
 
 
 class Placed:
-    """``sipua.call.Way``."""
+    """``sipua.call_services.Way``."""
 
     direction = "outbound"
 
