@@ -95,6 +95,7 @@ class Queue(Protocol):
 
     @property
     def queued_ms(self) -> int: ...
+    def received_ms(self, item_id: str) -> int: ...
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +171,7 @@ async def converse(
     if transfer is not None:
         transfer.perform = performer.perform
     alarm = Alarm(conversation.deadline, clock)
-    meter = Meter(service.spend, service.today, record, metrics, clock)
+    meter = Meter(service.spend, service.today, record, metrics, clock, playout.received_ms)
     announcer.on_said = lambda text: performer.perform(conversation.announced(text, clock.now()))
 
     async def keep_time() -> None:
@@ -253,6 +254,7 @@ async def converse(
         raise
     finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
         box.close()
+        meter.close()
         metrics.keys_dropped.inc(keypad.collector.dropped)
         for news in keypad.rest():
             performer.write_down(conversation.on_keys(news, clock.now()))
