@@ -210,6 +210,10 @@ class Record:
         self._put(CallChanged(call_id=self.id, at=at.wall, locale=locale, metadata={"language": why}))
         self._publish("language", locale=locale, why=why)
 
+    def consent_asked(self, at: Moment, text: str) -> None:
+        """Whoever finds the call without an answer, after a crash, knows that there was none."""
+        self._put(CallChanged(call_id=self.id, at=at.wall, metadata={"consent_question": text}))
+
     def consent(
         self, at: Moment, id: UUID, *, text: str, result: bool | None, channel: ConsentChannel | None
     ) -> None:

@@ -108,6 +108,9 @@ class CallRecord(Protocol):
     def session_opened(self, at: Moment, session: SessionOpening) -> None: ...
     def session_ended(self, at: Moment, session_id: str, *, failed: bool) -> None: ...
     def language(self, at: Moment, locale: str, why: str) -> None: ...
+    def consent_asked(self, at: Moment, text: str) -> None:
+        """The question stands; what follows is ``consent``, unless the process dies."""
+
     def consent(
         self,
         at: Moment,
