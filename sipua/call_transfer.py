@@ -92,12 +92,13 @@ class CallTransfer:
         self._record = record
         self._clock = clock
         self._told: asyncio.Queue[TransferProgress] = asyncio.Queue(TOLD_MAX)
-        self._is_running = False
+        self._is_idle = asyncio.Event()  # no transfer is under way
+        self._is_idle.set()
 
     @property
     def lets_agent_listen(self) -> bool:
         """Not while the caller waits for a person, and while they talk with one only if so set."""
-        return self.settings.transcribe_bridged if self.is_joined else not self._is_running
+        return self.settings.transcribe_bridged if self.is_joined else self._is_idle.is_set()
 
     @property
     def is_joined(self) -> bool:
@@ -107,6 +108,11 @@ class CallTransfer:
     def person(self) -> CallLeg | None:
         """Whom the caller talks with, through us."""
         return self._bridge.person if self._bridge is not None and self.is_joined else None
+
+    async def settled(self) -> bool:
+        """Once no transfer is under way: whether the caller talks with the person."""
+        await self._is_idle.wait()
+        return self._conversation.is_handed_over
 
     async def follow(self) -> None:
         """Beside the call: raises when the person whom the caller was joined with is gone."""
@@ -124,7 +130,7 @@ class CallTransfer:
 
         ``reason`` stands in the ledger with the call of the tool.
         """
-        if self._is_running or self.is_joined:
+        if not self._is_idle.is_set() or self.is_joined:
             raise ToolError("a transfer is under way: wait for its result")
         target = self._target_of(department)
         chosen = self._departments.by_name[department]
@@ -140,7 +146,7 @@ class CallTransfer:
         route = self._route_to(chosen) if way != "refer" else None
         if way == "bridge" and route is None:
             raise ToolError(NO_LINE)
-        self._is_running = True
+        self._is_idle.clear()
         self._told = asyncio.Queue(TOLD_MAX)
         self._leg.on_transfer = self._hear
         self._conversation.held(True, now)
@@ -151,7 +157,7 @@ class CallTransfer:
                 left_s = LIMIT_S - (self._now() - now.monotonic)
                 await self._dial(route, department, left_s, was_told=way != "bridge")
         finally:
-            self._is_running = False
+            self._is_idle.set()
             self._conversation.held(self._leg.is_held, self._clock.now())
         return {"status": "connected"}
 

@@ -237,7 +237,7 @@ async def converse(
             try:
                 await listen()
             except (RealtimeError, CallOver) as end:
-                if transfer is None or not transfer.is_joined:
+                if transfer is None or not await _is_with_person(transfer, end):
                     raise
                 log.info("call=%s goes on with a person, without a voice session: %s", record.id, end)
             await session.close()
@@ -258,6 +258,11 @@ async def converse(
         metrics.keys_dropped.inc(keypad.collector.dropped)
         for news in keypad.rest():
             performer.write_down(conversation.on_keys(news, clock.now()))
+
+
+async def _is_with_person(transfer: TransferPort, end: RealtimeError | CallOver) -> bool:
+    """So that the call goes on without a voice session; whose telephone rings already may still answer."""
+    return transfer.is_joined or (isinstance(end, RealtimeError) and await transfer.settled())
 
 
 async def _hang_up_after(last_words: LastWords, leaving: asyncio.Event, playout: Queue, clock: Clock) -> None:

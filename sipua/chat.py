@@ -226,5 +226,8 @@ class NoLine:
     async def follow(self) -> None:
         """Nobody is joined here."""
 
+    async def settled(self) -> bool:
+        return False
+
     async def to(self, department: str, reason: str) -> Mapping[str, Any]:
         raise ToolError(NO_LINE)

@@ -256,3 +256,23 @@ def test_the_bridge_outlives_the_voice_service(start_desk: Callable[..., Desk], 
     assert desk.spoken(call, "user") == []
     assert len(desk.spoken(call, "caller")) == 1
     assert desk.agent.events(call).count("openai_response_created") == 1
+
+
+def test_whose_telephone_rings_may_still_answer_when_the_voice_service_is_gone(
+    start_desk: Callable[..., Desk], sipp: StartSipp, phone: Phone
+) -> None:
+    desk = start_desk(SIPUA_REALTIME__RECONNECT_S="0")
+    person = desk.person(sipp, "uas_delayed", duration_ms=2000)
+    with Wire(desk.agent, CALLER_HEADER, source="127.0.0.2") as wire:
+        wire.send(wire.request("INVITE", rtp_port=phone.port))
+        tag = wire.acknowledge(wire.receive("200"))
+        until(person.got("INVITE"), "the person is called")
+        desk.emulator.end()
+        until(lambda: desk.open_call()["handoff"], "the person has answered")
+        wire.end(tag)
+    person.wait()
+    call = desk.agent.closed_call(wire.call_id)
+    assert (call["status"], call["outcome"], call["handoff"]) == ("completed", "transferred", True)
+    assert desk.tool(call)["result"] == {"status": "connected"}
+    assert desk.spoken(call, "system") == [load_languages(Path("conf")).of("en").phrases.transferring]
+    desk.agent.idle()
