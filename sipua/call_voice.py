@@ -323,6 +323,7 @@ class _Performer:
                 case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
                 case act.Truncate(item_id, audio_end_ms):
+                    record.cut_off(now, item_id, audio_end_ms)
                     if self.capabilities.client_truncates:
                         session.truncate(item_id, 0, audio_end_ms)
                 case act.CallTool():
