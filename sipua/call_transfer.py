@@ -53,8 +53,6 @@ NEXT = (
     "the caller has been told so and is back with you: go on helping, or offer that somebody calls back "
     "(request_callback)"
 )
-
-
 NO_LINE = "no line of ours leads to them now: offer to help, or that somebody calls back (request_callback)"
 DEFAULTS = TransferSettings()
 

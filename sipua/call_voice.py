@@ -216,7 +216,7 @@ async def converse(
             performer.perform(conversation.begin())
             alarm.moved()
 
-    async def open() -> None:
+    async def screen_and_begin() -> None:
         if screening is not None:
             await screening.run(conversation, performer.perform, begin)
         else:
@@ -231,7 +231,7 @@ async def converse(
             group.create_task(take_results(), name="tools")
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
             if consent is not None or screening is not None:
-                group.create_task(open(), name="opening")
+                group.create_task(screen_and_begin(), name="opening")
             if typist is not None:
                 group.create_task(take_lines(typist), name="lines")
             try:
