@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -50,7 +50,8 @@ def describe(
             # a fault of a whole table names its values itself; people paste the secret where its place belongs
             hidden = isinstance(fault["input"], Mapping) or any("password" in part for part in keys)
             value = "" if hidden else f" = {fault['input']!r}"
-            lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
+            named = f"{key}{value}: " if key else ""  # a fault of the whole file names its keys itself
+            lines.append(f"{where}: {named}{fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 
@@ -67,11 +68,11 @@ def siblings(keys: list[str], model: type[BaseModel] | None) -> str:
     """The keys that are allowed where the last of ``keys`` stands."""
     if model is None:
         return ""
+    inside: Any = model
     for key in keys[:-1]:
-        annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type)  # only tables have keys of their own
-        model = annotation
-    return f"; allowed: {', '.join(key for key in model.model_fields if key.upper() not in UNPREFIXED)}"
+        # in a dict of tables the key is a name of the operator's
+        inside = get_args(inside)[1] if get_origin(inside) is dict else inside.model_fields[key].annotation
+    return f"; allowed: {', '.join(key for key in inside.model_fields if key.upper() not in UNPREFIXED)}"
 
 
 def read_secret(where: str, name: str, file: str) -> SecretStr:

@@ -136,7 +136,7 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
     try:
         file = _File.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(describe(error, file=path)) from None
+        raise ConfigError(describe(error, file=path, model=_File)) from None
     for name, each in file.departments.items():
         key = f"departments.{name}"
         if not each.target and not each.targets:

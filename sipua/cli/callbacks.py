@@ -16,7 +16,12 @@ from storage.migrate import migrate
 
 LIMIT = 200
 
-app = typer.Typer(help="Callers who want to be called back.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Callers who want to be called back.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -72,9 +72,11 @@ def test_no_folder_is_no_tools(tmp_path: Path) -> None:
 
 
 FAULTS = [
-    pytest.param("name = 'x'", "kind", id="no kind"),
-    pytest.param(HTTP.replace('"http"', '"carrier-pigeon"'), "'http', 'mcp', 'remote-mcp'", id="kind"),
-    pytest.param(HTTP + "\n[more]\n", "unknown key 'more'", id="key"),
+    pytest.param("name = 'x'", "the key 'kind' is missing; allowed: http, mcp", id="no kind"),
+    pytest.param(
+        HTTP.replace('"http"', '"carrier-pigeon"'), "kind = 'carrier-pigeon': allowed: http, mcp, ", id="kind"
+    ),
+    pytest.param(HTTP + "\n[more]\n", "unknown key 'more'; allowed: ", id="key"),
     pytest.param(HTTP.replace("https", "http"), "unencrypted; use https", id="in the clear"),
     pytest.param(
         HTTP.replace("tools.", "u:p@tools."), "a secret does not belong in it", id="secret in the URL"
