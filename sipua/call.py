@@ -223,7 +223,7 @@ class Call:
             services.metrics,
             services.clock,
         ) as consent:
-            transfer.on_joined = lambda: _hand_over(session, consent, services.transfer)
+            transfer.on_joined = lambda: _hand_over(session, consent, services.transfer, transfer)
             async with (
                 self._hung_up_after(leg),
                 contextlib.aclosing(transfer),
@@ -394,11 +394,13 @@ class Call:
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
 
 
-def _hand_over(session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings) -> None:
+def _hand_over(
+    session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings, transfer: CallTransfer
+) -> None:
     """To a person, who agreed to nothing: only what is so set goes on listening."""
     if consent is not None and not wishes.record_bridged:
         consent.end_recording()
-    if wishes.transcribe_bridged:
+    if transfer.lets_agent_listen:
         session.only_listen()
     else:
         session.leave()

@@ -55,6 +55,7 @@ NEXT = (
 )
 NO_LINE = "no line of ours leads to them now: offer to help, or that somebody calls back (request_callback)"
 DEFAULTS = TransferSettings()
+ALONE = {"transfer_failed": "all_busy"}  # the caller is not back with an agent
 
 
 class CallTransfer:
@@ -75,7 +76,7 @@ class CallTransfer:
     ) -> None:
         """Without ``second_legs`` there is REFER alone."""
         self.perform: Callable[[list[Action]], None] = lambda actions: None
-        self.instead: Mapping[str, str] = {}  # phrases that are said in the place of others
+        self.has_agent = True  # until the voice service has refused us
         self.on_joined: Callable[[], None] = lambda: None  # the caller talks with a person, through us
         self.settings = settings
         self._keypad = keypad
@@ -96,7 +97,8 @@ class CallTransfer:
     @property
     def lets_agent_listen(self) -> bool:
         """Not while the caller waits for a person, and while they talk with one only if so set."""
-        return self.settings.transcribe_bridged if self.is_joined else self._is_idle.is_set()
+        is_wanted = self.settings.transcribe_bridged if self.is_joined else self._is_idle.is_set()
+        return is_wanted and self.has_agent
 
     @property
     def is_joined(self) -> bool:
@@ -228,8 +230,8 @@ class CallTransfer:
 
         self._keypad.collector.claim = claim
         self.perform(self._conversation.hand_over())
-        self.on_joined()
         self._joined.set()
+        self.on_joined()
 
     def _hear(self, told: TransferProgress) -> None:
         with contextlib.suppress(asyncio.QueueFull):
@@ -278,7 +280,7 @@ class CallTransfer:
                     raise ToolError(f"{reason}; {NEXT}")
 
     def _say(self, phrase: str) -> None:
-        self._announcer.say(self.instead.get(phrase, phrase))
+        self._announcer.say(phrase if self.has_agent else ALONE.get(phrase, phrase))
 
     def _leave(self) -> None:
         """Nothing more is said; our BYE, unless theirs comes before."""

@@ -220,7 +220,7 @@ class NoLine:
 
     def __init__(self) -> None:
         self.perform: Callable[[list[Action]], None] = lambda actions: None
-        self.instead: Mapping[str, str] = {}
+        self.has_agent = True
         self.is_joined = False
 
     async def follow(self) -> None:
