@@ -5,6 +5,7 @@ A secret is never shown, nor what stands where its file's name belongs: people p
 
 from __future__ import annotations
 
+import base64
 import os
 import tomllib
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from sipua.errors import ConfigError
 
 # Names that other tools share and that therefore have no prefix; never in a file.
 UNPREFIXED = ("DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+SIGNING_PREFIX = "whsec_"  # what follows is base64; any other secret is taken as it stands
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -95,3 +97,16 @@ def secret_file(where: str, file: str) -> SecretStr:
     if not text:
         raise ConfigError(f"{where}: the file that it names is empty")
     return SecretStr(text)
+
+
+def check_signing_secret(where: str, secret: SecretStr) -> SecretStr:
+    """One of Standard Webhooks: ``whsec_`` and base64, or any other text. Raises ConfigError."""
+    text = secret.get_secret_value()
+    try:
+        base64.b64decode(text.removeprefix(SIGNING_PREFIX), validate=True)
+    except ValueError:
+        if text.startswith(SIGNING_PREFIX):
+            raise ConfigError(
+                f"{where}: a secret that begins with {SIGNING_PREFIX} goes on in base64"
+            ) from None
+    return secret

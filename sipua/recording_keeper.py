@@ -98,7 +98,11 @@ class Keeper:
             try:
                 if not await self._settle(file):
                     continue
-            except (StoreRefused, OSError) as error:
+            except OSError as error:  # its own fault: the others are moved all the same
+                self.on_refused("unreadable")
+                log.error("a recording cannot be moved: %s", error)
+                continue
+            except StoreRefused as error:
                 self.on_refused(StoreRefused.reason)
                 log.error("a recording waits for its store (%d times): %s", self._backoff.refused + 1, error)
                 return False
@@ -164,8 +168,6 @@ def _locked(file: Path) -> Iterator[int]:
     except FileNotFoundError:
         yield 0
         return
-    except OSError as error:
-        raise StoreRefused(f"{file}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from sipua.config_file import describe, read_secret, read_toml
+from sipua.config_file import check_signing_secret, describe, read_secret, read_toml
 from sipua.errors import ConfigError
 from sipua.safe_url import check_url
 from sipua.section import Section
@@ -262,7 +262,7 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
         match tool:
             case HttpTool():
                 assert secret is not None
-                http.append((tool, secret))
+                http.append((tool, check_signing_secret(f"{file}: {key}", secret)))
             case McpServer():
                 servers.append((tool, secret))
             case RemoteMcp():

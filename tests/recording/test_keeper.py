@@ -105,6 +105,16 @@ async def test_a_move_that_has_begun_is_told_though_its_keeper_ends(
     assert list(ledger.kept) == [consent]
 
 
+async def test_one_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path, ledger: Remembered) -> None:
+    _, broken = finished(tmp_path, SOUND)
+    broken.unlink()
+    broken.mkdir()  # nobody opens that for writing, not even root
+    consent, _ = finished(tmp_path, SOUND)
+    told: list[str] = []
+    assert await keeper(tmp_path, FolderStore(tmp_path), ledger, on_refused=told.append).settle()
+    assert (list(ledger.kept), told) == ([consent], ["unreadable"])
+
+
 async def test_what_is_not_locked_yet_is_left_to_its_writer(tmp_path: Path, ledger: Remembered) -> None:
     _, part = finished(tmp_path, b"")
     await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
