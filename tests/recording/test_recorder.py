@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtp.codec import CODECS, PCM24, PCMU, Codec
+from rtp.codec import CODECS, PCM24, Codec
 from sipua.recorder import Recorder, Trouble
 from tests.recording.parts import CALL, DAY, Counted, begun, files, stereo, talk, tone
 
@@ -32,7 +32,7 @@ async def test_a_bug_in_one_recording_does_not_end_the_others(tmp_path: Path, me
 
     recorder, troubles = Recorder(tmp_path, meter), list[Trouble]()
     recorder.start()
-    bad = begun(recorder, troubles, replace(PCMU, new_decoder=lambda: broken))
+    bad = begun(recorder, troubles, replace(CODECS["PCMU"], new_decoder=lambda: broken))
     talk(bad, 1)
     bad.finish(1.0)
     tape = begun(recorder, [])
