@@ -204,6 +204,8 @@ class CallTransfer:
         second = self._second_legs.leg(route, self._record, ring_s, ours or "")
 
         def note(told: Mapping[str, Any], is_done: bool) -> None:
+            shown = " ".join(f"{key}={value}" for key, value in told.items() if value)
+            log.info("call=%s transfer %s", self._record.id, shown)
             self._record.transfer(self._clock.now(), department, told, is_done=is_done)
 
         self._bridge = CallBridge(
