@@ -66,7 +66,7 @@ class AgentCommands:
         return route_document(found, fleet.faults)
 
     async def dial(self, request: Request) -> Answer:
-        """Places a call (``sipua.errand.DialRequest``), and waits for its answer or end."""
+        """Places a call (``sipua.dial_request.DialRequest``), and waits for its answer or end."""
         if self.dialling is None:
             raise LocalError("the agent is starting: its trunks are not up yet")
         asked = {key: value for key, value in request.items() if key != "command"}

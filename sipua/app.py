@@ -22,8 +22,8 @@ from sipua import __version__
 from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
-from sipua.call import CallServices
 from sipua.call_screening import screening_policy
+from sipua.call_services import CallServices
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.database import ledger_writer, open_database, spent_today, spool_unready, unready
@@ -63,9 +63,7 @@ from sipua.trunk_changes import TrunkChanges
 from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
-from sipua.voice_settings import (
-    backend_of,
-)
+from sipua.voice_settings import backend_of
 from storage.dsn import redact
 from storage.spool import SpoolState
 from storage.writer import LedgerWriter
@@ -219,13 +217,11 @@ async def serve(
             ("own-address", own_address.watch(fleet.addresses_of, changes.moved)),
             ("trunk-files", files.follow(changes.apply)),
             ("texts", texts.follow()),
+            ("tool-files", tools.follow(tool_folder)),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
             stack.callback(task.cancel)
-        equipping = asyncio.create_task(tools.follow(tool_folder), name="tool-files")
-        equipping.add_done_callback(tell_of_a_bug)
-        stack.callback(equipping.cancel)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)

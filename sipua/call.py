@@ -13,33 +13,25 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 from uuid import UUID
 
-from rtp.codec import Codec
-from rtp.pacer import Pacer
 from sipua.actions import Spoken
 from sipua.announcer import Announcer
 from sipua.audio import Bridge, bridge_for
-from sipua.call_consent import CallConsent, ConsentPolicy, consenting
+from sipua.call_consent import CallConsent, consenting
 from sipua.call_language import CallLanguage
 from sipua.call_leg import CallLeg, CallOver
-from sipua.call_screening import NO_SCREENING, Screening, ScreeningPolicy
+from sipua.call_screening import Screening
+from sipua.call_services import CallServices, Way
 from sipua.call_state import CallState, Phase
 from sipua.call_transfer import CallTransfer
 from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
 from sipua.conversation import Conversation
-from sipua.departments import NO_DEPARTMENTS, Departments
-from sipua.dialler import Dialler
 from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import RealtimeError, RealtimeRefused
-from sipua.idle import IdleRules, instructions
+from sipua.idle import instructions
 from sipua.keypad import Keypad
-from sipua.keys import KeyRules
-from sipua.media import MediaLeg, MediaRules
-from sipua.media_ports import MediaPorts, Sockets
-from sipua.metrics import Metrics
 from sipua.outcome import (
     CLOSED,
     MAX_DURATION,
@@ -48,89 +40,16 @@ from sipua.outcome import (
     Ending,
     Status,
 )
-from sipua.ports import CallRecord, Clock, Moment, OutboundSip, SipLegs
+from sipua.ports import CallRecord, Moment
 from sipua.realtime.backend import VoiceSession
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
-from sipua.second_leg import SecondLegs
 from sipua.session_watch import SessionWatch
 from sipua.tool_settings import TransferSettings
-from sipua.trunk import Trunk
-from sipua.turns import TurnRules
 from sipua.voice_link import VoiceLink
 
 log = logging.getLogger(__name__)
-
-
-NO_WISHES = TransferSettings()
-
-
-class Legs(SipLegs, OutboundSip, Protocol):
-    """The SIP side, as the calls and the switchboard need it."""
-
-    async def settle(self) -> None:
-        """Returns once everything that was decided before has been delivered."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallServices:
-    """What every call of the process shares."""
-
-    legs: Legs
-    voice: VoiceService
-    pacer: Pacer
-    ports: MediaPorts
-    media: MediaRules
-    turns: TurnRules
-    idle: IdleRules
-    keys: KeyRules
-    metrics: Metrics
-    clock: Clock
-    consent: ConsentPolicy | None = None  # None: nobody is asked
-    screening: ScreeningPolicy = NO_SCREENING  # of who answers calls of ours
-    departments: Callable[[], Departments] = lambda: NO_DEPARTMENTS
-    dialler: Dialler | None = None  # None: callers are transferred by REFER alone
-    transfer: TransferSettings = NO_WISHES
-
-    def media_leg(self, sockets: Sockets, codec: Codec, trunk: Trunk) -> MediaLeg:
-        """Of a call by this trunk."""
-        hears_tones = trunk.dtmf == "inband"
-        return MediaLeg(sockets, self.ports, self.pacer, codec, self.media, hears_tones=hears_tones)
-
-    def second_legs(self) -> SecondLegs | None:
-        """Of callers who are joined with a person."""
-        if self.dialler is None:
-            return None
-        legs = self.legs
-        return SecondLegs(self.dialler, legs, legs, self.media_leg, self.metrics, self.clock)
-
-
-class Way(Protocol):
-    """How a call comes to be answered, and how it is given up before."""
-
-    @property
-    def direction(self) -> str: ...
-    @property
-    def trunk_name(self) -> str: ...
-    @property
-    def leg(self) -> CallLeg | None:
-        """The leg that there is to talk on."""
-
-    async def watch(self) -> None:
-        """Runs beside the call; raises CallOver (or a SipuaError) when it is over."""
-
-    async def ringing(self) -> Codec:
-        """Returns once somebody's telephone rings; the codec that the call will begin with."""
-
-    async def answered(self) -> CallLeg:
-        """Answers, or waits for the answer."""
-
-    async def end(self, code: int) -> None:
-        """BYE, or what there is before an answer: ``code`` to a caller, CANCEL to a callee. Once; bounded."""
-
-    def close(self) -> None:
-        """Gives back what the call held."""
 
 
 class Call:
@@ -251,59 +170,72 @@ class Call:
                             services.metrics, services.clock,
                         )  # fmt: skip
                 raise
-            leg, answered = await self._answered()
-            keypad = Keypad(services.keys, services.clock)
-            screening = self._screening(leg, format, answered, announcer)
+            await self._talk(session, voice, language, announcer, bridge, format)
 
-            def pressed(key: str) -> None:
-                if screening is not None:
-                    screening.pressed()
-                keypad.press(key)
+    async def _talk(
+        self,
+        session: VoiceLink,
+        voice: VoiceService,
+        language: CallLanguage,
+        announcer: Announcer,
+        bridge: Bridge,
+        format: AudioFormat,
+    ) -> None:
+        """Answered, with a voice session that is ready."""
+        services = self._services
+        leg, answered = await self._answered()
+        keypad = Keypad(services.keys, services.clock)
+        screening = self._screening(leg, format, answered, announcer)
 
-            conversation = self._conversation = Conversation(
-                leg.media.playout,
-                greeting=language.greeting,
-                keys=services.keys,
-                turns=services.turns,
-                approvals=voice.tools.approvals,
-                idle=services.idle,
-                idle_words=lambda what: instructions(what, language.language.phrases),
-                answered_at=answered.monotonic,
-            )
-            transfer = self._transfer(leg, conversation, announcer, keypad)
-            leg.on_change = self._follow_hold
-            leg.hear_keys(pressed)
-            self._follow_hold()  # the offer may have been a held one
-            echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
-            leg.media.start(
-                on_audio=self._uplink(session, bridge, echo, transfer, screening),
-                on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
-                on_digit=pressed,
-                on_sent=None if echo is None else echo.sent,
-            )
-            with consenting(
-                services.consent,
-                leg.media,
-                self.record,
-                language,
-                announcer,
-                keypad,
-                services.metrics,
-                services.clock,
-            ) as consent:
-                transfer.on_joined = lambda: _hand_over(session, consent, services.transfer)
-                async with (
-                    self._hung_up_after(leg),
-                    contextlib.aclosing(transfer),
-                    asyncio.TaskGroup() as group,
-                ):
-                    group.create_task(transfer.follow(), name="person")
-                    group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
-                    group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
-                    await converse(
-                        session, voice, language, conversation, keypad, leg.media.playout, announcer,
-                        self.record, services.metrics, services.clock, consent, transfer, screening=screening,
-                    )  # fmt: skip
+        def pressed(key: str) -> None:
+            if screening is not None:
+                screening.pressed()
+            keypad.press(key)
+
+        conversation = self._conversation = Conversation(
+            leg.media.playout,
+            greeting=language.greeting,
+            keys=services.keys,
+            turns=services.turns,
+            approvals=voice.tools.approvals,
+            idle=services.idle,
+            idle_words=lambda what: instructions(what, language.language.phrases),
+            answered_at=answered.monotonic,
+        )
+        transfer = self._transfer(leg, conversation, announcer, keypad)
+        leg.on_change = self._follow_hold
+        leg.hear_keys(pressed)
+        self._follow_hold()  # the offer may have been a held one
+        echo = self._echo = echo_filter(leg.trunk, leg.media.codec, format)
+        leg.media.start(
+            on_audio=self._uplink(session, bridge, echo, transfer, screening),
+            on_first_packet=lambda at: self._first_audio(at - answered.monotonic),
+            on_digit=pressed,
+            on_sent=None if echo is None else echo.sent,
+        )
+        with consenting(
+            services.consent,
+            leg.media,
+            self.record,
+            language,
+            announcer,
+            keypad,
+            services.metrics,
+            services.clock,
+        ) as consent:
+            transfer.on_joined = lambda: _hand_over(session, consent, services.transfer, transfer)
+            async with (
+                self._hung_up_after(leg),
+                contextlib.aclosing(transfer),
+                asyncio.TaskGroup() as group,
+            ):
+                group.create_task(transfer.follow(), name="person")
+                group.create_task(leg.watch_media(services.clock, self.record.rtp), name="media")
+                group.create_task(_end_after(leg.trunk.max_call_s), name="limit")
+                await converse(
+                    session, voice, language, conversation, keypad, leg.media.playout, announcer,
+                    self.record, services.metrics, services.clock, consent, transfer, screening=screening,
+                )  # fmt: skip
 
     async def _answered(self) -> tuple[CallLeg, Moment]:
         """The leg to talk on, and since when; an ACK is not waited for: the caller listens already."""
@@ -462,11 +394,13 @@ class Call:
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
 
 
-def _hand_over(session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings) -> None:
+def _hand_over(
+    session: VoiceLink, consent: CallConsent | None, wishes: TransferSettings, transfer: CallTransfer
+) -> None:
     """To a person, who agreed to nothing: only what is so set goes on listening."""
     if consent is not None and not wishes.record_bridged:
         consent.end_recording()
-    if wishes.transcribe_bridged:
+    if transfer.lets_agent_listen:
         session.only_listen()
     else:
         session.leave()

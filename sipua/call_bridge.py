@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -26,8 +25,6 @@ from sipua.ringback import ringback
 from sipua.second_leg import News, SecondLeg
 from sipua.tools.schema import ToolError
 from sipua.transfer import Resume, Say
-
-log = logging.getLogger(__name__)
 
 LOOK_S = 0.02
 RINGBACKS = 12  # of 5 s: longer than anybody's telephone rings
@@ -141,7 +138,6 @@ class CallBridge:
                 case Drop():
                     self._part()
                 case Noted():
-                    log.info("call=%s bridge %s %s", self._caller.key, step.state, step.cause or "")
                     self._note(_told(step), step.state in (State.BRIDGED, State.OVER))
                 case Resume(reason):
                     raise ToolError(reason)

@@ -178,7 +178,9 @@ class CallConsent:
         self._question = self._language.language.phrases.consent_question
         item_id = self._announcer.say("consent_question")
         conversation.protect(item_id)
-        self._consent.asked(self._clock.now().monotonic, self._media.playout.queued_ms / 1000)
+        now = self._clock.now()
+        self._record.consent_asked(now, self._question)
+        self._consent.asked(now.monotonic, self._media.playout.queued_ms / 1000)
         return [SystemText(f"{item_id}_told", ASKED.format(self._question))]
 
     def _confirm(self, recorded: bool) -> list[Action]:

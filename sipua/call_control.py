@@ -28,17 +28,19 @@ class ConsentPort(Protocol):
 class TransferPort(Protocol):
     """Hands the caller to a person. ``perform`` is set by who performs the conversation's actions.
 
-    ``instead``: other phrases than the usual ones. ``is_joined``: the caller talks with the person, through us, for as
-    long as ``follow`` does not raise.
+    ``has_agent``: somebody listens, whom the caller can come back to. ``is_joined``: the caller talks with the person,
+    through us, for as long as ``follow`` does not raise. ``settled``: whether they talk, by whatever way, once that is
+    known.
     """
 
     perform: Callable[[list[Action]], None]
-    instead: Mapping[str, str]
+    has_agent: bool
 
     @property
     def is_joined(self) -> bool: ...
     async def to(self, department: str, reason: str) -> Mapping[str, Any]: ...
     async def follow(self) -> None: ...
+    async def settled(self) -> bool: ...
 
 
 class CallControl:

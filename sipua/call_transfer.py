@@ -48,14 +48,14 @@ log = logging.getLogger(__name__)
 BYE_S = 2.0  # the far end's own comes first, mostly
 LOOK_S = 0.02
 TOLD_MAX = 32  # NOTIFYs that wait
+NOWHERE = ".invalid"  # the host of who withholds their number (RFC 3323 section 4.1.1.3)
 NEXT = (
     "the caller has been told so and is back with you: go on helping, or offer that somebody calls back "
     "(request_callback)"
 )
-
-
 NO_LINE = "no line of ours leads to them now: offer to help, or that somebody calls back (request_callback)"
 DEFAULTS = TransferSettings()
+ALONE = {"transfer_failed": "all_busy"}  # the caller is not back with an agent
 
 
 class CallTransfer:
@@ -76,7 +76,7 @@ class CallTransfer:
     ) -> None:
         """Without ``second_legs`` there is REFER alone."""
         self.perform: Callable[[list[Action]], None] = lambda actions: None
-        self.instead: Mapping[str, str] = {}  # phrases that are said in the place of others
+        self.has_agent = True  # until the voice service has refused us
         self.on_joined: Callable[[], None] = lambda: None  # the caller talks with a person, through us
         self.settings = settings
         self._keypad = keypad
@@ -91,12 +91,14 @@ class CallTransfer:
         self._record = record
         self._clock = clock
         self._told: asyncio.Queue[TransferProgress] = asyncio.Queue(TOLD_MAX)
-        self._is_running = False
+        self._is_idle = asyncio.Event()  # no transfer is under way
+        self._is_idle.set()
 
     @property
     def lets_agent_listen(self) -> bool:
         """Not while the caller waits for a person, and while they talk with one only if so set."""
-        return self.settings.transcribe_bridged if self.is_joined else not self._is_running
+        is_wanted = self.settings.transcribe_bridged if self.is_joined else self._is_idle.is_set()
+        return is_wanted and self.has_agent
 
     @property
     def is_joined(self) -> bool:
@@ -106,6 +108,11 @@ class CallTransfer:
     def person(self) -> CallLeg | None:
         """Whom the caller talks with, through us."""
         return self._bridge.person if self._bridge is not None and self.is_joined else None
+
+    async def settled(self) -> bool:
+        """Once no transfer is under way: whether the caller talks with the person."""
+        await self._is_idle.wait()
+        return self._conversation.is_handed_over
 
     async def follow(self) -> None:
         """Beside the call: raises when the person whom the caller was joined with is gone."""
@@ -123,7 +130,7 @@ class CallTransfer:
 
         ``reason`` stands in the ledger with the call of the tool.
         """
-        if self._is_running:
+        if not self._is_idle.is_set() or self.is_joined:
             raise ToolError("a transfer is under way: wait for its result")
         target = self._target_of(department)
         chosen = self._departments.by_name[department]
@@ -139,7 +146,7 @@ class CallTransfer:
         route = self._route_to(chosen) if way != "refer" else None
         if way == "bridge" and route is None:
             raise ToolError(NO_LINE)
-        self._is_running = True
+        self._is_idle.clear()
         self._told = asyncio.Queue(TOLD_MAX)
         self._leg.on_transfer = self._hear
         self._conversation.held(True, now)
@@ -150,7 +157,7 @@ class CallTransfer:
                 left_s = LIMIT_S - (self._now() - now.monotonic)
                 await self._dial(route, department, left_s, was_told=way != "bridge")
         finally:
-            self._is_running = False
+            self._is_idle.set()
             self._conversation.held(self._leg.is_held, self._clock.now())
         return {"status": "connected"}
 
@@ -170,7 +177,8 @@ class CallTransfer:
             return target
         opening = self._record.opening
         theirs = parse_uri(opening.from_uri if opening.direction == "inbound" else opening.to_uri)
-        return f"sip:{target}@{theirs.host}" if theirs is not None else f"tel:{target}"
+        host = theirs.host if theirs is not None else ""  # a tel: URI has none
+        return f"tel:{target}" if not host or host.endswith(NOWHERE) else f"sip:{target}@{host}"
 
     def _route_to(self, department: Department) -> Route | None:
         """Where a second leg would go; None if there is no way for it."""
@@ -196,6 +204,8 @@ class CallTransfer:
         second = self._second_legs.leg(route, self._record, ring_s, ours or "")
 
         def note(told: Mapping[str, Any], is_done: bool) -> None:
+            shown = " ".join(f"{key}={value}" for key, value in told.items() if value)
+            log.info("call=%s transfer %s", self._record.id, shown)
             self._record.transfer(self._clock.now(), department, told, is_done=is_done)
 
         self._bridge = CallBridge(
@@ -222,8 +232,8 @@ class CallTransfer:
 
         self._keypad.collector.claim = claim
         self.perform(self._conversation.hand_over())
-        self.on_joined()
         self._joined.set()
+        self.on_joined()
 
     def _hear(self, told: TransferProgress) -> None:
         with contextlib.suppress(asyncio.QueueFull):
@@ -272,7 +282,7 @@ class CallTransfer:
                     raise ToolError(f"{reason}; {NEXT}")
 
     def _say(self, phrase: str) -> None:
-        self._announcer.say(self.instead.get(phrase, phrase))
+        self._announcer.say(phrase if self.has_agent else ALONE.get(phrase, phrase))
 
     def _leave(self) -> None:
         """Nothing more is said; our BYE, unless theirs comes before."""

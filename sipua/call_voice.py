@@ -95,6 +95,7 @@ class Queue(Protocol):
 
     @property
     def queued_ms(self) -> int: ...
+    def received_ms(self, item_id: str) -> int: ...
 
 
 @contextlib.asynccontextmanager
@@ -170,7 +171,7 @@ async def converse(
     if transfer is not None:
         transfer.perform = performer.perform
     alarm = Alarm(conversation.deadline, clock)
-    meter = Meter(service.spend, service.today, record, metrics, clock)
+    meter = Meter(service.spend, service.today, record, metrics, clock, playout.received_ms)
     announcer.on_said = lambda text: performer.perform(conversation.announced(text, clock.now()))
 
     async def keep_time() -> None:
@@ -215,7 +216,7 @@ async def converse(
             performer.perform(conversation.begin())
             alarm.moved()
 
-    async def open() -> None:
+    async def screen_and_begin() -> None:
         if screening is not None:
             await screening.run(conversation, performer.perform, begin)
         else:
@@ -230,13 +231,13 @@ async def converse(
             group.create_task(take_results(), name="tools")
             group.create_task(_hang_up_after(last_words, leaving, playout, clock), name="last words")
             if consent is not None or screening is not None:
-                group.create_task(open(), name="opening")
+                group.create_task(screen_and_begin(), name="opening")
             if typist is not None:
                 group.create_task(take_lines(typist), name="lines")
             try:
                 await listen()
             except (RealtimeError, CallOver) as end:
-                if transfer is None or not transfer.is_joined:
+                if transfer is None or not await _is_with_person(transfer, end):
                     raise
                 log.info("call=%s goes on with a person, without a voice session: %s", record.id, end)
             await session.close()
@@ -253,9 +254,15 @@ async def converse(
         raise
     finally:  # keys that were followed by the hang-up: for the ledger alone, also where no task has begun yet
         box.close()
+        meter.close()
         metrics.keys_dropped.inc(keypad.collector.dropped)
         for news in keypad.rest():
             performer.write_down(conversation.on_keys(news, clock.now()))
+
+
+async def _is_with_person(transfer: TransferPort, end: RealtimeError | CallOver) -> bool:
+    """So that the call goes on without a voice session; whose telephone rings already may still answer."""
+    return transfer.is_joined or (isinstance(end, RealtimeError) and await transfer.settled())
 
 
 async def _hang_up_after(last_words: LastWords, leaving: asyncio.Event, playout: Queue, clock: Clock) -> None:
@@ -316,6 +323,7 @@ class _Performer:
                 case act.IgnoreResponse(response_id):
                     session.ignore_response(response_id)
                 case act.Truncate(item_id, audio_end_ms):
+                    record.cut_off(now, item_id, audio_end_ms)
                     if self.capabilities.client_truncates:
                         session.truncate(item_id, 0, audio_end_ms)
                 case act.CallTool():

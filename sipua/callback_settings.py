@@ -21,7 +21,7 @@ class CallbackSettings(Section):
     @model_validator(mode="after")
     def _whole(self) -> CallbackSettings:
         if self.notify_url:
-            check_url(self.notify_url)
+            check_url(self.notify_url, "notify_url")
         if bool(self.notify_url) != bool(self.notify_secret_file):
             raise ValueError("notify_url and notify_secret_file: both or neither, requests are signed")
         if self.notify_command and not self.notify_command[0]:

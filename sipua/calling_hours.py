@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 
 from sipua.locale import country_of, zones_of
-from sipua.opening import MONTHS, NAMES, Hours, Span, parse_span
+from sipua.opening import DAY_NAMES, MONTHS, Hours, Span, parse_span
 from sipua.outbound_settings import parse_holiday
 
 STEPS_MAX = 64  # from one zone's opening to the next; who is never open in all of them is never called
@@ -78,4 +78,4 @@ class CallingHours:
 
 
 def _told(at: datetime) -> str:
-    return f"{NAMES[at.weekday()]}, {at.day} {MONTHS[at.month - 1]}, {at:%H:%M}"
+    return f"{DAY_NAMES[at.weekday()]}, {at.day} {MONTHS[at.month - 1]}, {at:%H:%M}"

@@ -112,6 +112,11 @@ class _Lines:
 
 def _header_faults(table: Table, header: list[str]) -> Iterator[Fault]:
     known = COLUMNS[table]
+    if len(header) == 1 and set(header[0]) & set(";\t"):
+        yield Fault(
+            1, header[0][:64], "separated by semicolons or tabs; save it with commas between the columns"
+        )
+        return
     for column in dict.fromkeys(header):
         if header.count(column) > 1:
             yield Fault(1, column, "stands twice in the header")

@@ -220,11 +220,14 @@ class NoLine:
 
     def __init__(self) -> None:
         self.perform: Callable[[list[Action]], None] = lambda actions: None
-        self.instead: Mapping[str, str] = {}
+        self.has_agent = True
         self.is_joined = False
 
     async def follow(self) -> None:
         """Nobody is joined here."""
+
+    async def settled(self) -> bool:
+        return False
 
     async def to(self, department: str, reason: str) -> Mapping[str, Any]:
         raise ToolError(NO_LINE)

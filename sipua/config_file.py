@@ -5,11 +5,12 @@ A secret is never shown, nor what stands where its file's name belongs: people p
 
 from __future__ import annotations
 
+import base64
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -17,6 +18,7 @@ from sipua.errors import ConfigError
 
 # Names that other tools share and that therefore have no prefix; never in a file.
 UNPREFIXED = ("DATABASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+SIGNING_PREFIX = "whsec_"  # what follows is base64; any other secret is taken as it stands
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -50,7 +52,8 @@ def describe(
             # a fault of a whole table names its values itself; people paste the secret where its place belongs
             hidden = isinstance(fault["input"], Mapping) or any("password" in part for part in keys)
             value = "" if hidden else f" = {fault['input']!r}"
-            lines.append(f"{where}: {key}{value}: {fault['msg'].removeprefix('Value error, ')}")
+            named = f"{key}{value}: " if key else ""  # a fault of the whole file names its keys itself
+            lines.append(f"{where}: {named}{fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 
@@ -67,11 +70,11 @@ def siblings(keys: list[str], model: type[BaseModel] | None) -> str:
     """The keys that are allowed where the last of ``keys`` stands."""
     if model is None:
         return ""
+    inside: Any = model
     for key in keys[:-1]:
-        annotation = model.model_fields[key].annotation
-        assert isinstance(annotation, type)  # only tables have keys of their own
-        model = annotation
-    return f"; allowed: {', '.join(key for key in model.model_fields if key.upper() not in UNPREFIXED)}"
+        # in a dict of tables the key is a name of the operator's
+        inside = get_args(inside)[1] if get_origin(inside) is dict else inside.model_fields[key].annotation
+    return f"; allowed: {', '.join(key for key in inside.model_fields if key.upper() not in UNPREFIXED)}"
 
 
 def read_secret(where: str, name: str, file: str) -> SecretStr:
@@ -94,3 +97,16 @@ def secret_file(where: str, file: str) -> SecretStr:
     if not text:
         raise ConfigError(f"{where}: the file that it names is empty")
     return SecretStr(text)
+
+
+def check_signing_secret(where: str, secret: SecretStr) -> SecretStr:
+    """One of Standard Webhooks: ``whsec_`` and base64, or any other text. Raises ConfigError."""
+    text = secret.get_secret_value()
+    try:
+        base64.b64decode(text.removeprefix(SIGNING_PREFIX), validate=True)
+    except ValueError:
+        if text.startswith(SIGNING_PREFIX):
+            raise ConfigError(
+                f"{where}: a secret that begins with {SIGNING_PREFIX} goes on in base64"
+            ) from None
+    return secret

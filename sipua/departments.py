@@ -20,7 +20,7 @@ from sipua.config_file import describe, read_toml
 from sipua.errors import ConfigError
 from sipua.opening import Hours, parse_span
 from sipua.our_lines import NO_LINES, Holidays, Line, Lines, Spans, fault_of, lines_of
-from sipua.section import Section
+from sipua.section import Section, ZoneName
 from sipua.sip_message import parse_uri
 
 FILE = "departments.toml"
@@ -88,20 +88,10 @@ class Department(Section):
 
 
 class _File(Section):
-    timezone: str = ""
+    timezone: ZoneName = ""
     holidays: Holidays = Field(default={})
     lines: dict[Name, Line] = Field(default={}, max_length=LINES_MAX)
     departments: dict[Name, Department] = Field(default={}, max_length=DEPARTMENTS_MAX)
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            if value:
-                ZoneInfo(value)
-        except (ValueError, OSError, LookupError):
-            raise ValueError("there is no such time zone; allowed: names such as Africa/Kigali") from None
-        return value
 
     def hours_of(self, each: Department | Line) -> Hours:
         zone = ZoneInfo(self.timezone) if self.timezone else None
@@ -146,7 +136,7 @@ def load_departments(conf_dir: Path, trunks: Collection[str] | None = None) -> D
     try:
         file = _File.model_validate(read_toml(path))
     except ValidationError as error:
-        raise ConfigError(describe(error, file=path)) from None
+        raise ConfigError(describe(error, file=path, model=_File)) from None
     for name, each in file.departments.items():
         key = f"departments.{name}"
         if not each.target and not each.targets:

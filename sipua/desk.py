@@ -32,6 +32,7 @@ from storage.desk_facts import (
     ServiceRequested,
     ThreadBegun,
 )
+from storage.desk_statements import PREFS_MAX
 from storage.facts import Group
 from storage.memories import memory_of, replied_at
 from storage.platform import Platform, platform_of, search_platform
@@ -42,6 +43,7 @@ T = TypeVar("T")
 SEARCH_TIMEOUT_S = 3.0
 WHATSAPP_TIMEOUT_S = 1.0
 WISHES_KNOWN = 4_096
+CALLERS_KNOWN = 1_024
 READS_MAX = 16  # at once, one connection each: many calls must not use up the database's
 
 UNREADABLE = "the catalogue cannot be read for the moment: say so, do not make anything up"
@@ -71,6 +73,7 @@ class Desk:
         self._clock = clock
         self._room = asyncio.Semaphore(READS_MAX)
         self._reads: set[asyncio.Task[Any]] = set()  # no more than tools that run
+        self._topics: dict[str, set[str]] = {}  # remembered of the latest callers
         self._wishes: dict[UUID, None] = {}  # the last ones
         self.on_callback: Callable[[Wish], None] = lambda wish: None
 
@@ -113,6 +116,9 @@ class Desk:
                 "call=%s goes on without memory of %s: %s", opening.id, mask_number(number), _told(error)
             )
             return None
+        self._topics[number] = set() if memory is None else set(memory.prefs)
+        if len(self._topics) > CALLERS_KNOWN:
+            del self._topics[next(iter(self._topics))]
         if memory is None:
             return None
         self._queue.put((CallerSeen(number, self._clock.now().wall, opening.country),))
@@ -146,12 +152,19 @@ class Desk:
 
     def remember(
         self, msisdn: str, *, prefs: Mapping[str, str | None], country: str | None, at: datetime
-    ) -> None:
-        """As ``sipua.tools.memory.Memories``."""
+    ) -> bool:
+        """As ``sipua.tools.memory.Memories``. The database keeps the same bound, and tells nobody."""
+        if (known := self._topics.get(msisdn)) is not None:
+            topics = (known | prefs.keys()) - {topic for topic, value in prefs.items() if value is None}
+            if len(topics) > max(PREFS_MAX, len(known)):
+                return False
+            self._topics[msisdn] = topics
         self._queue.put((Remembered(msisdn, at, prefs, country),))
+        return True
 
     def forget(self, msisdn: str) -> None:
         """As ``sipua.tools.memory.Memories``."""
+        self._topics.pop(msisdn, None)
         self._queue.put((Forgotten(msisdn),))
 
     async def replied_at(self, msisdn: str) -> datetime | None:

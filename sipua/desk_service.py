@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from sipua.callback_notifier import CallbackNotifier
 from sipua.callback_settings import CallbackSettings
-from sipua.config_file import read_secret
+from sipua.config_file import check_signing_secret, read_secret, secret_file
 from sipua.departments import Departments
 from sipua.desk import Desk
 from sipua.metrics import Metrics
@@ -43,8 +43,9 @@ async def callback_notifier(
     settings: CallbackSettings, desk: Desk, metrics: Metrics, clock: Clock
 ) -> AsyncIterator[None]:
     """Whoever is to know of call-back requests is told. ConfigError for a secret that cannot be read."""
-    file = settings.notify_secret_file
-    secret = read_secret("callbacks.notify_secret_file", "", file).get_secret_value() if file else ""
+    where, file, secret = "callbacks.notify_secret_file", settings.notify_secret_file, ""
+    if file:
+        secret = check_signing_secret(where, secret_file(where, file)).get_secret_value()
     async with CallbackNotifier(settings, secret, desk.callback_told, metrics, clock) as notifier:
         desk.on_callback = notifier.tell
         yield

@@ -48,6 +48,10 @@ def level_of(codec: Codec) -> Level:
     return level
 
 
+def codec_of(format: AudioFormat) -> Codec:
+    return PCM24 if format is AudioFormat.PCM24 else CODECS[format.name]
+
+
 class EchoFilter:
     """``sent`` is the playout's codec, ``format`` the voice session's."""
 
@@ -55,7 +59,7 @@ class EchoFilter:
         self.guard = guard
         self._level_sent = level_of(sent)
         self._sent_bytes = sent.frame_bytes(FRAME_MS)
-        self._level_heard = level_of(PCM24 if format is AudioFormat.PCM24 else CODECS[format.name])
+        self._level_heard = level_of(codec_of(format))
         self._silence = SILENCE[format]
         self._heard_bytes = format.bytes_per_ms * FRAME_MS
 

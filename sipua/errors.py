@@ -86,6 +86,18 @@ class RealtimeClosed(RealtimeError):
         self.close_code = close_code
 
 
+class RealtimeTooSlow(RealtimeClosed):
+    """The service takes less audio than is spoken: whatever it answers comes too late, and later each time."""
+
+    reason = "realtime_too_slow"
+
+
+class RealtimeDeaf(RealtimeClosed):
+    """The session is open, the caller speaks, and the service does not notice."""
+
+    reason = "realtime_deaf"
+
+
 class StoreError(SipuaError):
     """The database refused or is gone."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rtp.codec import Codec, codec_by_name
-from sipua.call import CallServices
 from sipua.call_leg import CallLeg
+from sipua.call_services import CallServices
 from sipua.outcome import CALLER_HUNG_UP
 from sipua.ringback import ringback
 from sipua.sip_events import IncomingCall
@@ -13,7 +13,7 @@ RINGBACK = "ringback"  # the item of the playout
 
 
 class Inbound:
-    """``sipua.call.Way``. ``leg`` is there from the INVITE on and is fed by the switchboard."""
+    """``sipua.call_services.Way``. ``leg`` is there from the INVITE on and is fed by the switchboard."""
 
     direction = "inbound"
 

@@ -7,7 +7,7 @@ counted by the writer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -27,6 +27,7 @@ from storage.facts import (
     CallChanged,
     CallEnded,
     ConsentAnswered,
+    Event,
     Fact,
     Group,
     RecordingDeleted,
@@ -38,6 +39,8 @@ from storage.facts import (
 )
 from storage.trunk_facts import CallAttempt, CallCarried
 from storage.words import ConsentChannel
+
+CUTS_MAX = 64  # items of one call whose text or cut may still come
 
 
 class Watchers(Protocol):
@@ -123,6 +126,8 @@ class Record:
         self._outcome = ""  # as the agent has it
         self._ended = False
         self._keeps_transcripts = True
+        self._spoken: dict[str, int] = {}  # items of the agent: their segments
+        self._heard_ms: dict[str, int] = {}  # … and of those that were cut off, what was heard
 
     @property
     def id(self) -> UUID:
@@ -210,6 +215,10 @@ class Record:
         self._put(CallChanged(call_id=self.id, at=at.wall, locale=locale, metadata={"language": why}))
         self._publish("language", locale=locale, why=why)
 
+    def consent_asked(self, at: Moment, text: str) -> None:
+        """Whoever finds the call without an answer, after a crash, knows that there was none."""
+        self._put(CallChanged(call_id=self.id, at=at.wall, metadata={"consent_question": text}))
+
     def consent(
         self, at: Moment, id: UUID, *, text: str, result: bool | None, channel: ConsentChannel | None
     ) -> None:
@@ -240,10 +249,24 @@ class Record:
                 confidence=segment.confidence,
                 t=segment.t,
             ),
-            call_event(
-                self.id, "transcript_segment", segment.t, {"sequence": segment.sequence, "role": segment.role}
-            ),
+            self._segment(segment.t, segment.item_id, segment.sequence, segment.role),
         )
+        if segment.role == "assistant":
+            self._spoken[segment.item_id] = segment.sequence
+            _bound(self._spoken)
+
+    def cut_off(self, at: Moment, item_id: str, heard_ms: int) -> None:
+        """Its transcript says what was made, as nobody knows which words these milliseconds were."""
+        self._heard_ms[item_id] = heard_ms
+        _bound(self._heard_ms)
+        if (sequence := self._spoken.get(item_id)) is not None:
+            self._put(self._segment(at.wall, item_id, sequence, "assistant"))
+
+    def _segment(self, at: datetime, item_id: str, sequence: int, role: str) -> Event:
+        payload: dict[str, Any] = {"sequence": sequence, "role": role, "item_id": item_id}
+        if (heard_ms := self._heard_ms.get(item_id)) is not None:
+            payload["audio_end_ms"] = heard_ms
+        return call_event(self.id, "transcript_segment", at, payload)
 
     def transcript_delta(self, role: str, item_id: str, text: str) -> None:
         if self._feed.is_watched:
@@ -330,3 +353,8 @@ class Record:
 
     def _publish(self, event: str, **values: Any) -> None:
         self._feed.publish({"event": event, "call": str(self.id), **values})
+
+
+def _bound(items: dict[str, int]) -> None:
+    if len(items) > CUTS_MAX:
+        del items[next(iter(items))]

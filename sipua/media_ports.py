@@ -6,6 +6,7 @@ pjsua2 thread asks for calls that come in, the loop for those that go out.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -17,6 +18,15 @@ from sipua.trunk_rules import fixed_address
 
 Sockets = tuple[socket.socket, socket.socket]  # RTP, RTCP
 ANY = ("0.0.0.0", "::")
+EARLY_MAX = 4096  # datagrams that a socket holds at most
+
+
+def discard(sockets: Sockets) -> None:
+    """What has come before the answer is early media, a ringing tone or an announcement: nobody is to hear it."""
+    for each in sockets:
+        with contextlib.suppress(OSError):  # nothing more, or an ICMP error of something earlier
+            for _ in range(EARLY_MAX):
+                each.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ class Metrics:
         )
         self.recording_errors = Counter(
             "sipua_recording_errors",
-            "Faults of recordings: disk_full, write_failed, disk_slow, spool_full, recording_store",
+            "Faults of recordings: disk_full, write_failed, disk_slow, spool_full, recording_store, unreadable",
             ["reason"],
             registry=registry,
         )

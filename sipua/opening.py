@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -86,7 +86,7 @@ class Hours:
         if away < 2:
             day = ("today", "tomorrow")[away]
         else:
-            day = f"on {NAMES[at.weekday()]}" + ("" if away < 7 else f", {at.day} {MONTHS[at.month - 1]}")
+            day = f"on {DAY_NAMES[at.weekday()]}" + ("" if away < 7 else f", {at.day} {MONTHS[at.month - 1]}")
         return f"{day} at {at:%H:%M}"
 
     def state(self, now: datetime) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 
 from rtp.codec import Codec, codec_by_name
-from sipua.call import CallServices
 from sipua.call_leg import HANG_UP_TIMEOUT_S, CallLeg, CallOver
+from sipua.call_services import CallServices
 from sipua.dialler import Dialler
 from sipua.errors import SipuaError
-from sipua.media_ports import Sockets
+from sipua.media_ports import discard
 from sipua.outbound import Alerted, OutboundProgress, Rings, Trying, Winner
 from sipua.outcome import CALLEE_HUNG_UP, Ending
 from sipua.ports import AttemptMade, CallRecord, OutboundSip
@@ -26,19 +25,9 @@ from sipua.trunks.routing import Route
 
 log = logging.getLogger(__name__)
 
-EARLY_MAX = 4096  # datagrams that a socket holds at most
-
-
-def discard(sockets: Sockets) -> None:
-    """What has come before the answer is early media, a ringing tone or an announcement: nobody is to hear it."""
-    for each in sockets:
-        with contextlib.suppress(OSError):  # nothing more, or an ICMP error of something earlier
-            for _ in range(EARLY_MAX):
-                each.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
-
 
 class Placed:
-    """``sipua.call.Way``."""
+    """``sipua.call_services.Way``."""
 
     direction = "outbound"
 

@@ -184,7 +184,9 @@ class Recorder:
         """A file that fails once is let alone from then on."""
         try:
             work()
-        except (OSError, RtpError, LocalError) as error:
+        except Exception as error:
+            if not isinstance(error, OSError | RtpError | LocalError):
+                log.exception("a bug of ours ends a recording; the thread goes on for the others")
             file.fail()
             is_full = isinstance(error, DiskFull) or "No space left" in str(error)
             message = f"recording ended early: {error}"

@@ -61,6 +61,7 @@ class Keeper:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     waiting_bytes: int = 0
     _backoff: Backoff = field(default_factory=Backoff)
+    _moving: asyncio.Task[bool] | None = None
 
     def refusal(self) -> str:
         """Why nothing more should be recorded now, or ""."""
@@ -89,21 +90,33 @@ class Keeper:
 
     async def settle(self) -> bool:
         """All that is finished goes to the store; False: it refused one, the rest was not tried."""
+        if self._moving is not None:  # by a run that was cancelled
+            await asyncio.wait((self._moving,))
         files = await asyncio.to_thread(_parts, self.folder)
         self.waiting_bytes = sum(size for _, size in files)
         for file, size in files:
             try:
                 if not await self._settle(file):
                     continue
-            except (StoreRefused, OSError) as error:
+            except OSError as error:  # its own fault: the others are moved all the same
+                self.on_refused("unreadable")
+                log.error("a recording cannot be moved: %s", error)
+                continue
+            except StoreRefused as error:
                 self.on_refused(StoreRefused.reason)
                 log.error("a recording waits for its store (%d times): %s", self._backoff.refused + 1, error)
                 return False
             self.waiting_bytes -= size  # as it was counted
             self._backoff.refused = 0
+        self._backoff.refused = 0  # what was refused may have been taken away by somebody else
         return True
 
     async def _settle(self, file: Path) -> bool:
+        """Once begun it is not cancelled between the move and the word of it."""
+        self._moving = asyncio.create_task(self._move(file), name="recording-move")
+        return await asyncio.shield(self._moving)
+
+    async def _move(self, file: Path) -> bool:
         name = f"{file.parent.name}/{file.name.removesuffix('.part')}"
         consent_id = consent_of(name)
         with _locked(file) as size:
@@ -155,8 +168,6 @@ def _locked(file: Path) -> Iterator[int]:
     except FileNotFoundError:
         yield 0
         return
-    except OSError as error:
-        raise StoreRefused(f"{file}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

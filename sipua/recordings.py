@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,9 @@ class Recordings:
 
     sounds: Mapping[tuple[str, str], Pcm]
     notes: tuple[str, ...] = ()
+    _ready: dict[tuple[str, str, str], bytes] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def of(self, code: str, phrase: str) -> Pcm:
         """8 kHz samples; English where that language has no recording."""
@@ -44,7 +47,10 @@ class Recordings:
 
     def encoded(self, code: str, phrase: str, codec: Codec) -> bytes:
         """For the playout of a call in ``codec``, as one item."""
-        return codec.app_codec.encoder(RATE)(self.of(code, phrase))
+        key = code, phrase, codec.app_codec.name  # G.722 takes 7 ms of the loop for a second of speech: once
+        if key not in self._ready:
+            self._ready[key] = codec.app_codec.encoder(RATE)(self.of(code, phrase))
+        return self._ready[key]
 
 
 def load_recordings(conf_dir: Path, languages: Languages) -> Recordings:

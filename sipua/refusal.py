@@ -20,7 +20,6 @@ from sipua.tools.schema import ToolError
 log = logging.getLogger(__name__)
 
 REASON = "the voice service is not available"  # why, for the ledger
-NOBODY = {"transfer_failed": "all_busy"}  # the caller is not back with an agent
 
 
 async def apologise(
@@ -41,8 +40,8 @@ async def apologise(
     if transfer is None or not department:
         await announcer.close_with("service_error")
         return
+    transfer.has_agent = False
     await announcer.close_with("assistant_away")
-    transfer.instead = NOBODY
     try:
         result = await transfer.to(department, REASON)
     except ToolError as failure:

@@ -5,6 +5,8 @@ That is the ring-back tone of most of Europe and Africa (ITU-T E.180 supplement 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from rtp.codec import Codec
@@ -14,6 +16,7 @@ TONE_S, PAUSE_S = 1.0, 4.0
 LEVEL = 3277  # of 32768: -20 dBFS
 
 
+@lru_cache(maxsize=8)  # G.722 takes 25 ms of the loop, and a call needs it before it is answered
 def ringback(codec: Codec) -> bytes:
     """One ring and the pause after it, encoded."""
     rate = codec.sample_rate

@@ -16,7 +16,7 @@ from sipua.call_leg import HANG_UP_TIMEOUT_S, CallLeg
 from sipua.dialler import Dialler
 from sipua.errors import SipuaError
 from sipua.media import MediaLeg
-from sipua.media_ports import Sockets
+from sipua.media_ports import Sockets, discard
 from sipua.metrics import Metrics
 from sipua.outbound import Alerted, OutboundProgress, Rings, Trying, Winner
 from sipua.outcome import TRANSFERRED, Ending, ending_of_error
@@ -90,6 +90,7 @@ class SecondLeg:
 
     def _answered(self, winner: Winner) -> CallLeg:
         shared, trunk = self._shared, self._trunks[winner.trunk]
+        discard(winner.sockets)
         media = shared.media_leg(winner.sockets, codec_by_name(trunk.codecs[0]), trunk)
         leg = CallLeg(winner.key, trunk, media, shared.legs, TRANSFERRED, self._call.events)
         leg.accepted(shared.clock.now())

@@ -42,7 +42,7 @@ class SessionWatch:
 
     def fault(self, error: RealtimeError) -> None:
         self._metrics.realtime_errors.labels(error.reason).inc()
-        log.warning("call=%s no other voice session: %s", self._record.id, error)
+        log.warning("call=%s voice session: %s", self._record.id, error)
         self._record.error(self._clock.now(), error.reason, str(error))
         if not error.retryable:
             self._metrics.realtime_alerts.labels(error.reason).inc()

@@ -8,18 +8,19 @@ has passed it: what a response will cost is not known before.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from sipua.realtime import events as ev
-from sipua.realtime.prices import PRICE_KEYS, Price, Tokens, price_of, tokens_of
+from sipua.realtime.prices import AUDIO_OUT_TOKEN_S, PRICE_KEYS, Price, Tokens, price_of, tokens_of
 from sipua.section import Section
 
 CALLERS_MAX = 100_000  # of one day; those beyond push out the one who was charged longest ago
+RUNNING_MAX = 64  # responses without an end, and items of one: that service is in disorder
 
 Cap = Literal["call", "caller", "day"]
 
@@ -115,29 +116,57 @@ class Charge:
 
     tokens: Tokens
     usd: float | None
+    is_estimated: bool = False
 
 
 class CallSpend:
-    """What one call has cost so far; ``number`` is the one we talk with."""
+    """What one call has cost so far; ``number`` is the one we talk with.
 
-    def __init__(self, spend: Spend, number: str | None) -> None:
+    A response whose end, and so its usage, never comes (its session is lost, or the caller hangs up) has cost all the
+    same: the audio that came of its items (``received_ms``), and the input of the response before it.
+    """
+
+    def __init__(
+        self, spend: Spend, number: str | None, received_ms: Callable[[str], int] = lambda item_id: 0
+    ) -> None:
         self.usd = 0.0
         self._spend = spend
         self._number = number
         self._tokens = Tokens()
-        self._responses = 0
+        self._responses = self._estimated = 0
+        self._received_ms = received_ms
+        self._running: dict[str, set[str]] = {}  # response → items
+        self._input = Tokens()  # of the latest response
         self._unpriced: set[str] = set()
 
     def on_event(self, event: ev.Event, model: str, transcription_model: str, day: date) -> Charge | None:
         """The charge that an event brings; None for all others."""
         match event:
-            case ev.ResponseDone() if event.usage is not None:
+            case ev.ResponseCreated():
+                self._running[event.response_id] = set()
+                if len(self._running) > RUNNING_MAX:
+                    del self._running[next(iter(self._running))]
+            case ev.OutputItemAdded():
+                items = self._running.get(event.response_id, set())
+                if len(items) < RUNNING_MAX:
+                    items.add(event.item_id)
+            case ev.ResponseDone():
+                items = self._running.pop(event.response_id, set())
+                if event.usage is None:
+                    return self._guessed(items, model, day)
+                tokens = tokens_of(event.usage)
                 self._responses += 1
-                return self._charged(tokens_of(event.usage), model, day)
+                self._input = replace(tokens, text_out=0, audio_out=0)
+                return self._charged(tokens, model, day)
             case ev.UserTranscript() if event.usage is not None:
                 return self._charged(tokens_of(event.usage), transcription_model, day)
-            case _:
-                return None
+        return None
+
+    def over(self, model: str, day: date) -> list[Charge]:
+        """The call is: what was being said has cost something too."""
+        running, self._running = self._running, {}
+        charges = [self._guessed(items, model, day) for items in running.values()]
+        return [each for each in charges if each is not None]
 
     def reached(self, day: date) -> Cap | None:
         return self._spend.reached(self._number, self.usd, day)
@@ -149,8 +178,18 @@ class CallSpend:
             "responses": self._responses,
             **asdict(self._tokens),
             "cost_usd": round(self.usd, 6),
+            **({"estimated_responses": self._estimated} if self._estimated else {}),
             **unpriced,
         }
+
+    def _guessed(self, items: Iterable[str], model: str, day: date) -> Charge | None:
+        seconds = sum(map(self._received_ms, items)) / 1000
+        if not seconds:
+            return None
+        self._responses += 1
+        self._estimated += 1
+        tokens = replace(self._input, audio_out=round(seconds / AUDIO_OUT_TOKEN_S))
+        return replace(self._charged(tokens, model, day), is_estimated=True)
 
     def _charged(self, tokens: Tokens, model: str, day: date) -> Charge:
         self._tokens += tokens

@@ -13,8 +13,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sipua.admission import Admission
-from sipua.call import Call, CallServices
+from sipua.call import Call
 from sipua.call_leg import CallLeg
+from sipua.call_services import CallServices
 from sipua.call_state import Phase
 from sipua.dialler import Dialler
 from sipua.digest import Proof

@@ -20,6 +20,7 @@ from sipua.instruction_files import Instructions, load_instructions
 from sipua.instructions import VARIABLES, Template
 from sipua.language_choice import language_rules
 from sipua.languages import Languages, load_languages
+from sipua.opening import DAY_NAMES
 from sipua.recordings import Recordings, load_recordings
 
 log = logging.getLogger(__name__)
@@ -75,23 +76,12 @@ class Briefing:
             "language": languages.of(locale).english_name,
             "languages": ", ".join(each.english_name for each in languages.by_code.values()),
             "date": self.now.strftime("%Y-%m-%d"),
-            "weekday": WEEKDAYS[self.now.weekday()],
+            "weekday": DAY_NAMES[self.now.weekday()],
             "time": self.now.strftime("%H:%M"),
             "opening": self.opening,
             "departments": self.departments,
             "memory": self.memory,
         }
-
-
-WEEKDAYS = (
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-)  # whatever LC_TIME says
 
 
 def instructions_of(

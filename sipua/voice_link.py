@@ -14,7 +14,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from sipua.errors import RealtimeClosed, RealtimeError
+from sipua.echo_filter import codec_of, level_of
+from sipua.errors import RealtimeClosed, RealtimeDeaf, RealtimeError, RealtimeTooSlow
 from sipua.ports import Clock
 from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceBackend, VoiceSession
@@ -38,6 +39,7 @@ from sipua.realtime.floor import Ask, Floor
 from sipua.realtime.hints import as_change
 from sipua.realtime.history import History
 from sipua.realtime.outbox import QueueFullError
+from sipua.realtime.unheard import Unheard
 from sipua.realtime.uplink import LOOK_BACK_MS, Uplink
 from sipua.voice_events import VoiceEvents
 from sipua.voice_sessions import Listener, Observer, Plan, VoiceSessions
@@ -82,6 +84,7 @@ class VoiceLink:
         self._leaving: asyncio.Task[None] | None = None
         self._core: Continuity
         self._uplink: Uplink
+        self._unheard: Unheard
         self._seen: VoiceSession  # the one that hears the caller, or was the last to
         self._bytes_per_ms = 8
 
@@ -92,6 +95,7 @@ class VoiceLink:
         session = self._seen = await self._sessions.open(0, "first")
         self._bytes_per_ms = session.config.audio_format.bytes_per_ms
         self._uplink = Uplink(self._bytes_per_ms)
+        self._unheard = Unheard(level_of(codec_of(session.config.audio_format)), self._bytes_per_ms)
         self._core = Continuity(self._plan.rules, self._plan.chance, self._now(), self._cap_s(session))
         self._sessions.follow(0)
         self._sessions.start(self._keep_time())
@@ -152,6 +156,9 @@ class VoiceLink:
             self._uplink.append(audio)
             if (session := self._present) is not None:
                 session.append(audio)
+                self._unheard.heard(audio)
+                if self._unheard.is_clear and (outputs := self._core.unheard(self._now())):
+                    self._perform(outputs)
 
     def commit(self) -> str:
         return self._tell(lambda session: session.commit())
@@ -268,6 +275,7 @@ class VoiceLink:
             event.item_id
         ):
             return  # our own telling
+        self._unheard.answered()
         self._history.on_event(event, is_present=True)
         self._core.floor.on_event(event, self._now())
         match event:
@@ -289,6 +297,8 @@ class VoiceLink:
         self._observer.ended(session, failed=number >= self._core.current)
         if number == self._core.current:
             log.warning("session %s is gone: %s", session.session_id, error)
+            if isinstance(error, RealtimeTooSlow | RealtimeDeaf):  # else these look like a lost connection
+                self._observer.fault(error)
             self._lost_at = self._now()
             self._unfinished = self._break_off(self._core.floor)
             self._perform(self._core.lost(self._lost_at, error))
@@ -368,6 +378,7 @@ class VoiceLink:
         session = self._sessions.get(switch.number)
         assert session is not None, switch
         self._seen = session
+        self._unheard.answered()
         left, is_lost = switch.resumption, switch.cause is Cause.LOST
         goes_on = left.ask is Ask.CONTINUE and self._unfinished is not None
         self._bring_up_to_date(switch.number)

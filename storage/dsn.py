@@ -73,7 +73,8 @@ def redact(dsn: str) -> str:
 
 def unreachable(error: psycopg.Error, dsn: str) -> DatabaseUnreachable:
     """psycopg's connection error as ours; what a repetition cannot mend (login, TLS, no such database) says so."""
-    text = " ".join((error.diag.message_primary or str(error)).split()) or type(error).__name__
+    lines = (error.diag.message_primary or str(error)).splitlines()
+    text = "; ".join(" ".join(line.split()) for line in lines if line.strip()) or type(error).__name__
     permanent = error.sqlstate in ("3D000", "28000", "28P01") or any(words in text for words in _PERMANENT)
     return DatabaseUnreachable(f"database {redact(dsn)}: {text}", retryable=not permanent)
 

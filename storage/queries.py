@@ -71,6 +71,18 @@ WHERE call_id = %s AND ended_at IS NULL
 _CLOSE_TOOLS = """
 UPDATE public.mcp_tool_calls SET success = false, error = %s WHERE call_id = %s AND success IS NULL
 """
+# A question that stood: "no answer" is an answer, and so is a row.
+_CLOSE_CONSENT = """
+WITH unanswered AS (
+  INSERT INTO public.call_consents (id, call_id, consent_text, consent_result, t)
+  SELECT %s, c.id, c.metadata ->> 'consent_question', NULL, c.ended_at FROM public.voice_calls AS c
+  WHERE c.id = %s AND c.metadata ->> 'consent_question' IS NOT NULL
+    AND NOT EXISTS (SELECT FROM public.call_consents AS k WHERE k.call_id = c.id)
+  RETURNING call_id, t
+)
+UPDATE public.voice_calls AS c SET consent_obtained = false, consent_recorded_at = u.t
+FROM unanswered AS u WHERE c.id = u.call_id
+"""
 _CALL_ENDED = """
 INSERT INTO public.voice_events (id, call_id, type, t, payload)
 VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcome', %s::text))
@@ -156,6 +168,7 @@ async def close_orphans(
         for row in closed:
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
             await connection.execute(_CLOSE_TOOLS, (outcome, row["id"]))
+            await connection.execute(_CLOSE_CONSENT, (uuid4(), row["id"]))
             await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
         await connection.execute(_CLOSE_PROCESSES, values)
     return [row["id"] for row in closed]

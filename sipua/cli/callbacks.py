@@ -15,7 +15,12 @@ from storage.callbacks import callback_done, callback_requests
 
 LIMIT = 200
 
-app = typer.Typer(help="Callers who want to be called back.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Callers who want to be called back.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback(invoke_without_command=True)

@@ -74,7 +74,7 @@ def search(
 ) -> None:
     """Show what the agent would find."""
     if category and category not in CATEGORIES:
-        raise typer.BadParameter(f"{category!r}; allowed: {', '.join(CATEGORIES)}")
+        raise typer.BadParameter(f"--category {category!r}; allowed: {', '.join(CATEGORIES)}")
     settings = settings_of(conf)
 
     async def work(_: asyncio.Event) -> Found:
@@ -98,7 +98,7 @@ def read_file(file: Path) -> CatalogueFile:
     except OSError as error:
         raise LocalError(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise LocalError(f"{file}: not UTF-8: byte {error.start}; save it as UTF-8") from None
+        raise LocalError(f"{file}: not UTF-8: byte {error.start}; save it as CSV in UTF-8") from None
 
 
 def _lines(found: Found) -> Iterator[str]:

@@ -71,4 +71,4 @@ def _total(checks: Sequence[Check]) -> str:
     failed = sum(check.status == "fail" for check in checks)
     odd = sum(check.status == "warn" for check in checks)
     words = [f"{count} {word}" for count, word in ((failed, "failed"), (odd, "to look at")) if count]
-    return f"{len(checks)} checks: {', '.join(words) or 'all is well'}"
+    return f"{len(checks)} check{'s' * (len(checks) != 1)}: {', '.join(words) or 'all is well'}"

@@ -82,7 +82,7 @@ class FarEnd:
 
     async def dial(self, number: str) -> None:
         """The agent calls somebody and talks. LocalError if it cannot."""
-        request = {"command": "dial", "number": number, "from": "", "trunk": ""}
+        request = {"command": "dial", "to": number, "answering_machine": "off"}
         answer = await ask(self._folder / "far-state", request)
         if "error" in answer:
             raise LocalError(f"the agent does not dial: {answer['error']}")

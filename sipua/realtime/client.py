@@ -21,7 +21,7 @@ from typing import Any, Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from sipua.errors import RealtimeClosed, RealtimeUnreachable, SipuaError
+from sipua.errors import RealtimeClosed, RealtimeTooSlow, RealtimeUnreachable, SipuaError
 from sipua.realtime import connect
 from sipua.realtime.config import SessionConfig
 from sipua.realtime.counters import Counters
@@ -250,12 +250,18 @@ class RealtimeSession:
     # requests
 
     def append(self, audio: bytes) -> None:
-        """Send the caller's audio. Never blocks or raises: what cannot be sent is dropped, oldest first."""
+        """Send the caller's audio. Never blocks or raises: a service that is seconds behind ends the session."""
         sender = self._open_sender()
         if sender is None:
             self.counters.appends_dropped += 1
         elif audio:
-            sender.append(self._core.append(audio)[1])
+            try:
+                sender.append(self._core.append(audio)[1])
+            except QueueFullError as exc:
+                self.counters.appends_dropped += 1
+                self._end(RealtimeTooSlow(f"{self._host}: {exc}: connection given up"))
+                assert self._ws is not None, "there is a sender"
+                self._ws.transport.abort()
 
     def commit(self) -> str:
         return self._send(self._ready.commit())

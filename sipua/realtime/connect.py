@@ -26,7 +26,7 @@ MAX_FRAME_BYTES = 16 << 20  # of one message: the service's own limit for an app
 CLOSE_TIMEOUT_S = 1.0  # the closing handshake; after it the socket is cut
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
-# Beyond 8 KiB (half a second of G.711) in its buffer we queue ourselves, where old audio can be dropped.
+# Beyond 8 KiB (half a second of G.711) in its buffer we queue ourselves, where it shows how far behind the service is.
 WRITE_LIMIT_BYTES = (8192, 2048)
 
 wire_logger = logging.getLogger("sipua.realtime.websocket")

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from sipua.errors import RealtimeClosed, RealtimeError
+from sipua.errors import RealtimeClosed, RealtimeDeaf, RealtimeError
 from sipua.realtime import events as ev
 from sipua.realtime.floor import Floor, Resumption
 
@@ -28,6 +28,7 @@ LINGER_S, ANSWERING_S = (
 )  # the former session's late transcripts are awaited; or the end of its answer
 COMFORT_AFTER_S, COMFORT_EVERY_S = 1.2, 10.0  # of silence that the caller need not wonder about
 CAP_PLAUSIBLE_S = 5.0  # below it the two clocks differ, not the life of a session
+DEAF_EVERY_S = 60.0  # at first, then twice as seldom each time: music is voice to us and none to the service
 MUTES_MAX = 2  # sessions in a row that live and say nothing
 LOSSES_MAX, LOSSES_WITHIN_S = 6, 60.0  # more is not a network but a service that does not want us
 
@@ -141,6 +142,7 @@ class Continuity:
         self._switched_at: dict[int, float] = {}
         self._is_over = False
         self._mutes = 0
+        self._deaf_at, self._deaf_pause_s = now, DEAF_EVERY_S
         self._set_cap(now, cap_s)
 
     # what happens
@@ -184,6 +186,17 @@ class Continuity:
         ):  # the first loss is the network's; the next one may be a habit
             self._next, self._retry_at = Next.PAUSED, self._after_a_pause(now, recent)
         return self.tick(now)
+
+    def unheard(self, now: float) -> list[Output]:
+        """The caller speaks, and the present session says nothing to it: another one may hear. None is given up for
+        that alone, as what we take for speech may be none.
+        """
+        is_due = now >= self._deaf_at and self.answers_turns and self.floor.is_free
+        if self._is_over or self.is_lost or not is_due:
+            return []
+        self._deaf_at, self._deaf_pause_s = now + self._deaf_pause_s, 2 * self._deaf_pause_s
+        error = RealtimeDeaf("the voice service is connected and does not notice that the caller speaks")
+        return [Drop(self.current, error)]
 
     # time
 

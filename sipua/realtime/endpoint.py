@@ -60,7 +60,7 @@ def realtime_url(
         raise ConfigError(
             f"{setting}: holds a user name or password; allowed is {SHAPE}, keys go into headers"
         )
-    shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    shown = base_url.strip().partition("?")[0].partition("#")[0]  # as it was written, less what may be secret
     if parts.scheme not in SCHEMES or not host or parts.fragment:
         raise ConfigError(f"{setting}: {shown!r} is not a URL of a voice service; allowed is {SHAPE}")
     if any(character.isspace() or not character.isprintable() for character in base_url.strip()):

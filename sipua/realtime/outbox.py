@@ -1,9 +1,9 @@
 """What waits to be sent when the connection does not take it at once: one ordered, bounded queue. No I/O.
 
 Theory: audio and control events share one order (a commit belongs after the audio before it), but not one
-policy. Audio that is too old is worth nothing, so a full queue loses its oldest append and counts it. A
-control event that got lost would leave the service in a state that we do not know: a full queue of those is
-an error.
+limit. Nothing is left out of either: audio that the service never had would shift its clock, by which it tells
+us where the caller spoke, and an event that got lost would leave it in a state that we do not know. A full queue
+is an error, and the session's end: another one hears what this one did not take.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections import deque
 
 from sipua.errors import LocalError
 
-APPENDS_MAX = 50  # one second of 20 ms frames
+APPENDS_MAX = (
+    250  # 5 s of 20 ms frames: so many come at once after our own loop stood still (a socket's buffer)
+)
 CONTROLS_MAX = 256  # a new session is told a whole conversation at once (history.SEED_ITEMS_MAX)
 
 
@@ -34,16 +36,14 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def push_append(self, data: bytes) -> bool:
-        """Queue audio; True if the oldest append was dropped for it."""
-        dropped = self._appends >= self._appends_max
-        if dropped:
-            oldest = next(index for index, (is_append, _) in enumerate(self._entries) if is_append)
-            del self._entries[oldest]
-            self._appends -= 1
+    def push_append(self, data: bytes) -> None:
+        """Queue audio. Raises QueueFullError."""
+        if self._appends >= self._appends_max:
+            raise QueueFullError(
+                f"the queue of audio to the voice service is full ({self._appends_max} packets)"
+            )
         self._entries.append((True, data))
         self._appends += 1
-        return dropped
 
     def push_control(self, data: bytes) -> None:
         """Queue a control event. Raises QueueFullError."""

@@ -14,6 +14,7 @@ PRICES_OF = "2026-11-22"
 AUDIO_TOKEN_S = (
     0.1  # of the caller's audio (observed), where the usage is in tokens and the price by duration
 )
+AUDIO_OUT_TOKEN_S = 0.05  # of the agent's (observed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,9 @@ class Sender:
         self._wake = asyncio.Event()
 
     def append(self, data: bytes) -> None:
+        """Raises QueueFullError."""
         if not self._send_now(data, is_append=True):
-            self._counters.appends_dropped += self._outbox.push_append(data)
+            self._outbox.push_append(data)
             self._wake.set()
 
     def control(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ offered. A secret is named, never written here.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,13 +17,12 @@ from pydantic import (
     Field,
     SecretStr,
     StringConstraints,
-    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from sipua.config_file import describe, read_secret, read_toml
+from sipua.config_file import check_signing_secret, describe, read_secret, read_toml
 from sipua.errors import ConfigError
 from sipua.safe_url import check_url
 from sipua.section import Section
@@ -196,7 +195,12 @@ class RemoteMcp(_File):
 
 
 AnyTool = HttpTool | McpServer | RemoteMcp | OwnTool
-_FILE: TypeAdapter[AnyTool] = TypeAdapter(Annotated[AnyTool, Field(discriminator="kind")])
+_KINDS: Mapping[str, type[AnyTool]] = {
+    "http": HttpTool,
+    "mcp": McpServer,
+    "remote-mcp": RemoteMcp,
+    "own": OwnTool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +262,7 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
         match tool:
             case HttpTool():
                 assert secret is not None
-                http.append((tool, secret))
+                http.append((tool, check_signing_secret(f"{file}: {key}", secret)))
             case McpServer():
                 servers.append((tool, secret))
             case RemoteMcp():
@@ -268,12 +272,15 @@ def load_tool_files(conf_dir: Path) -> ToolFiles:
 
 def _read(file: Path) -> AnyTool:
     data = read_toml(file)
-    kind = data.get("kind")
+    if "kind" not in data:
+        raise ConfigError(f"{file}: the key 'kind' is missing; allowed: {', '.join(_KINDS)}")
+    model = next((model for kind, model in _KINDS.items() if kind == data["kind"]), None)
+    if model is None:
+        raise ConfigError(f"{file}: kind = {data['kind']!r}: allowed: {', '.join(_KINDS)}")
     try:
-        tool = _FILE.validate_python(data)
+        tool = model.model_validate(data)
     except ValidationError as error:
-        told = describe(error, file=file)
-        raise ConfigError(told.replace(f"'{kind}.", "'").replace(f"{kind}.", "")) from None
+        raise ConfigError(describe(error, file=file, model=model)) from None
     if isinstance(tool, HttpTool):
         schema = checked_schema(tool.parameters, f"{file}: parameters")
         return tool.model_copy(update={"parameters": schema})

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from sipua import __version__
+from sipua.config_file import SIGNING_PREFIX
 from sipua.ports import Clock
 from sipua.tools.context import ToolContext
 from sipua.tools.files import HttpTool
@@ -36,7 +37,6 @@ BACKOFF_S = 0.2  # doubled
 ANSWER_MAX_BYTES = 65_536
 ERROR_MAX_CHARS = 300
 CONNECTIONS_MAX = 100
-SECRET_PREFIX = "whsec_"  # what follows is base64; any other secret is taken as it stands
 
 UNREACHABLE = "the service that does this cannot be reached: say so, or do without it"
 UNREADABLE = "the service that does this gave an answer that cannot be read: do without it"
@@ -45,8 +45,8 @@ UNREADABLE = "the service that does this gave an answer that cannot be read: do 
 def signature(secret: str, id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The headers of Standard Webhooks."""
     key = (
-        base64.b64decode(secret.removeprefix(SECRET_PREFIX))
-        if secret.startswith(SECRET_PREFIX)
+        base64.b64decode(secret.removeprefix(SIGNING_PREFIX))
+        if secret.startswith(SIGNING_PREFIX)
         else secret.encode()
     )
     signed = f"{id}.{timestamp}.".encode() + body

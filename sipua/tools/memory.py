@@ -16,6 +16,7 @@ from sipua.tools.schema import ToolError
 
 TIMEOUT_S = 5.0
 WITHHELD = "the caller's number is withheld: nothing can be remembered"
+FULL = "it is not remembered: too much is known of this caller already; something has to be forgotten first"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=VALUE_MAX_CHARS)]
 
@@ -25,7 +26,9 @@ class Memories(Protocol):
 
     def remember(
         self, msisdn: str, *, prefs: Mapping[str, str | None], country: str | None, at: datetime
-    ) -> None: ...
+    ) -> bool:
+        """False: there is no room for more of that caller."""
+
     def forget(self, msisdn: str) -> None: ...
 
 
@@ -60,12 +63,13 @@ class Remember:
         topic = arguments.topic.lower().replace(" ", "_")
         if fault := fault_of(topic, arguments.value):
             raise ToolError(fault)
-        self._memories.remember(
+        if not self._memories.remember(
             context.person,
             prefs={LANGUAGE: context.locale} | {topic: arguments.value},
             country=context.country,
             at=self._clock.now().wall,
-        )
+        ):
+            raise ToolError(FULL)
         return {"status": "remembered", "topic": topic}
 
 

@@ -47,7 +47,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     write(tmp_path, "instructions/trunk-gone.md", "x")
     check, _ = texts(tmp_path)
     assert "lg.toml: greeting: missing; the English text is used; " in check.detail
-    assert check.detail.endswith(f"; and {15 + 13 + 1 - languages.NOTED} more")
+    assert check.detail.endswith(f"; and {18 + 15 + 1 - languages.NOTED} more")
 
 
 def test_a_setting_that_a_file_hides_is_said(tmp_path: Path) -> None:

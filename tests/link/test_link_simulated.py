@@ -417,6 +417,24 @@ def test_a_request_is_what_shows_that_a_session_is_mute() -> None:
     assert phone.words("user") == ["Question 0"]  # said again to who hears
 
 
+def test_a_session_that_does_not_notice_the_caller_is_followed_by_one_that_hears_it_all() -> None:
+    phone = Phone(FakeBackend(script_of(1)))
+    phone.backend.faults = {0: ("stall=3.0s",)}
+
+    async def scene(phone: Phone) -> None:
+        await asyncio.sleep(5)
+        for _ in range(3):
+            await phone.speak(pause_s=0.1)
+        await phone.speak()
+        await asyncio.sleep(5)
+
+    run(lambda: phone.talk(scene))
+    assert (phone.ended, phone.watch.opened_for) == (None, ["first", "reconnect"])
+    assert [error.reason for error in phone.watch.faults] == ["realtime_deaf"]
+    assert phone.words("user") == ["Question 0"]
+    assert 4 * len(SAMPLES) < len(phone.session.heard()), "from its beginning"
+
+
 def test_a_turn_that_a_session_does_not_answer_is_answered_by_the_next() -> None:
     script = parse_script('[[turn]]\nuser = "A taxi"\nsay = "It is on its way"', "silent.toml")
     phone = Phone(FakeBackend(script), greeting="")

@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from rtp.pacer import Pacer
-from sipua.call import CallServices, Legs
 from sipua.call_leg import CallOver
+from sipua.call_services import CallServices, Legs
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock
 from sipua.idle import IdleRules

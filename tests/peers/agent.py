@@ -148,6 +148,10 @@ class Agent(Process):
                 total += float(match[2])
         return total
 
+    def stalled_frames(self) -> int:
+        """Of 20 ms, that the machine had no time for, of all calls alike; 0 where it is not busy."""
+        return int(self.metric("sipua_rtp_pacer_ticks_skipped"))
+
     def idle(self) -> None:
         """Waits until no call is up."""
         until(lambda: self.metric("sipua_calls_active") == 0, "no call is up")

@@ -18,6 +18,7 @@ import pytest
 from rtp.traces import Trace
 from tests.ci_skips import INSTALL_HINT
 from tests.peers.agent import Agent, Emulator
+from tests.peers.desk import TRANSFERS, Desk
 from tests.peers.kamailio import Kamailio
 from tests.peers.line import Line
 from tests.peers.phone import Phone
@@ -194,6 +195,27 @@ def start_agent(tmp_path: Path, database: str) -> Iterator[Callable[..., Agent]]
     yield start
     for process in running:
         process.end()
+
+
+@pytest.fixture(scope="module")
+def start_desk(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, template: str
+) -> Iterator[Callable[..., Desk]]:
+    """Agents that transfer their callers, each with a database and an emulator of its own."""
+    with ExitStack() as stack:
+
+        def start(*flags: str, script: str = TRANSFERS, **settings: Any) -> Desk:
+            folder = tmp_path_factory.mktemp("bridge")
+            (folder / "script.toml").write_text(script)
+            dsn = create_database(postgres_server, template)
+            stack.callback(drop_database, postgres_server, dsn)
+            emulator = Emulator(folder / "emulator.log", "--script", str(folder / "script.toml"), *flags)
+            stack.callback(emulator.end)
+            desk = Desk(folder / "agent", dsn, emulator, **settings)
+            stack.callback(desk.agent.end)
+            return desk
+
+        yield start
 
 
 def need_namespaces() -> None:

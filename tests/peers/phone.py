@@ -168,6 +168,11 @@ class Phone:
         parts = [codecs[p.payload_type].decode(p.payload) for p in self.heard if p.payload_type in codecs]
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
 
+    def lost_frames(self) -> int:
+        """Of 20 ms, missing on the clock of the stream that was heard, from its first packet to its last."""
+        stamps = sorted(packet.timestamp for packet in self.heard)
+        return (stamps[-1] - stamps[0]) // 160 + 1 - len(stamps)
+
     def is_hearing_sound(self) -> bool:
         """Whether anything but silence has come."""
         audio = self.audio().astype(np.float64)

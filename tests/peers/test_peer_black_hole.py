@@ -153,7 +153,7 @@ def test_options_notice_a_black_hole_before_any_call_does(
         return [each["state"] for each in answer["trunks"]]
 
     def dial() -> list[tuple[str, str, str]]:
-        request = {"command": "dial", "number": "0788123456"}
+        request = {"command": "dial", "to": "0788123456", "answering_machine": "off"}
         return decisions(asyncio.run(ask(agent.state, request, timeout_s=30)))
 
     until(lambda: states() == ["up", "up"], "both are up")

@@ -2,110 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from rtp.g711 import Pcm
 from rtp.wav import read_wav
 from sipua.languages import load_languages
 from sipua.resources import shipped_speech
-from tests.peers.agent import Agent, Emulator
 from tests.peers.conftest import StartSipp
+from tests.peers.desk import CALLER, CALLER_HEADER, DIALLED, SOUND, TWICE, Desk, is_heard, keys_of
 from tests.peers.phone import Phone
-from tests.peers.processes import similarity, until
+from tests.peers.processes import until
 from tests.peers.wire import Wire
-from tests.ports import free_port
-from tests.postgres import create_database, drop_database
 
 pytestmark = pytest.mark.peer
-
-SCRIPT = """
-user_prefix = ""
-[greeting]
-say = "One moment."
-[[greeting.tool]]
-name = "transfer_to_human"
-arguments = { department = "support", reason = "a complaint" }
-"""
-DEPARTMENTS = '[departments.support]\ntarget = "+250788000001"\n'
-CALLER, DIALLED = "+12025550100", "+250788000777"
-CALLER_HEADER = f"<sip:{CALLER}@127.0.0.1>".encode()
-SOUND, PIECE = 16_000, 2_000  # samples
-TWICE = ("question_en.wav", "moto_en.wav")  # what the caller says, and the person
-
-
-class Desk:
-    """An agent that transfers every caller at once, and the carrier of those whom it calls."""
-
-    def __init__(self, folder: Path, dsn: str, emulator: Emulator, **settings: Any) -> None:
-        self.emulator = emulator
-        self.port = free_port()
-        carrier = (
-            f'[]\ndirection = "outbound"\ndomain = "127.0.0.1:{self.port}"\ncaller_id = "+250788000009"\n'
-            'allowed_caller_ids = ["+1202555*"]\noptions_interval_s = 0\ndiversion = "send"'
-        )
-        trunks = {"plain": '["127.0.0.1/32"]', "bridge": '["127.0.0.2/32"]\ntransfer_by = "bridge"'}
-        self.agent = Agent(
-            folder,
-            dsn,
-            emulator.base_url,
-            trunks={**trunks, "carrier": carrier},
-            departments=DEPARTMENTS,
-            **settings,
-        )
-
-    def person(self, sipp: StartSipp, scenario: str, **options: Any) -> Any:
-        """Whoever answers that number."""
-        return sipp("", scenario, flags=("-p", str(self.port)), **options)
-
-    def tool(self, call: dict[str, Any]) -> dict[str, Any]:
-        (row,) = self.agent.select("SELECT * FROM mcp_tool_calls WHERE call_id = %s", call["id"])
-        return row
-
-    def failed(self, call: dict[str, Any]) -> str:
-        """What the tool was told, if it is over and failed."""
-        query = "SELECT error FROM mcp_tool_calls WHERE call_id = %s AND error IS NOT NULL"
-        return "".join(row["error"] for row in self.agent.select(query, call["id"]))
-
-    def attempts(self, call: dict[str, Any]) -> list[tuple[str, int | None, str]]:
-        query = "SELECT trunk, code, decision FROM sipua.call_attempts WHERE call_id = %s ORDER BY ordinal"
-        rows = self.agent.select(query, call["id"])
-        return [(row["trunk"], row["code"], row["decision"]) for row in rows]
-
-    def spoken(self, call: dict[str, Any], role: str) -> list[str]:
-        query = "SELECT content FROM transcripts WHERE call_id = %s AND role = %s ORDER BY sequence"
-        return [row["content"] for row in self.agent.select(query, call["id"], role)]
-
-    def open_call(self) -> dict[str, Any]:
-        """The only one, as soon as it is in the ledger."""
-        query = "SELECT * FROM voice_calls WHERE ended_at IS NULL"
-        (row,) = until(lambda: self.agent.select(query), "the call's row")
-        return dict(row)
-
-
-@pytest.fixture(scope="module")
-def start_desk(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: str, template: str
-) -> Iterator[Callable[..., Desk]]:
-    with ExitStack() as stack:
-
-        def start(*flags: str, **settings: str) -> Desk:
-            folder = tmp_path_factory.mktemp("bridge")
-            (folder / "script.toml").write_text(SCRIPT)
-            dsn = create_database(postgres_server, template)
-            stack.callback(drop_database, postgres_server, dsn)
-            emulator = Emulator(folder / "emulator.log", "--script", str(folder / "script.toml"), *flags)
-            stack.callback(emulator.end)
-            desk = Desk(folder / "agent", dsn, emulator, **settings)
-            stack.callback(desk.agent.end)
-            return desk
-
-        yield start
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +38,7 @@ def test_the_two_hear_each_other_and_their_keys(
 ) -> None:  # fmt: skip
     question, answer = (read_wav(shipped_speech(each))[:SOUND] for each in TWICE)
     with Phone(codec=caller_codec) as phone, Phone(codec=persons_codec) as persons:
-        keys = {"rtp_port": persons.port, "formats": persons_formats, "duration_ms": 4500}
+        keys: dict[str, Any] = {"rtp_port": persons.port, "formats": persons_formats, "duration_ms": 4500}
         person = desk.person(sipp, "uas_hangs_up" if ended_by == "person" else "uas", **keys)
         caller = sipp(
             desk.agent.sip, "call_refers_not" if ended_by == "caller" else "call_bridged", rtp_port=phone.port,
@@ -154,22 +66,12 @@ def test_the_two_hear_each_other_and_their_keys(
     assert desk.attempts(call) == [("carrier", 200, "answered")]
     invite = person.received("INVITE")[0]
     assert f"sip:{CALLER}@" in (invite.header("from") or "")
-    assert invite.header("diversion") == f"<sip:{DIALLED}@127.0.0.1:{desk.port}>;reason=deflection"
+    assert (
+        invite.header("diversion") == f"<sip:{DIALLED}@127.0.0.1:{desk.ports['carrier']}>;reason=deflection"
+    )
     assert desk.agent.metric("sipua_trunk_calls", trunk="carrier") == 0
     desk.agent.idle()
     assert desk.agent.open_sockets() == 1, "RTP sockets left over"
-
-
-def is_heard(said: Pcm, phone: Phone) -> bool:
-    """Piece by piece: what waits between two legs is shortened in pauses of speech."""
-    heard = phone.audio()
-    pieces = [said[at : at + PIECE] for at in range(0, said.size - PIECE + 1, PIECE)]
-    alike = [similarity(heard, each) for each in pieces if np.abs(each.astype(int)).max() > 2000]
-    return len(alike) > 2 and float(np.median(alike)) > 0.95
-
-
-def keys_of(phone: Phone) -> set[int]:
-    return {each.payload[0] for each in phone.heard if each.payload_type == 101}
 
 
 FAILURES = {
@@ -256,3 +158,23 @@ def test_the_bridge_outlives_the_voice_service(start_desk: Callable[..., Desk], 
     assert desk.spoken(call, "user") == []
     assert len(desk.spoken(call, "caller")) == 1
     assert desk.agent.events(call).count("openai_response_created") == 1
+
+
+def test_whose_telephone_rings_may_still_answer_when_the_voice_service_is_gone(
+    start_desk: Callable[..., Desk], sipp: StartSipp, phone: Phone
+) -> None:
+    desk = start_desk(SIPUA_REALTIME__RECONNECT_S="0")
+    person = desk.person(sipp, "uas_delayed", duration_ms=2000)
+    with Wire(desk.agent, CALLER_HEADER, source="127.0.0.2") as wire:
+        wire.send(wire.request("INVITE", rtp_port=phone.port))
+        tag = wire.acknowledge(wire.receive("200"))
+        until(person.got("INVITE"), "the person is called")
+        desk.emulator.end()
+        until(lambda: desk.open_call()["handoff"], "the person has answered")
+        wire.end(tag)
+    person.wait()
+    call = desk.agent.closed_call(wire.call_id)
+    assert (call["status"], call["outcome"], call["handoff"]) == ("completed", "transferred", True)
+    assert desk.tool(call)["result"] == {"status": "connected"}
+    assert desk.spoken(call, "system") == [load_languages(Path("conf")).of("en").phrases.transferring]
+    desk.agent.idle()

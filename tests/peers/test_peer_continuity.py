@@ -83,17 +83,6 @@ def payloads(phone: Phone) -> bytes:
     return b"".join(packet.payload for packet in sorted(phone.heard, key=lambda packet: packet.sequence))
 
 
-def lost_frames(phone: Phone) -> int:
-    """Of 20 ms, missing on the stream's own clock from its first packet to its last."""
-    stamps = sorted(packet.timestamp for packet in phone.heard)
-    return (stamps[-1] - stamps[0]) // 160 + 1 - len(stamps)
-
-
-def stalled_frames(agent: Agent) -> float:
-    """That the machine had no time for, of all calls alike; 0 where it is not busy."""
-    return agent.metric("sipua_rtp_pacer_ticks_skipped")
-
-
 def follows(heard: Pcm, part: Pcm) -> int:
     """Times that ``part`` occurs in ``heard``."""
     return encode_pcmu(heard).count(encode_pcmu(part))
@@ -129,7 +118,7 @@ def test_a_call_goes_on_beyond_the_sessions_cap(
     answer = encode_pcmu(spoken("taxi_en"))
     assert payloads(listener).count(encode_pcmu(greeting)) == 1  # without a gap, and once
     assert payloads(listener).count(answer) == payloads(speaker).count(answer) == 1
-    assert max(lost_frames(listener), lost_frames(speaker)) <= stalled_frames(agent)
+    assert max(listener.lost_frames(), speaker.lost_frames()) <= agent.stalled_frames()
     assert emulator.recordings is not None
     heard = [read_wav(file, 8000) for file in emulator.recordings.iterdir()]
     whole = codec_by_name("PCMU").decode(encode_pcmu(long_question))
@@ -156,7 +145,7 @@ def test_an_answer_that_breaks_off_is_finished_by_another_session(
     assert (
         abs(int(sound.sum()) - int(expected.sum())) * 20 < 600
     )  # a word or two: when each was said is an estimate
-    assert lost_frames(phone) <= stalled_frames(agent)
+    assert phone.lost_frames() <= agent.stalled_frames()
     assert agent.metric("sipua_realtime_sessions_total", why="reconnect") == 1
 
 

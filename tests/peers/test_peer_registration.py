@@ -190,7 +190,8 @@ def test_calls_come_in_by_the_binding_and_go_out_by_the_proxy(
     kamailio.set("carrier", f"sip:127.0.0.1:{port}")
     conf = agent.state.parent / "conf"
     done = run(
-        ["dial", "0788123456", "--conf", str(conf), "--json"], env={"SIPUA_STATE_DIR": str(agent.state)}
+        ["dial", "0788123456", "--machine", "off", "--conf", str(conf), "--json"],
+        env={"SIPUA_STATE_DIR": str(agent.state)},
     )
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert json.loads(done.stdout)["trunk"] == "carrier"

@@ -21,6 +21,7 @@ from sipua.errors import (
     RealtimeError,
     RealtimeRefused,
     RealtimeRejectedConfig,
+    RealtimeTooSlow,
     RealtimeUnreachable,
 )
 from sipua.realtime import events as ev
@@ -401,16 +402,17 @@ async def slow_reader(peer: Peer, ws: ServerConnection) -> None:
     await ws.wait_closed()
 
 
-def fill(voice: RealtimeSession) -> None:
-    """Append until the kernel's buffers are full and appends begin to be dropped."""
+async def fill(voice: RealtimeSession, outbox: Outbox) -> None:
+    """Append until the kernel's buffers are full and appends begin to wait."""
     for _ in range(3000):
         voice.append(bytes(8000))
-        if voice.counters.appends_dropped:
+        await asyncio.sleep(0)
+        if len(outbox) == 2:
             return
-    pytest.fail("nothing was dropped")
+    pytest.fail("nothing waits")
 
 
-async def test_a_slow_reader_costs_the_oldest_audio_and_never_blocks() -> None:
+async def test_a_slow_reader_costs_no_audio_and_never_blocks() -> None:
     async def catches_up(peer: Peer, ws: ServerConnection) -> None:
         await peer.greet(ws)
         ws.transport.pause_reading()
@@ -420,27 +422,45 @@ async def test_a_slow_reader_costs_the_oldest_audio_and_never_blocks() -> None:
 
     caught_up = asyncio.Event()
     async with peer(catches_up) as service:
-        voice = await service.backend().open(CONFIG)
-        fill(voice)
+        outbox = Outbox()
+        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, outbox=outbox)
+        await voice.open()
+        await fill(voice, outbox)
         started = time.perf_counter()
         voice.append(FRAME)
         assert time.perf_counter() - started < 0.05
         event_id = voice.commit()
         caught_up.set()
         await until(lambda: event_id in [event["event_id"] for event in service.received[-1:]])
-        dropped = voice.counters.appends_dropped
         appends = service.types().count("input_audio_buffer.append")
-        assert (dropped > 0, appends) == (True, voice.counters.appends_sent)
+        assert (voice.counters.appends_dropped, appends) == (0, voice.counters.appends_sent)
         numbers = [int(event["event_id"].split("_")[1]) for event in service.received]
         assert numbers == sorted(numbers), "queued and direct sends kept their order"
         await voice.close()
 
 
+async def test_a_service_that_is_too_far_behind_ends_the_session_with_a_named_error() -> None:
+    async with peer(slow_reader) as service:
+        outbox = Outbox(appends_max=3)
+        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, outbox=outbox)
+        await voice.open()
+        await fill(voice, outbox)
+        for _ in range(3):
+            voice.append(FRAME)
+        with pytest.raises(
+            RealtimeTooSlow, match=r"audio .* full \(3 packets\): connection given up"
+        ) as told:
+            await collect(voice)
+        assert told.value.retryable
+        await voice.close()
+
+
 async def test_a_full_control_queue_is_a_named_error() -> None:
     async with peer(slow_reader) as service:
-        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, outbox=Outbox(controls_max=3))
+        outbox = Outbox(controls_max=3)
+        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, outbox=outbox)
         async with voice:
-            fill(voice)
+            await fill(voice, outbox)
             for _ in range(3):
                 voice.commit()
             with pytest.raises(QueueFullError, match=r"control events .* full \(3\)"):
@@ -449,15 +469,17 @@ async def test_a_full_control_queue_is_a_named_error() -> None:
 
 async def test_a_peer_that_takes_nothing_is_given_up_and_closing_is_bounded() -> None:
     async with peer(slow_reader) as service:
-        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, send_timeout_s=0.1)
+        outbox = Outbox()
+        voice = RealtimeSession(service.backend().endpoint("m"), CONFIG, send_timeout_s=0.1, outbox=outbox)
         await voice.open()
-        fill(voice)
+        await fill(voice, outbox)
         with pytest.raises(RealtimeClosed, match=r"took no data for 0\.1 s"):
             await collect(voice)
         await voice.close()
-        stuck = RealtimeSession(service.backend().endpoint("m"), CONFIG)
+        outbox = Outbox()
+        stuck = RealtimeSession(service.backend().endpoint("m"), CONFIG, outbox=outbox)
         await stuck.open()
-        fill(stuck)
+        await fill(stuck, outbox)
         async with asyncio.timeout(4):
             await stuck.close()
 

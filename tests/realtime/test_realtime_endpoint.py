@@ -106,6 +106,11 @@ def test_bad_url_is_a_config_error(base_url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_a_bad_url_is_shown_as_it_was_written() -> None:
+    with pytest.raises(ConfigError, match=r"OPENAI_BASE_URL: '127\.0\.0\.1:9090' is not a URL"):
+        OpenAIBackend("127.0.0.1:9090", "sk-key")
+
+
 def test_headers() -> None:
     assert auth_headers("sk-1") == {"Authorization": "Bearer sk-1"}
     azure = auth_headers("k", header_name="api-key", scheme="", extra={"X-A": "b"})

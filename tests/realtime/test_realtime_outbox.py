@@ -23,12 +23,15 @@ def test_order_is_kept_across_kinds() -> None:
     assert outbox.pop() is None
 
 
-def test_a_full_queue_loses_its_oldest_audio_and_no_control() -> None:
+def test_a_full_queue_of_audio_is_a_named_error_and_loses_nothing() -> None:
     outbox = Outbox(appends_max=2)
     outbox.push_control(b"c1")
-    assert [outbox.push_append(data) for data in (b"a1", b"a2", b"a3")] == [False, False, True]
-    assert drain(outbox) == [b"c1", b"a2", b"a3"]
-    assert outbox.push_append(b"a4") is False
+    outbox.push_append(b"a1")
+    outbox.push_append(b"a2")
+    with pytest.raises(QueueFullError, match=r"audio .* full \(2 packets\)"):
+        outbox.push_append(b"a3")
+    assert drain(outbox) == [b"c1", b"a1", b"a2"]
+    outbox.push_append(b"a4")
 
 
 def test_a_full_queue_of_controls_is_a_named_error() -> None:
@@ -37,7 +40,7 @@ def test_a_full_queue_of_controls_is_a_named_error() -> None:
     outbox.push_control(b"c1")
     with pytest.raises(QueueFullError, match=r"control events .* full \(1\)"):
         outbox.push_control(b"c2")
-    assert outbox.push_append(b"a2") is False
+    outbox.push_append(b"a2")
 
 
 def test_clear_counts_the_audio() -> None:

@@ -37,9 +37,13 @@ class Ledger:
 
     def __init__(self) -> None:
         self.answers: list[tuple[bool | None, str | None, str]] = []
+        self.asked: list[str] = []
         self.ids: list[UUID] = []
         self.kept: list[bool] = []
         self.errors: list[str] = []
+
+    def consent_asked(self, at: object, text: str) -> None:
+        self.asked.append(text)
 
     def consent(self, at: object, id: UUID, *, text: str, result: bool | None, channel: str | None) -> None:
         self.ids.append(id)

@@ -81,6 +81,40 @@ async def test_what_ends_while_another_is_being_stored_is_kept_whole(
     assert late.with_suffix("").read_bytes() == SOUND
 
 
+async def test_a_move_that_has_begun_is_told_though_its_keeper_ends(
+    tmp_path: Path, ledger: Remembered
+) -> None:
+    consent, _ = finished(tmp_path, SOUND)
+    moved = asyncio.Event()
+    told = asyncio.Event()
+
+    class Slow(FolderStore):
+        async def keep(self, file: Path, name: str) -> str:
+            address = await super().keep(file, name)
+            moved.set()
+            await told.wait()
+            return address
+
+    guard = keeper(tmp_path, Slow(tmp_path), ledger)
+    running = asyncio.create_task(guard.run())
+    await moved.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    told.set()
+    assert await guard.settle()
+    assert list(ledger.kept) == [consent]
+
+
+async def test_one_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path, ledger: Remembered) -> None:
+    _, broken = finished(tmp_path, SOUND)
+    broken.unlink()
+    broken.mkdir()  # nobody opens that for writing, not even root
+    consent, _ = finished(tmp_path, SOUND)
+    told: list[str] = []
+    assert await keeper(tmp_path, FolderStore(tmp_path), ledger, on_refused=told.append).settle()
+    assert (list(ledger.kept), told) == ([consent], ["unreadable"])
+
+
 async def test_what_is_not_locked_yet_is_left_to_its_writer(tmp_path: Path, ledger: Remembered) -> None:
     _, part = finished(tmp_path, b"")
     await keeper(tmp_path, FolderStore(tmp_path), ledger).settle()
@@ -282,6 +316,36 @@ async def test_a_store_that_is_away_gets_everything_once_it_is_back(
     finally:
         running.cancel()
         server.stop()
+
+
+class OnceAway(FolderStore):
+    """It refuses the first one."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.refused: Path | None = None
+
+    async def keep(self, file: Path, name: str) -> str:
+        if self.refused is None:
+            self.refused = file
+            raise StoreRefused("away")
+        return await super().keep(file, name)
+
+
+async def test_what_was_refused_and_is_gone_keeps_nobody_waiting(tmp_path: Path, ledger: Remembered) -> None:
+    finished(tmp_path, SOUND)
+    store = OnceAway(tmp_path)
+    guard = keeper(tmp_path, store, ledger)
+    assert not await guard.settle()
+    guard._backoff.next_s()
+    assert store.refused is not None
+    store.refused.unlink()
+    running = asyncio.create_task(guard.run())
+    await until(lambda: not guard.waiting_bytes)
+    wanted, *_ = finished(tmp_path, SOUND)
+    guard.woken.set()
+    await until(lambda: set(ledger.kept) == {wanted})
+    running.cancel()
 
 
 def test_the_waits_grow_and_end_somewhere() -> None:

@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,22 @@ LEFT, RIGHT = 32124, -32124  # G.711's loudest, 0x80 and 0x00
 @pytest.fixture
 def meter() -> Counted:
     return Counted()
+
+
+async def test_a_bug_in_one_recording_does_not_end_the_others(tmp_path: Path, meter: Counted) -> None:
+    def broken(payload: bytes) -> Any:
+        raise RuntimeError("a bug")
+
+    recorder, troubles = Recorder(tmp_path, meter), list[Trouble]()
+    recorder.start()
+    bad = begun(recorder, troubles, replace(CODECS["PCMU"], new_decoder=lambda: broken))
+    talk(bad, 1)
+    bad.finish(1.0)
+    tape = begun(recorder, [])
+    talk(tape, 1)
+    tape.finish(1.0)
+    await recorder.stop()
+    assert sorted(file.stat().st_size > 8000 for file in files(tmp_path)) == [False, True]
 
 
 async def test_both_sides_are_in_one_file(tmp_path: Path, meter: Counted) -> None:
@@ -162,6 +180,7 @@ async def test_what_may_not_be_recorded_is_not(tmp_path: Path, meter: Counted) -
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from typing import Any
 from sipua.recorder import Recorder
 from tests.recording.parts import Counted, begun, files, talk
 

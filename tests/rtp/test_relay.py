@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 
 import numpy as np
@@ -102,6 +103,23 @@ def test_clocks_that_differ_do_not_make_it_late(drift: float) -> None:
     pcmu = CODECS["PCMU"]
     _, _, waited = relayed(pcmu, pcmu, np.arange(3000) * 20.0, pcmu.encode(speech(60.0, 8000)), drift=drift)
     assert max(waited) < SPARE_MS + 100
+
+
+def test_a_minute_leaves_nothing_behind() -> None:
+    source, sink = CODECS["PCMU"], CODECS["PCMA"]
+    relay, playout = Relay(source, sink), Playout(sink)
+    sound = source.encode(speech(60.0, 8000))
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            playout.append(ITEM, relay.passed(sound[number * 160 : (number + 1) * 160], playout.queued_ms))
+            playout.next_frame()
+            if number in (500, 2999):
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[1] - held[0] < 8_000
 
 
 def test_a_leg_that_takes_nothing_does_not_gather() -> None:

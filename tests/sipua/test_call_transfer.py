@@ -57,11 +57,13 @@ class Legs:
         raise LocalError("the call is gone")
 
 
-def ask(folder: Path, department: str, wall: datetime) -> tuple[Any, list[str], list[bool]]:
+def ask(
+    folder: Path, department: str, wall: datetime, caller: str = "sip:+250788000009@carrier.test"
+) -> tuple[Any, list[str], list[bool]]:
     """The result or the error's text, where a REFER would have gone, and when the conversation was held."""
     (folder / "departments.toml").write_text(FILE)
     legs, held = Legs(), list[bool]()
-    opening = SimpleNamespace(direction="inbound", from_uri="sip:+250788000009@carrier.test", to_uri="")
+    opening = SimpleNamespace(direction="inbound", from_uri=caller, to_uri="")
     leg = SimpleNamespace(
         key=uuid4(),
         trunk=SimpleNamespace(name="plain", transfer_by="auto"),
@@ -111,6 +113,12 @@ def test_a_refer_that_cannot_be_sent_brings_the_caller_back(
     assert targets == [target]
     assert result.startswith("the transfer could not be started; the caller has been told so")
     assert held == [True, False]
+
+
+@pytest.mark.parametrize("caller", ["sip:anonymous@anonymous.invalid", "tel:+250788000009", "nobody"])
+def test_where_the_caller_names_no_host_the_number_alone_is_referred_to(tmp_path: Path, caller: str) -> None:
+    _, targets, _ = ask(tmp_path, "support", MONDAY, caller)
+    assert targets == ["tel:+250788000001"]
 
 
 class Refuses:

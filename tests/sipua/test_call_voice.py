@@ -30,15 +30,23 @@ class Session:
         return "sipua_1"
 
 
+@dataclass
+class Record:
+    cuts: list[tuple[str, int]] = field(default_factory=list)
+
+    def cut_off(self, at: object, item_id: str, heard_ms: int) -> None:
+        self.cuts.append((item_id, heard_ms))
+
+
 @pytest.mark.parametrize(("client_truncates", "told"), [(True, [("item_1", 240)]), (False, [])])
 def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[tuple[str, int]]) -> None:
-    session = Session()
+    session, record = Session(), Record()
     performer = _Performer(
         cast(VoiceSession, session),
         Capabilities(client_truncates=client_truncates),
         cast(CallLanguage, None),
         cast(Announcer, None),
-        cast(CallRecord, None),
+        cast(CallRecord, record),
         Metrics(node="", worker=0, instance="", version=""),
         SystemClock(),
         LastWords(),
@@ -47,3 +55,4 @@ def test_who_truncates_is_the_services_flag(client_truncates: bool, told: list[t
     )
     performer.perform([act.Truncate("item_1", 240)])
     assert session.told == told
+    assert record.cuts == [("item_1", 240)]

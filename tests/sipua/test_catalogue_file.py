@@ -20,6 +20,7 @@ HEAD = "key,name,category,phone\n"
 FAULTS: list[Any] = [
     pytest.param("", [(1, "key"), (1, "name"), (1, "category")], id="an empty file"),
     pytest.param(HEAD, [(1, "")], id="no rows"),
+    pytest.param("key;name;category\na;A;food\n", [(1, "key;name;category")], id="semicolons"),
     pytest.param("key,name,category,colour\na,A,food,red\n", [(1, "colour")], id="an unknown column"),
     pytest.param("key,key,name,category\na,a,A,food\n", [(1, "key")], id="a column twice"),
     pytest.param("key,question_en\na,b\n", [(1, "answer_en")], id="a question without an answer"),

@@ -361,6 +361,26 @@ def test_a_transcript_has_a_language(book: Book, lang: str | None, expected: str
     assert types(given) == ["transcript_segment"]
 
 
+@pytest.mark.parametrize("is_told_first", [True, False], ids=["text before the cut", "text after it"])
+def test_a_transcript_that_was_cut_off_says_how_much_was_heard(book: Book, is_told_first: bool) -> None:
+    record = book.ledger.open(OPENING, at(0))
+    book.groups.clear()
+    made = Segment(3, "assistant", "A taxi comes.", at(4).wall, "item_1")
+    if is_told_first:
+        record.transcript(made, "en")
+    record.cut_off(at(5), "item_1", 420)
+    if not is_told_first:
+        record.transcript(made, "en")
+    record.cut_off(at(6), "sipua_recording", 100)
+    record.transcript(Segment(4, "assistant", "Whole.", at(7).wall, "item_2"), "en")
+    given = [fact for group in book.groups for fact in group]
+    events = [fact.payload for fact in given if isinstance(fact, Event)]
+    cut = {"sequence": 3, "role": "assistant", "item_id": "item_1", "audio_end_ms": 420}
+    whole = {"sequence": 4, "role": "assistant", "item_id": "item_2"}
+    before = [{"sequence": 3, "role": "assistant", "item_id": "item_1"}] if is_told_first else []
+    assert events == [*before, cut, whole]
+
+
 async def test_transcripts_that_are_not_kept_are_shown_all_the_same(book: Book) -> None:
     record = book.ledger.open(OPENING, at(0))
     book.groups.clear()

@@ -13,7 +13,7 @@ from sipua.clock import SystemClock
 from sipua.errors import RealtimeRefused
 from sipua.metrics import Metrics
 from sipua.outcome import TRANSFERRED, Ending, Status
-from sipua.refusal import NOBODY, REASON, apologise
+from sipua.refusal import REASON, apologise
 from sipua.tools.schema import ToolError
 
 PERSON_LEFT = Ending(Status.COMPLETED, "transferred", "the person hung up")
@@ -27,7 +27,7 @@ class Call:
     said: list[str] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    instead: dict[str, str] = field(default_factory=dict)
+    has_agent: bool = True
     is_joined: bool = False  # with the person, through us
 
     async def close_with(self, phrase: str) -> None:
@@ -82,7 +82,7 @@ async def test_an_apology_then_a_person_or_the_end(
     assert ended is (TRANSFERRED if is_over else None)
     assert call.said == said
     assert call.asked == ([(department, REASON)] if department else [])
-    assert call.instead == (NOBODY if department else {})  # "I am still here to help" would not be true
+    assert call.has_agent == (not department)  # "I am still here to help" would not be true
     assert call.errors == ["realtime_refused"]
     assert error.is_recorded
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from sipua.realtime import events as ev
-from sipua.realtime.prices import PRICES, Price, price_of, tokens_of
-from sipua.spend import CALLERS_MAX, CallSpend, Spend, SpendSettings
+from sipua.realtime.prices import PRICES, Price, Tokens, price_of, tokens_of
+from sipua.spend import CALLERS_MAX, CallSpend, Charge, Spend, SpendSettings
 
 TODAY = date(2026, 11, 22)
 TOMORROW = TODAY + timedelta(days=1)
@@ -151,6 +151,34 @@ def test_the_sum_of_a_call() -> None:
         60.0,
     )
     assert found["cost_usd"] == pytest.approx(0.00004 + 0.0192 + 0.00048 + 0.0768 + 0.0045)
+
+
+def test_a_response_whose_end_never_comes_is_estimated() -> None:
+    spend = Spend(SpendSettings(call_usd=0.05), TODAY)
+    received = {"i1": 15_000, "i2": 5_000, "i3": 60_000}
+    call = CallSpend(spend, None, lambda item_id: received.get(item_id, 0))
+
+    def told(*events: ev.Event) -> list[Charge | None]:
+        return [call.on_event(each, "gpt-realtime-2.1", "", TODAY) for each in events]
+
+    told(ev.ResponseCreated("r"), done(usage(100, 10, 5, 20, cached=(50, 0))))
+    before = call.usd
+    lost = ev.ResponseDone("r1", "cancelled", "connection_lost", None, None, None)
+    items = [ev.OutputItemAdded("r1", item, "message", None) for item in ("i1", "i2")]
+    *_, charge = told(ev.ResponseCreated("r1"), *items, lost)
+    assert charge is not None
+    assert charge.is_estimated
+    assert charge.tokens == Tokens(text_in=50, text_cached=50, audio_in=10, audio_out=400)
+    assert call.usd == pytest.approx(before + (50 * 4 + 50 * 0.4 + 10 * 32 + 400 * 64) / 1e6)
+    assert call.reached(TODAY) is None
+    assert told(lost) == [None]  # once
+    assert told(ev.ResponseCreated("r2"), ev.ResponseDone("r2", "failed", None, None, None, None))[1] is None
+    told(ev.ResponseCreated("r3"), ev.OutputItemAdded("r3", "i3", "message", None))
+    (end,) = call.over("gpt-realtime-2.1", TODAY)
+    assert (end.is_estimated, end.tokens.audio_out) == (True, 1200)
+    assert call.over("gpt-realtime-2.1", TODAY) == []
+    assert (call.as_dict()["responses"], call.as_dict()["estimated_responses"]) == (3, 2)
+    assert call.reached(TODAY) == "call"
 
 
 def test_a_cap_on_a_model_without_a_price_is_told() -> None:

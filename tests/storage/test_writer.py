@@ -24,6 +24,7 @@ from storage.facts import (
     CallChanged,
     CallCreated,
     CallEnded,
+    ConsentAnswered,
     Event,
     Fact,
     ProcessEnded,
@@ -538,6 +539,33 @@ async def test_orphans_of_an_earlier_run_are_closed(database: str) -> None:
         (row,) = (await call_rows(database, calls[name][0]))["voice_calls"]
         assert row["ended_at"] is None, name
     assert await close_orphans(database, node="n", worker=0, instance=new, now=at(100)) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "found"),
+    [
+        pytest.param("May we?", [], [("May we?", None)], id="it stood"),
+        pytest.param("May we?", [True], [("Might we?", True)], id="it was answered"),
+        pytest.param(None, [], [], id="nothing was asked"),
+    ],
+)
+async def test_a_question_that_stood_when_the_process_died_has_no_answer(
+    database: str, question: str | None, answer: list[bool], found: list[tuple[str, bool | None]]
+) -> None:
+    call, old = uuid4(), uuid4()
+    async with writer(database) as ledger:
+        ledger.put((created(call, metadata={"node": "n", "worker": 0, "instance": str(old)}),))
+        ledger.put((Event(uuid4(), call, "answered", at(3)),))
+        if question is not None:
+            ledger.put((CallChanged(call, at(3), metadata={"consent_question": question}),))
+        for granted in answer:
+            ledger.put((ConsentAnswered(uuid4(), call, at(4), "Might we?", granted, "voice"),))
+    for _ in range(2):
+        await close_orphans(database, node="n", worker=0, instance=uuid4(), now=at(100))
+    rows = await call_rows(database, call)
+    assert [(row["consent_text"], row["consent_result"]) for row in rows["call_consents"]] == found
+    (row,) = rows["voice_calls"]
+    assert (row["consent_recorded_at"] is not None) == bool(found)
 
 
 async def test_ping(database: str) -> None:

@@ -268,7 +268,9 @@ async def test_a_program_that_is_not_there_and_nobody_to_tell(caplog: pytest.Log
     [
         ({"notify_url": "https://example.org/x"}, "both or neither"),
         ({"notify_secret_file": "x"}, "both or neither"),
-        ({"notify_url": "http://example.org/x", "notify_secret_file": "x"}, "unencrypted"),
+        ({"notify_url": "http://example.org/x", "notify_secret_file": "x"}, "notify_url = .*unencrypted"),
+        ({"notify_url": "https://example.org:port/x", "notify_secret_file": "x"}, "Port could not be cast"),
+        ({"notify_url": "https://example.org/a b", "notify_secret_file": "x"}, "not a URL"),
         ({"notify_url": "example.org", "notify_secret_file": "x"}, "not a URL"),
         ({"notify_command": [""]}, "its first word is the program"),
     ],

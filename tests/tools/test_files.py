@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -72,9 +73,11 @@ def test_no_folder_is_no_tools(tmp_path: Path) -> None:
 
 
 FAULTS = [
-    pytest.param("name = 'x'", "kind", id="no kind"),
-    pytest.param(HTTP.replace('"http"', '"carrier-pigeon"'), "'http', 'mcp', 'remote-mcp'", id="kind"),
-    pytest.param(HTTP + "\n[more]\n", "unknown key 'more'", id="key"),
+    pytest.param("name = 'x'", "the key 'kind' is missing; allowed: http, mcp", id="no kind"),
+    pytest.param(
+        HTTP.replace('"http"', '"carrier-pigeon"'), "kind = 'carrier-pigeon': allowed: http, mcp, ", id="kind"
+    ),
+    pytest.param(HTTP + "\n[more]\n", "unknown key 'more'; allowed: ", id="key"),
     pytest.param(HTTP.replace("https", "http"), "unencrypted; use https", id="in the clear"),
     pytest.param(
         HTTP.replace("tools.", "u:p@tools."), "a secret does not belong in it", id="secret in the URL"
@@ -107,6 +110,24 @@ def test_a_fault_names_file_and_key(tmp_path: Path, text: str, told: str) -> Non
 def test_a_name_is_given_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"1\.toml: name = 'book_table': .*0\.toml has it already"):
         load(tmp_path, HTTP, HTTP)
+
+
+@pytest.mark.parametrize(
+    ("secret", "is_good"), [("whsec_eA==", True), ("any words", True), ("whsec_?", False)]
+)
+def test_a_secret_that_cannot_sign_is_named(
+    secret: str, is_good: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = shipped_conf() / "tools" / "example-http.toml"
+    monkeypatch.setenv("OPENING_HOURS_SECRET", secret)
+    told = (
+        pytest.raises(ConfigError, match=r"secret_env: .* goes on in base64")
+        if not is_good
+        else nullcontext()
+    )
+    with told as caught:
+        load(tmp_path, example.read_text().replace("enabled = false", ""))
+    assert caught is None or secret not in str(caught.value)
 
 
 def test_the_shipped_examples_are_read_when_they_are_enabled(

@@ -22,6 +22,7 @@ from sipua.tools.memory import Forget, Remember
 from sipua.tools.registry import Registry
 from sipua.tools.services import REFERENCE_CHARS, BookTransport, SearchServices, reference_of
 from storage.catalogue import CATALOGUE, import_rows
+from storage.desk_statements import PREFS_MAX
 from storage.facts import CallCreated
 from storage.writer import LedgerWriter
 from tests.sipua.test_ledger import OPENING
@@ -138,6 +139,26 @@ async def test_a_preference_is_remembered_in_the_next_call_until_it_is_forgotten
         await call.use("forget")
         assert await writer.flush(5)
         assert await desk.recall(OPENING) is None
+
+
+async def test_what_there_is_no_room_for_is_not_said_to_be_remembered(database: str) -> None:
+    """Of the forty, one is the language."""
+    async with desk_on(database) as (call, desk, writer):
+        assert await desk.recall(OPENING) is None
+
+        async def remembered(topic: str) -> bool:
+            return "error" not in await call.use("remember", {"topic": topic, "value": "x", "agreed": True})
+
+        names = [f"topic_{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(PREFS_MAX)]
+        assert [name for name in names if not await remembered(name)] == names[-1:]
+        assert await writer.flush(5)
+        known = await desk.recall(OPENING)  # in the next call
+        assert known is not None
+        assert len(known.prefs) == PREFS_MAX
+        assert not await remembered(names[-1])
+        assert await remembered(names[0])  # anew
+        await call.use("forget", {"topic": names[0]})
+        assert await remembered(names[-1])
 
 
 async def test_who_withholds_the_number_is_nobody(database: str) -> None:

@@ -28,8 +28,9 @@ from sipua.admission import Grant
 from sipua.bench.agent import API_KEY
 from sipua.bench.egress.core import busy_s
 from sipua.bench.egress.far_end import ADDRESS
-from sipua.call import Call, CallServices, Legs
+from sipua.call import Call
 from sipua.call_language import NO_HINT, CallLanguage
+from sipua.call_services import CallServices, Legs
 from sipua.call_state import Phase
 from sipua.call_voice import VoiceService
 from sipua.clock import SystemClock

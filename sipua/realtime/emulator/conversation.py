@@ -86,9 +86,6 @@ class Conversation:
         """The items that follow it."""
         return self._items[self._items.index(item) + 1 :]
 
-    def last_id(self) -> str | None:
-        return self._items[-1].id if self._items else None
-
     def find(self, item_id: str) -> Item | None:
         return next((item for item in self._items if item.id == item_id), None)
 
