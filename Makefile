@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 WORKERS ?= 3
 SPREAD = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark pgbouncer
+PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark pgbouncer chromium
 
 # Its CLI is asked whether it can push beside us; npm brings the program itself.
 SUPABASE := supabase@3.1.0
