@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 
+from sipua.days import day_begins, day_of
 from sipua.locale import country_of, zones_of
 from sipua.opening import DAY_NAMES, MONTHS, Hours, Span, parse_span
 from sipua.outbound_settings import parse_holiday
@@ -32,14 +33,12 @@ class CallingHours:
 
     def today(self, number: str, now: datetime) -> date:
         """The day where the number is; the earliest of several."""
-        return min(self._local(zone, now).date() for zone in self._zones(number))
+        return min(day_of(now, zone) for zone in self._zones(number))
 
     def midnight(self, number: str, now: datetime) -> datetime:
         """When that day began."""
         zones = self._zones(number)
-        return min(
-            self._local(zone, now).replace(hour=0, minute=0, second=0, microsecond=0) for zone in zones
-        )
+        return min(day_begins(day_of(now, zone), zone) for zone in zones)
 
     def why_not(self, number: str, now: datetime) -> str:
         """Why the number is not called now, and when it may be; "" if it may."""

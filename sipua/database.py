@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import storage.errors as store
 from sipua import __version__
 from sipua.clock import SystemClock
+from sipua.days import day_begins, day_of
 from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
 from sipua.settings import Settings
@@ -150,14 +151,13 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
 
 async def spent_today(settings: Settings, dsn: str | None) -> Spend:
     """With what the ledger has of today; a cap must not keep the agent from starting."""
-    now = SystemClock().now().wall.astimezone(settings.zone)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = day_of(SystemClock().now().wall, settings.zone)
     try:
-        spent = await spent_since(dsn, midnight) if dsn is not None else []
+        spent = await spent_since(dsn, day_begins(today, settings.zone)) if dsn is not None else []
     except store.StoreError as error:
         log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
         spent = []
-    return Spend(settings.spend, now.date(), spent)
+    return Spend(settings.spend, today, spent)
 
 
 async def unready(dsn: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -72,8 +72,11 @@ class Hours:
         for day in (local.date() + timedelta(days=n) for n in range(SEARCHED_DAYS)):
             begins = sorted(each.begins for each in self._of(day))
             for minute in begins:
-                at = _at(day, minute, local.tzinfo if self.zone is None else self.zone)
-                if at > local:
+                at = datetime.combine(day, time(minute // 60, minute % 60), self.zone)
+                at = (
+                    at.astimezone() if self.zone is None else at
+                )  # the machine's has another offset on other days
+                if at.astimezone(UTC) > now:
                     return at
         return None
 
@@ -101,7 +104,3 @@ class Hours:
             return ()
         spans = self.spans or (Span(frozenset(range(7)), 0, DAY),)
         return tuple(each for each in spans if day.weekday() in each.days)
-
-
-def _at(day: date, minute: int, zone: tzinfo | None) -> datetime:
-    return datetime.combine(day, time(minute // 60, minute % 60), zone)

@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sipua.callback_settings import CallbackSettings
+from sipua.currency import CurrencySettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
 from sipua.outbound_settings import OutboundSettings
@@ -133,7 +134,7 @@ class Settings(BaseSettings):
     worker: int = Field(default=0, ge=0)
     """Number of this process on that machine."""
     timezone: ZoneName = ""
-    """For the time that callers are told, such as Africa/Kigali; empty = that of the machine."""
+    """Of days that are counted and of times that are shown, such as Africa/Kigali; empty = that of the machine."""
     state_dir: str = ""
     """Recordings, control socket, embedded database; empty = /var/lib/sipua as root, else ~/.local/state/sipua."""
     sip: SipSettings = SipSettings()
@@ -152,6 +153,7 @@ class Settings(BaseSettings):
     memory: MemorySettings = MemorySettings()
     whatsapp: WhatsAppSettings = WhatsAppSettings()
     spend: SpendSettings = SpendSettings()
+    currency: CurrencySettings = CurrencySettings()
     outbound: OutboundSettings = OutboundSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()

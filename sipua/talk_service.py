@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from sipua.call_voice import VoiceService, nobody_known
+from sipua.days import day_of
 from sipua.desk import Desk, platform_tables
 from sipua.desk_service import desk_tools, people_tools
 from sipua.ports import Clock
@@ -79,5 +80,5 @@ def voice_service(
         on_refusal=settings.transfer.on_refusal,
         rules=rules_of(settings),
         spend=spend,
-        today=lambda: clock.now().wall.astimezone(settings.zone).date(),
+        today=lambda: day_of(clock.now().wall, settings.zone),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import tzinfo
 from typing import Annotated, Any
 
 import typer
@@ -45,7 +46,7 @@ def callbacks(
     if json:
         print_json({"callbacks": rows})
     else:
-        typer.echo("\n".join(map(_line, rows)) or "nobody wants to be called back")
+        typer.echo("\n".join(_line(row, settings.zone) for row in rows) or "nobody wants to be called back")
 
 
 @app.command()
@@ -70,12 +71,12 @@ def done(
     if json:
         print_json(row)
     else:
-        typer.echo(_line(row))
+        typer.echo(_line(row, settings.zone))
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], zone: tzinfo | None) -> str:
     """One request for people."""
-    when = row["created_at"].astimezone()
+    when = row["created_at"].astimezone(zone)
     told = "" if row["notified_at"] or row["status"] != "new" else "nobody told"
     columns = (row["name"], row["department"], row["wanted_at"], row["reason"], row["locale"], told)
     head = f"{row['reference'] or '-':6} {row['status']:9} {when:%Y-%m-%d %H:%M} {row['number']}"

@@ -159,10 +159,11 @@ def history(
         + "".join(f"{each:>8}" for each in figures.values())
     )
     for each in found:
+        when = each["started_at"].astimezone(settings.zone)
         shown = "".join(f"{'-' if each[key] is None else f'{each[key]:.4g}':>8}" for key in figures)
         how = "  live" if each["live"] else f"  {each['mutate']}" if each["mutate"] else ""
         typer.echo(
-            f"{each['started_at']:%Y-%m-%d %H:%M}    {each['drill']:{NAME_WIDTH}}  {'yes' if each['held'] else 'NO':4} "
+            f"{when:%Y-%m-%d %H:%M}    {each['drill']:{NAME_WIDTH}}  {'yes' if each['held'] else 'NO':4} "
             f"{each['lost']:>3}/{each['attempted']:<2}{shown}{how}"
         )
 
@@ -220,8 +221,8 @@ def _show(result: Result) -> None:
 def _about(settings: Settings, mutation: Mutation, live: str) -> About:
     facts = probe_library()
     build = f"pjsua2 {facts.version} ({facts.build}, {facts.max_calls} calls)"
-    now = datetime.now(UTC)
-    return About(f"{now:%Y-%m-%d %H:%M} UTC", __version__, build, settings.node, mutation, live)
+    now = datetime.now(UTC).astimezone(settings.zone)
+    return About(f"{now:%Y-%m-%d %H:%M %Z}", __version__, build, settings.node, mutation, live)
 
 
 def _write(file: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
 
 import typer
@@ -27,14 +28,14 @@ def show_history(settings: Settings, limit: int, *, json: bool) -> None:
     elif not changes:
         typer.echo("no change of any trunk is in the database")
     else:
-        typer.echo("\n".join(_lines(changes)))
+        typer.echo("\n".join(_lines(changes, settings.zone)))
 
 
-def _lines(changes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _lines(changes: Sequence[Mapping[str, Any]], zone: tzinfo | None) -> Iterator[str]:
     subjects = [f"{each['trunk']} {each['target']}".rstrip() for each in changes]
     width = max(map(len, subjects))
     for each, subject in zip(changes, subjects, strict=True):
         step = f"{each['before']} → {each['after']}" if each["before"] else each["after"]
         why = f": {each['why']}" if each["why"] else ""
-        when = each["at"].astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        when = each["at"].astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
         yield f"{when}  {subject:{width}}  {each['what'].replace('_', '-')} {step}{why}"
