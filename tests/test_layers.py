@@ -26,6 +26,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "aioice": ("sipua.stun",),
     "dns": ("sipua.resolve", "sipua.drills.name_server"),
     "psycopg": ("storage",),
+    "psycopg_pool": ("storage.reading",),
     "obstore": ("sipua.recording_store",),
     "starlette": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
     "uvicorn": ("sipua.http", "sipua.realtime.emulator", "sipua.bench"),
@@ -63,7 +64,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
 # Packages that may import nothing beyond this (and the standard library).
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rtp": ("rtp", "numpy", "aiortc", "av", "pylibsrtp"),
-    "storage": ("storage", "psycopg"),
+    "storage": ("storage", "psycopg", "psycopg_pool"),
     "sipua.pj": (
         "sipua.pj", "sipua.errors", "sipua.sdp", "sipua.sdes", "sipua.sip_events", "sipua.sip_account",
         "sipua.sip_message", "sipua.admission", "sipua.info", "pjsua2",
