@@ -34,7 +34,7 @@ from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
-from sipua.http import bind_tcp, build_app, running
+from sipua.http import bind_tcp, running
 from sipua.identity import Identity
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
@@ -64,6 +64,12 @@ from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import backend_of
+from sipua.web.guard import Guard
+from sipua.web.health import health_router
+from sipua.web.limits import rate_of
+from sipua.web.site import build_site
+from sipua.web.tokens import TokenFile
+from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
 from storage.spool import SpoolState
 from storage.writer import LedgerWriter
@@ -80,6 +86,7 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[Mapping[str, Any]], None],
     tool_folder: ToolFolder,
+    tokens: TokenFile | None = None,
 ) -> None:
     """One worker, from start to orderly end. Raises SipuaError when it cannot start or its SIP thread dies."""
     backend = backend_of(settings)
@@ -192,8 +199,22 @@ async def serve(
             "spool": lambda: spool_unready(writer),
             "sip": sip_ready,
         }
-        app = build_app(metrics, checks, refresh, whatsapp=webhook)
-        http_host, http_port = await stack.enter_async_context(running(app, http_socket))
+        rate = rate_of(settings.http.rate_per_s)
+        guard = Guard(tokens, clock, rate)
+        site = build_site(
+            guard,
+            clock,
+            routers=[
+                health_router(metrics, checks, refresh, guard, is_open=settings.http.metrics_are_open),
+            ],
+            prefixed=[whatsapp_router(webhook)] if webhook is not None else [],
+            path_prefix=settings.http.path_prefix,
+            rate=rate,
+        )
+        proxies = [str(each) for each in settings.http.trusted_proxies]
+        http_host, http_port = await stack.enter_async_context(
+            running(site, http_socket, trusted_proxies=proxies)
+        )
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
         occupancy.open(max_calls(), slots_taken)
@@ -218,6 +239,7 @@ async def serve(
             ("trunk-files", files.follow(changes.apply)),
             ("texts", texts.follow()),
             ("tool-files", tools.follow(tool_folder)),
+            *([("tokens", tokens.follow())] if tokens is not None else []),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)

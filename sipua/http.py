@@ -1,7 +1,6 @@
-"""The HTTP server of ``serve``: ``/healthz``, ``/readyz``, ``/metrics``, and ``/whatsapp`` where it is wanted.
+"""The HTTP server of ``serve``, around whatever application: sockets, connections, how long a client may take.
 
-``/healthz`` says that the process lives; ``/readyz`` asks each part (SIP thread, database) and names the one that is
-not ready with 503.
+What it serves is ``sipua.web``'s.
 """
 
 from __future__ import annotations
@@ -9,137 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sipua.errors import LocalError
-from sipua.metrics import CONTENT_TYPE, Metrics
-from sipua.webhook import BODY_MAX_BYTES, NOT_SIGNED, WhatsAppWebhook
-from sipua.whatsapp import is_signature
 
-Check = Callable[[], Awaitable[str]]  # "" when ready, else why not
-READY_TIMEOUT_S = 2.0
-BODY_TIMEOUT_S = 10.0  # of a webhook
 HEAD_TIMEOUT_S = 5.0  # of any request
+TAKE_TIMEOUT_S = 30.0  # for what waits to be taken, once it fills the socket
 CONNECTIONS_MAX = 256  # the descriptors of the process are the calls'
-SMALL_BODY_BYTES = (
-    64 << 10
-)  # as nearly all webhooks are; larger ones are signed for in a thread (3 MB: 2 ms) …
-BODIES_MAX = 2  # … and so many of them read at once, for this loop carries audio
-
-
-def build_app(
-    metrics: Metrics,
-    checks: Mapping[str, Check],
-    refresh: Callable[[], None],
-    *,
-    check_timeout_s: float = READY_TIMEOUT_S,
-    whatsapp: WhatsAppWebhook | None = None,
-) -> Starlette:
-    """The routes. ``refresh`` copies counters that are kept elsewhere into ``metrics`` before a scrape."""
-
-    async def healthz(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    known = {name: _Part(check, check_timeout_s) for name, check in checks.items()}
-
-    async def readyz(_: Request) -> Response:
-        texts = await asyncio.gather(*(part.told() for part in known.values()))
-        parts = dict(zip(known, texts, strict=True))
-        ready = all(text == "ok" for text in parts.values())
-        return JSONResponse(
-            {"status": "ready" if ready else "not ready", "checks": parts}, 200 if ready else 503
-        )
-
-    async def scrape(_: Request) -> Response:
-        refresh()
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    routes = [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", scrape)]
-    return Starlette(routes=routes if whatsapp is None else [*routes, _route(whatsapp)])
-
-
-def _route(webhook: WhatsAppWebhook) -> Route:
-    room = asyncio.Semaphore(BODIES_MAX)
-
-    async def whatsapp(request: Request) -> Response:
-        if request.method != "POST":
-            status, text = webhook.verified(request.query_params)
-            return PlainTextResponse(text, status)
-        signature = request.headers.get("X-Hub-Signature-256", "")
-        if not is_signature(signature):
-            return PlainTextResponse(NOT_SIGNED[1], NOT_SIGNED[0], headers={"Connection": "close"})
-        length = _length(request)
-        if length is not None and length <= SMALL_BODY_BYTES:
-            return await received(request, signature)
-        if room.locked():
-            return PlainTextResponse("busy", 503, headers={"Retry-After": "5"})
-        async with room:
-            return await received(request, signature)
-
-    async def received(request: Request, signature: str) -> Response:
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await _body(request, BODY_MAX_BYTES)
-        except (TimeoutError, ClientDisconnect):
-            return PlainTextResponse("not complete", 408)
-        if body is None:
-            return PlainTextResponse(f"more than {BODY_MAX_BYTES} bytes", 413)
-        if len(body) > SMALL_BODY_BYTES:
-            signed = await asyncio.to_thread(webhook.is_signed, body, signature)
-        else:
-            signed = webhook.is_signed(body, signature)
-        status, text = webhook.told(body) if signed else NOT_SIGNED
-        return PlainTextResponse(text, status)
-
-    return Route("/whatsapp", whatsapp, methods=["GET", "POST"])
-
-
-def _length(request: Request) -> int | None:
-    """None where it is not told."""
-    length = request.headers.get("Content-Length", "")
-    return int(length[:20]) if length.isdecimal() else None
-
-
-async def _body(request: Request, most: int) -> bytes | None:
-    """None if it is longer."""
-    if (_length(request) or 0) > most:
-        return None
-    found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > most:
-            return None
-        await asyncio.sleep(0)  # what has come already is given without a pause
-    return bytes(found)
-
-
-class _Part:
-    """One check, running once at most however many ask. Its answer is not waited for longer than ``timeout_s``,
-    whatever it does when it is cancelled: psycopg waits ten seconds for a server that hangs.
-    """
-
-    def __init__(self, check: Check, timeout_s: float) -> None:
-        self._check = check
-        self._timeout_s = timeout_s
-        self._task: asyncio.Future[str] | None = None
-
-    async def told(self) -> str:
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._check())
-        task = self._task
-        await asyncio.wait((task,), timeout=self._timeout_s)
-        if task.done() and not task.cancelled():
-            return task.result() or "ok"
-        task.cancel()
-        return f"no answer within {self._timeout_s:g} s"
 
 
 def bind_tcp(host: str, port: int, what: str) -> socket.socket:
@@ -164,11 +44,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _impatient(head_timeout_s: float, connections_max: int) -> type[H11Protocol]:
-    """uvicorn waits for ever for the head of a request, from as many as there are descriptors."""
+def _impatient(head_timeout_s: float, take_timeout_s: float, connections_max: int) -> type[H11Protocol]:
+    """uvicorn waits for ever for the head of a request and for an answer to be taken, from as many as there are
+    descriptors.
+    """
 
     class Impatient(H11Protocol):
         _patience: asyncio.TimerHandle | None = None
+        _taking: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as above it
             super().connection_made(transport)
@@ -187,6 +70,20 @@ def _impatient(head_timeout_s: float, connections_max: int) -> type[H11Protocol]
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             self._calm()
+            self._taken()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._taking = self.loop.call_later(take_timeout_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._taken()
+
+        def _taken(self) -> None:
+            if self._taking is not None:
+                self._taking.cancel()
+                self._taking = None
 
         def _look(self) -> None:
             cycle: RequestResponseCycle | None = self.cycle
@@ -208,13 +105,16 @@ async def running(
     app: Starlette,
     sock: socket.socket,
     *,
+    trusted_proxies: Sequence[str] = (),
     head_timeout_s: float = HEAD_TIMEOUT_S,
+    take_timeout_s: float = TAKE_TIMEOUT_S,
     connections_max: int = CONNECTIONS_MAX,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serves ``app`` on ``sock`` while the context lasts; yields its (address, port)."""
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
-        http=_impatient(head_timeout_s, connections_max),
+        proxy_headers=bool(trusted_proxies), forwarded_allow_ips=list(trusted_proxies),
+        http=_impatient(head_timeout_s, take_timeout_s, connections_max),
     )  # fmt: skip
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]), name="http")

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from sipua.callback_settings import CallbackSettings
 from sipua.currency import CurrencySettings
+from sipua.http_settings import HttpSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
 from sipua.outbound_settings import OutboundSettings
@@ -57,15 +58,6 @@ class SipSettings(Section):
     """Call slots; the build's limit (PyPI's wheel: 4) if that is lower. Of 8 or more the last one says 503."""
     log_level: int = Field(default=0, ge=0, le=5)
     """1 to 5: pjsip's own log in STATE_DIR/pjsip.log; 5 holds whole SIP messages, SRTP keys in them; 0600."""
-
-
-class HttpSettings(Section):
-    """Health and metrics."""
-
-    bind: IPvAnyAddress = Field(default="127.0.0.1", validate_default=True)
-    """Address of /healthz, /readyz and /metrics."""
-    port: Port = 8080
-    """TCP port; 0 = any free one, told in the ready line."""
 
 
 class DatabaseSettings(Section):

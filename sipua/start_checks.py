@@ -77,6 +77,7 @@ def warn(settings: Settings, texts: Texts) -> None:
     for text in (
         *texts.notes,
         *unused_instructions(settings, texts),
+        *settings.http.warnings(),
         *settings.spend.warnings(settings.realtime.model, settings.realtime.transcription_model),
     ):
         log.warning("%s", text)

@@ -20,7 +20,7 @@ from sipua.errors import ConfigError, SipuaError, Stopped
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
     "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "migrate",
-    "doctor",
+    "doctor", "token",
     "emulate", "drill", "bench", "version",
 )  # fmt: skip
 

@@ -15,16 +15,18 @@ from sipua.log import configure_logging
 from sipua.texts import TextFiles
 from sipua.tools.kits import ToolFolder
 from sipua.trunk_files import TrunkFiles
+from sipua.web.tokens import token_file
 
 
 def serve(conf: Conf = None, json: Json = False) -> None:
     """Answer calls until SIGTERM or SIGINT. Prints one JSON line when ready. SIGHUP: read trunk files, languages,
-    instructions and tools again."""
+    instructions, tools and tokens again."""
     del json  # the ready line is JSON in any case
     settings = settings_of(conf)
     files = TrunkFiles(conf_dir(conf))
     texts = TextFiles(conf_dir(conf), [trunk.name for trunk in files.trunks])
     tool_folder = ToolFolder(conf_dir(conf))
+    tokens = token_file(settings.http.tokens_file)
     identity = Identity(settings.node, settings.worker)
     configure_logging(settings.log.level, settings.log.format, identity.as_dict())
 
@@ -38,9 +40,13 @@ def serve(conf: Conf = None, json: Json = False) -> None:
         files.asked.set()
         texts.asked.set()
         tool_folder.asked.set()
+        if tokens is not None:
+            tokens.asked.set()
 
     async def work(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-        await app.serve(settings, files, texts, identity, stop=stop, ready=ready, tool_folder=tool_folder)
+        await app.serve(
+            settings, files, texts, identity, stop=stop, ready=ready, tool_folder=tool_folder, tokens=tokens
+        )
 
     run(work)

@@ -9,11 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 import pytest
+from fastapi import APIRouter, FastAPI, Response
 from prometheus_client.parser import text_string_to_metric_families
 
+from sipua.clock import SystemClock
 from sipua.errors import LocalError
-from sipua.http import bind_tcp, build_app, running
+from sipua.http import bind_tcp, running
 from sipua.metrics import Metrics
+from sipua.web.guard import Guard, Role
+from sipua.web.health import health_router
+from sipua.web.site import build_site
+from tests.web.serving import PLENTY, a_guard, bearer, serving
 
 Check = Callable[[], Awaitable[str]]
 
@@ -44,15 +50,27 @@ async def slow_to_cancel() -> str:
     return ""
 
 
+def health(
+    checks: Mapping[str, Check],
+    refresh: Callable[[], None] = lambda: None,
+    guard: Guard | None = None,
+    *,
+    is_open: bool = True,
+) -> APIRouter:
+    return health_router(
+        metrics(), checks, refresh, guard or a_guard(), is_open=is_open, check_timeout_s=0.05
+    )
+
+
 async def get(
     path: str, checks: Mapping[str, Check], refresh: Callable[[], None] = lambda: None
 ) -> httpx.Response:
-    app = build_app(metrics(), checks, refresh, check_timeout_s=0.05)
-    async with (
-        running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port),
-        httpx.AsyncClient(base_url=f"http://{host}:{port}") as client,
-    ):
+    async with serving([health(checks, refresh)]) as client:
         return await client.get(path)
+
+
+def an_app() -> FastAPI:
+    return build_site(a_guard(), SystemClock(), routers=[health({})], rate=PLENTY)
 
 
 async def test_alive_says_nothing_about_the_parts() -> None:
@@ -91,9 +109,55 @@ async def test_a_scrape_is_fresh_and_in_prometheus_format() -> None:
     assert all(name.startswith("sipua_") for name in families)
 
 
+WHO = [
+    pytest.param(False, True, {}, 401, False, id="without a token"),
+    pytest.param(False, True, bearer(Role.READ), 200, True, id="who may read"),
+    pytest.param(False, True, bearer(Role.OPERATE), 200, True, id="who may operate"),
+    pytest.param(False, True, bearer(Role.INGEST), 403, False, id="who may only ingest"),
+    pytest.param(False, False, bearer(Role.READ), 404, False, id="without a file of tokens"),
+    pytest.param(True, False, {}, 200, True, id="open to all"),
+]
+
+
+@pytest.mark.parametrize(("is_open", "has_tokens", "headers", "code", "details"), WHO)
+async def test_figures_and_parts_are_for_who_may_read(
+    is_open: bool, has_tokens: bool, headers: dict[str, str], code: int, details: bool
+) -> None:
+    guard = a_guard() if has_tokens else a_guard(None)
+    async with serving([health({"database": ill}, guard=guard, is_open=is_open)], guard=guard) as client:
+        assert (await client.get("/metrics", headers=headers)).status_code == code
+        ready = await client.get("/readyz", headers=headers)
+        assert (ready.status_code, "checks" in ready.json()) == (503, details)
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_who_takes_no_answer_is_not_waited_for() -> None:
+    router = APIRouter()
+
+    @router.get("/much")
+    async def much() -> Response:
+        return Response(b"x" * (32 << 20))
+
+    app = build_site(a_guard(), SystemClock(), routers=[router], rate=PLENTY)
+    async with running(app, bind_tcp("127.0.0.1", 0, "HTTP"), take_timeout_s=0.1) as (host, port):
+        reader, writer = await asyncio.open_connection(host, port, limit=1024)
+        writer.write(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readexactly(100)
+        transport = writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()  # takes nothing more
+        async with asyncio.timeout(2):
+            with contextlib.suppress(ConnectionError):
+                while not writer.is_closing():
+                    writer.write(b"x")  # which a connection that was given up refuses
+                    await asyncio.sleep(0.01)
+        assert writer.is_closing()
+        writer.close()
+
+
 @pytest.mark.parametrize(("method", "path", "code"), [("GET", "/x", 404), ("POST", "/healthz", 405)])
 async def test_nothing_else_is_served(method: str, path: str, code: int) -> None:
-    app = build_app(metrics(), {}, lambda: None)
+    app = an_app()
     async with (
         running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port),
         httpx.AsyncClient() as client,
@@ -102,7 +166,7 @@ async def test_nothing_else_is_served(method: str, path: str, code: int) -> None
 
 
 async def test_the_port_is_free_again_though_a_client_is_still_connected() -> None:
-    app = build_app(metrics(), {}, lambda: None)
+    app = an_app()
     async with httpx.AsyncClient() as client:
         async with running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port):
             assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
@@ -110,7 +174,7 @@ async def test_the_port_is_free_again_though_a_client_is_still_connected() -> No
 
 
 async def test_who_does_not_end_a_request_is_not_waited_for() -> None:
-    app = build_app(metrics(), {}, lambda: None)
+    app = an_app()
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     async with running(app, bind_tcp("127.0.0.1", 0, "HTTP"), head_timeout_s=0.1) as (host, port):
         for before in (b"", whole):  # also as a second request
@@ -129,7 +193,7 @@ async def test_who_does_not_end_a_request_is_not_waited_for() -> None:
 
 
 async def test_connections_are_bounded() -> None:
-    app = build_app(metrics(), {}, lambda: None)
+    app = an_app()
     async with running(app, bind_tcp("127.0.0.1", 0, "HTTP"), connections_max=2) as (host, port):
         held = [await asyncio.open_connection(host, port) for _ in range(2)]
         reader, writer = await asyncio.open_connection(host, port)

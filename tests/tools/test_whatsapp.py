@@ -26,17 +26,18 @@ from starlette.routing import Route
 
 from sipua.clock import SystemClock
 from sipua.desk import Desk
-from sipua.http import BODIES_MAX, SMALL_BODY_BYTES, bind_tcp, build_app, running
+from sipua.http import bind_tcp, running
 from sipua.memory import MemorySettings
-from sipua.metrics import Metrics
 from sipua.tools.registry import Registry
 from sipua.tools.whatsapp import SendWhatsApp
+from sipua.web.whatsapp import BODIES_MAX, SMALL_BODY_BYTES, whatsapp_router
 from sipua.webhook import BODY_MAX_BYTES, WhatsAppWebhook
 from sipua.whatsapp import News, Reply, Status, WhatsAppSettings, may_write_freely, read_webhook
 from storage.facts import CallCreated
 from storage.writer import LedgerWriter
 from tests.sipua.test_ledger import OPENING
 from tests.tools import calls
+from tests.web.serving import serving
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ANN = "+250788123456"
@@ -223,12 +224,7 @@ def signed(body: bytes, secret: str = "app") -> dict[str, str]:
 @asynccontextmanager
 async def served(heard: Any) -> AsyncIterator[httpx.AsyncClient]:
     hook = WhatsAppWebhook(NUMBER, "app", "token é", heard, lambda: datetime.now(UTC))
-    metrics = Metrics(node="n", worker=0, instance="i", version="v")
-    app = build_app(metrics, {}, lambda: None, whatsapp=hook)
-    async with (
-        running(app, bind_tcp("127.0.0.1", 0, "HTTP")) as (host, port),
-        httpx.AsyncClient(base_url=f"http://{host}:{port}") as client,
-    ):
+    async with serving([whatsapp_router(hook)]) as client:
         yield client
 
 
