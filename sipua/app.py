@@ -211,9 +211,8 @@ async def serve(
             path_prefix=settings.http.path_prefix,
             rate=rate,
         )
-        proxies = [str(each) for each in settings.http.trusted_proxies]
         http_host, http_port = await stack.enter_async_context(
-            running(site, http_socket, trusted_proxies=proxies)
+            running(site, http_socket, trusted_proxies=settings.http.trusted_proxies)
         )
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, IPvAnyNetwork
+from pydantic import AfterValidator, Field, IPvAnyAddress
 
 from sipua.media_settings import Port
 from sipua.section import Section
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; allowed: addresses and networks such as 192.0.2.0/24") from None
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class HttpSettings(Section):
@@ -27,7 +39,7 @@ class HttpSettings(Section):
     """How others reach this server, such as https://voice.example.com: for links and webhook signatures."""
     path_prefix: str = Field(default="", pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")
     """Webhooks and the routes of the former function are there too, such as /functions/v1."""
-    trusted_proxies: list[IPvAnyAddress | IPvAnyNetwork] = Field(default=[], max_length=64)
+    trusted_proxies: list[Network] = Field(default=[], max_length=64)
     """Proxies whose X-Forwarded-For and X-Forwarded-Proto count: addresses or networks."""
     rate_per_s: Annotated[float, Field(gt=0, le=100_000)] = 50.0
     """Requests a second of one token, and of one address; four times as many at once. Beyond: 429."""
