@@ -123,7 +123,7 @@ async def serve(
             settings.rtp_bind,
             own_address.address_of,
         )
-        ledger = Ledger(writer, feed, identity.as_dict())
+        ledger = Ledger(writer, feed, identity.as_dict(), settings.ledger.project_id)
         recorder = await stack.enter_async_context(recording_calls(settings, ledger, metrics, SystemClock()))
         clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
         admission = Admission(files.trunks, ports, occupancy)

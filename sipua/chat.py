@@ -16,6 +16,7 @@ from sipua.actions import Action
 from sipua.call_language import CallLanguage
 from sipua.call_leg import CallOver
 from sipua.call_voice import VoiceService, converse, ending_of, leaves, voice_session
+from sipua.clock import CallClock
 from sipua.conversation import Conversation
 from sipua.errors import SipuaError
 from sipua.keypad import Keypad
@@ -75,6 +76,7 @@ async def chat(
 
     Cancelled, it ends in order too: its rows are closed.
     """
+    clock = CallClock(clock)
     record = ledger.open(opening, clock.now())
     ending = Ending(Status.FAILED, "internal_error")
     try:

@@ -83,7 +83,7 @@ async def run_chat(
             chat(
                 service,
                 opening_of_chat(options.caller, options.line),
-                Ledger(screen, screen, identity.as_dict()),
+                Ledger(screen, screen, identity.as_dict(), settings.ledger.project_id),
                 read_line,
                 metrics,
                 clock,

@@ -33,7 +33,7 @@ from storage.desk_facts import (
     ThreadBegun,
 )
 from storage.desk_statements import PREFS_MAX
-from storage.facts import Group
+from storage.facts import CallChanged, Group
 from storage.memories import memory_of, replied_at
 from storage.platform import Platform, platform_of, search_platform
 
@@ -143,7 +143,10 @@ class Desk:
             wish.id, wish.number, wish.call_id, wish.at, wish.name, wish.department, wish.notes, wish.when,
             wish.locale, wish.reference,
         )  # fmt: skip
-        self._queue.put((request,))
+        lead = CallChanged(
+            wish.call_id, wish.at, lead_name=wish.name, lead_phone=wish.number, last_note=wish.notes
+        )
+        self._queue.put((request, lead))
         self.on_callback(wish)
 
     def callback_told(self, id: UUID) -> None:

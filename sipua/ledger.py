@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from sipua.call_notes import intent_of, noted
+from sipua.call_times import TICK, CallTimes
 from sipua.ledger_facts import (
     EVENT_TYPES,
     call_event,
@@ -38,7 +40,7 @@ from storage.facts import (
     Transcript,
 )
 from storage.trunk_facts import CallAttempt, CallCarried
-from storage.words import ConsentChannel
+from storage.words import ConsentChannel, EventType
 
 CUTS_MAX = 64  # items of one call whose text or cut may still come
 
@@ -60,14 +62,17 @@ class Writer(Protocol):
 class Ledger:
     """Opens records; ``identity`` (node, worker, instance) stands in the metadata of every call."""
 
-    def __init__(self, writer: Writer, feed: Watchers, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, writer: Writer, feed: Watchers, identity: Mapping[str, Any], project_id: str = ""
+    ) -> None:
         self._writer = writer
+        self._project_id = project_id
         self._feed = feed
         self._identity = dict(identity)
 
     def open(self, opening: CallOpening, at: Moment) -> Record:
         """The call's row, at its INVITE."""
-        self.put(*call_started(opening, at, self._identity))
+        self.put(*call_started(opening, at, self._identity, self._project_id))
         self._feed.publish(
             {
                 "event": "call",
@@ -78,12 +83,12 @@ class Ledger:
                 "trunk": opening.trunk,
             }
         )
-        return Record(opening, self, self._feed)
+        return Record(opening, self, self._feed, at)
 
     def refused(self, opening: CallOpening, at: Moment, ending: Ending) -> None:
         """An INVITE of a known source that never became a call: one closed row."""
         self.put(
-            *call_started(opening, at, self._identity),
+            *call_started(opening, at, self._identity, self._project_id),
             CallEnded(
                 call_id=opening.id,
                 ended_at=at.wall,
@@ -93,7 +98,10 @@ class Ledger:
                 metadata=ending_metadata(ending),
             ),
             call_event(
-                opening.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}
+                opening.id,
+                "call_ended",
+                at.wall + TICK,
+                {"reason": ending.reason, "sip_code": ending.sip_code},
             ),
         )
 
@@ -113,8 +121,10 @@ class Ledger:
 class Record:
     """One call's rows (``sipua.ports.CallRecord``)."""
 
-    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Watchers) -> None:
+    def __init__(self, opening: CallOpening, ledger: Ledger, feed: Watchers, at: Moment) -> None:
         self.opening = opening
+        self._times = CallTimes(at.wall)
+        self._times.event(at.wall)  # call_started's
         self._locale = opening.locale
         self._answered: Moment | None = None
         self._put = ledger.put
@@ -124,6 +134,7 @@ class Record:
         ] = {}  # open ones, by the service's id: two while one follows the other
         self._attempts = 0
         self._outcome = ""  # as the agent has it
+        self._has_intent = False
         self._ended = False
         self._keeps_transcripts = True
         self._spoken: dict[str, int] = {}  # items of the agent: their segments
@@ -167,7 +178,7 @@ class Record:
     def ringing(self, at: Moment) -> None:
         self._put(
             CallChanged(call_id=self.id, at=at.wall, status=Status.RINGING.value),
-            call_event(self.id, "ringing", at.wall, {}),
+            self._event("ringing", at.wall, {}),
         )
 
     def answered(self, at: Moment, codec: str = "") -> None:
@@ -176,14 +187,14 @@ class Record:
         told = {"codec": codec} if codec else {}
         self._put(
             CallChanged(call_id=self.id, at=at.wall, status=Status.IN_PROGRESS.value, metadata=told),
-            call_event(self.id, "answered", at.wall, told),
+            self._event("answered", at.wall, told),
         )
 
     def answered_by(self, at: Moment, by: str, why: str, after_ms: int) -> None:
         known = {"answered_by": by, "why": why, "after_ms": after_ms}
         self._put(
             CallChanged(call_id=self.id, at=at.wall, metadata={"answered_by": by}),
-            call_event(self.id, "answered", at.wall, known),
+            self._event("answered", at.wall, known),
         )
         self._publish("answered_by", by=by, why=why, after_ms=after_ms)
 
@@ -192,7 +203,7 @@ class Record:
         self._put(
             opened_session(id, self.id, at.wall, session),
             # its session.updated waits in the session's queue and comes through service_event
-            call_event(self.id, "openai_session_created", at.wall, {"session_id": session.session_id}),
+            self._event("openai_session_created", at.wall, {"session_id": session.session_id}),
         )
 
     def session_ended(self, at: Moment, session_id: str, *, failed: bool) -> None:
@@ -266,7 +277,10 @@ class Record:
         payload: dict[str, Any] = {"sequence": sequence, "role": role, "item_id": item_id}
         if (heard_ms := self._heard_ms.get(item_id)) is not None:
             payload["audio_end_ms"] = heard_ms
-        return call_event(self.id, "transcript_segment", at, payload)
+        return self._event("transcript_segment", at, payload)
+
+    def _event(self, type: EventType, at: datetime, payload: Mapping[str, Any]) -> Event:
+        return call_event(self.id, type, self._times.event(at), payload)
 
     def transcript_delta(self, role: str, item_id: str, text: str) -> None:
         if self._feed.is_watched:
@@ -275,17 +289,25 @@ class Record:
     def service_event(self, at: Moment, type: str, payload: Mapping[str, Any]) -> None:
         mapped = EVENT_TYPES.get(type)
         if mapped is not None:
-            self._put(call_event(self.id, mapped, at.wall, payload))
+            self._put(self._event(mapped, at.wall, payload))
 
     def tool_called(
         self, at: Moment, id: UUID, *, server: str | None, tool: str, args: Mapping[str, Any] | None
     ) -> None:
         """The model wants a tool: a row, which ``tool_done`` completes."""
         self._put(
+            *self._noted(at, tool, args),
             ToolCalled(id=id, call_id=self.id, server=server, tool=tool, args=args, t=at.wall),
-            call_event(self.id, "tool_call", at.wall, {"id": str(id), "tool": tool, "server": server}),
+            self._event("tool_call", at.wall, {"id": str(id), "tool": tool, "server": server}),
         )
         self._publish("tool", id=str(id), tool=tool)
+
+    def _noted(self, at: Moment, tool: str, args: Mapping[str, Any] | None) -> Group:
+        known = noted(tool, args)
+        if not self._has_intent and (intent := intent_of(tool)) is not None:
+            self._has_intent = True
+            known["intent"] = intent
+        return (CallChanged(call_id=self.id, at=at.wall, **known),) if known else ()  # type: ignore[arg-type]
 
     def tool_done(self, id: UUID, *, result: Mapping[str, Any] | None, error: str | None) -> None:
         self._put(ToolDone(id=id, call_id=self.id, success=error is None, result=result, error=error or None))
@@ -293,7 +315,7 @@ class Record:
 
     def wrapped_up(self, at: Moment, *, intent: str, outcome: str, note: str) -> None:
         """What the caller wanted and what became of it; ``outcome`` stays at the end, why it ended is metadata."""
-        self._outcome = outcome
+        self._outcome, self._has_intent = outcome, True
         self._put(
             CallChanged(call_id=self.id, at=at.wall, intent=intent, outcome=outcome, last_note=note or None)
         )
@@ -313,7 +335,7 @@ class Record:
         self._publish("transfer", **known)
 
     def error(self, at: Moment, reason: str, message: str) -> None:
-        self._put(call_event(self.id, "error", at.wall, {"reason": reason, "message": message}))
+        self._put(self._event("error", at.wall, {"reason": reason, "message": message}))
         self._publish("error", reason=reason, message=message)
 
     def first_audio(self, at: Moment, seconds: float) -> None:
@@ -333,21 +355,20 @@ class Record:
         if self._ended:
             return
         self._ended = True
+        ended = self._times.end(at.wall)
         talked = at.monotonic - self._answered.monotonic if self._answered is not None else 0.0
         self._put(
             CallEnded(
                 call_id=self.id,
-                ended_at=at.wall,
-                duration_seconds=round(talked),
+                ended_at=ended,
+                duration_seconds=max(0, round(talked)),
                 status=ending.status.value,
                 outcome=self._outcome or ending.reason,
                 metadata=ending_metadata(ending)
                 | ({"rtp": dict(rtp)} if self.opening.channel == "voice" else {})
                 | ({"srtp": srtp} if srtp else {}),
             ),
-            call_event(
-                self.id, "call_ended", at.wall, {"reason": ending.reason, "sip_code": ending.sip_code}
-            ),
+            self._event("call_ended", ended, {"reason": ending.reason, "sip_code": ending.sip_code}),
         )
         self._publish("ended", status=ending.status.value, reason=ending.reason, seconds=round(talked, 3))
 

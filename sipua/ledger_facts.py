@@ -30,13 +30,15 @@ EVENT_TYPES: dict[str, EventType] = {
 ORIGIN = ("from_uri", "to_uri", "source")  # of a call; a chat has none
 
 
-def call_started(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> Group:
+def call_started(
+    opening: CallOpening, at: Moment, identity: Mapping[str, Any], project_id: str = ""
+) -> Group:
     """Its row and its first event."""
     began = {"direction": opening.direction, "trunk": opening.trunk, **_errand(opening)}
-    return _created(opening, at, identity), call_event(opening.id, "call_started", at.wall, began)
+    return _created(opening, at, identity, project_id), call_event(opening.id, "call_started", at.wall, began)
 
 
-def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> CallCreated:
+def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any], project_id: str) -> CallCreated:
     return CallCreated(
         id=opening.id,
         direction=opening.direction,
@@ -51,6 +53,8 @@ def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any]) -> C
         country=opening.country,
         status=Status.INITIATED.value,
         started_at=at.wall,
+        project_id=project_id or None,
+        lead_phone=opening.to_number if opening.direction == "outbound" else opening.from_number,
         metadata={
             **identity,
             **{name: value for name in ORIGIN if (value := getattr(opening, name))},

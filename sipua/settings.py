@@ -80,6 +80,8 @@ class LedgerSettings(Section):
     """Rows wait here, safe from a crash, until the database has them; empty = STATE_DIR/spool."""
     spool_max_mb: int = Field(default=1024, ge=0, le=1_000_000)
     """The most that waits; beyond it database.queue_limit facts more, in memory. 0 = nothing is kept on disk."""
+    project_id: str = Field(default="", max_length=128)
+    """What stands in voice_calls.project_id of every call, for readers of several agents; empty = NULL."""
 
 
 class DrillSettings(Section):

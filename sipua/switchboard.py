@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Coroutine
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from sipua.call import Call
 from sipua.call_leg import CallLeg
 from sipua.call_services import CallServices
 from sipua.call_state import Phase
+from sipua.clock import CallClock
 from sipua.dialler import Dialler
 from sipua.digest import Proof
 from sipua.errand import Errand
@@ -122,9 +124,10 @@ class Switchboard:
         if not route.targets:
             self.services.metrics.calls.labels("outbound", "", Status.FAILED.value, NoRoute.reason).inc()
             raise NoRoute(to, route)
-        record = self._ledger.open(opening_of_route(id or uuid4(), route, errand), self.services.clock.now())
-        way = Placed(self._dialler, self.services.legs, route, record, self.services)
-        call = self._calls[record.id] = Call(way, record, self.services, Phase.DIALLING)
+        services = _for_one_call(self.services)
+        record = self._ledger.open(opening_of_route(id or uuid4(), route, errand), services.clock.now())
+        way = Placed(self._dialler, services.legs, route, record, services)
+        call = self._calls[record.id] = Call(way, record, services, Phase.DIALLING)
         log.info("call=%s to %s", record.id, mask_number(route.to_e164))
         self._start(self._run(call), f"call-{record.id}")
         return call, way
@@ -173,10 +176,11 @@ class Switchboard:
             "call=%s < INVITE from %s by trunk %s, codec %s",
             invite.key, mask_number(opening.from_number), trunk.name, invite.grant.codec,
         )  # fmt: skip
-        record = self._ledger.open(opening, self.services.clock.now())
-        way = Inbound(invite, self.services)
+        services = _for_one_call(self.services)
+        record = self._ledger.open(opening, services.clock.now())
+        way = Inbound(invite, services)
         self._legs[invite.key] = way.leg
-        return Call(way, record, self.services, Phase.INCOMING)
+        return Call(way, record, services, Phase.INCOMING)
 
     def _give_up(self, invite: IncomingCall) -> None:
         """Nobody will look after this leg: its sockets are closed and the caller gets 500."""
@@ -235,6 +239,10 @@ class Switchboard:
                 "< %s from %s:%d refused with %d: source is on no trunk's ACL%s",
                 method, *event.source, event.code, f" ({unsaid} like it were not logged)" if unsaid else "",
             )  # fmt: skip
+
+
+def _for_one_call(services: CallServices) -> CallServices:
+    return replace(services, clock=CallClock(services.clock))
 
 
 def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: Trunk) -> CallOpening:

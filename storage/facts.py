@@ -51,6 +51,7 @@ class CallCreated:
     metadata: Json = field(default_factory=dict)
     project_id: str | None = None
     channel: str | None = None  # None: voice
+    lead_phone: str | None = None  # who talks with us
 
     def __post_init__(self) -> None:
         one_of(self.direction, Direction, "direction")

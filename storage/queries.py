@@ -83,9 +83,21 @@ WITH unanswered AS (
 UPDATE public.voice_calls AS c SET consent_obtained = false, consent_recorded_at = u.t
 FROM unanswered AS u WHERE c.id = u.call_id
 """
+# What there is of it: more may have been said than was heard of.
+_CLOSE_TRANSCRIPT = """
+UPDATE public.voice_calls AS c SET
+  transcript = (SELECT string_agg(t.role || ': ' || t.content, E'\n' ORDER BY t.t, t.sequence, t.id)
+                FROM public.transcripts AS t WHERE t.call_id = c.id),
+  transcript_locale = coalesce(c.locale, c.transcript_locale), transcript_status = 'failed'
+WHERE c.id = %s
+"""
+# After whatever was told of the call.
 _CALL_ENDED = """
 INSERT INTO public.voice_events (id, call_id, type, t, payload)
-VALUES (%s, %s, 'call_ended', %s, jsonb_build_object('status', 'failed', 'outcome', %s::text))
+SELECT %s, c.id, 'call_ended', greatest(c.ended_at, (
+  SELECT max(e.t) + interval '1 microsecond' FROM public.voice_events AS e WHERE e.call_id = c.id)),
+  jsonb_build_object('status', 'failed', 'outcome', %s::text)
+FROM public.voice_calls AS c WHERE c.id = %s
 """
 
 
@@ -169,6 +181,7 @@ async def close_orphans(
             await connection.execute(_CLOSE_SESSIONS, (row["ended_at"], row["id"]))
             await connection.execute(_CLOSE_TOOLS, (outcome, row["id"]))
             await connection.execute(_CLOSE_CONSENT, (uuid4(), row["id"]))
-            await connection.execute(_CALL_ENDED, (uuid4(), row["id"], row["ended_at"], outcome))
+            await connection.execute(_CLOSE_TRANSCRIPT, (row["id"],))
+            await connection.execute(_CALL_ENDED, (uuid4(), outcome, row["id"]))
         await connection.execute(_CLOSE_PROCESSES, values)
     return [row["id"] for row in closed]

@@ -11,7 +11,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID
 
-from storage import clean, consent_statements, desk_statements, tool_statements, trunk_statements
+from storage import (
+    clean,
+    consent_statements,
+    desk_statements,
+    tool_statements,
+    transcript_statements,
+    trunk_statements,
+)
 from storage.desk_facts import Forgotten, Remembered
 from storage.facts import (
     CallChanged,
@@ -72,6 +79,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     carried: dict[UUID, CallCarried] = {}
     states: list[TrunkState | TargetsWatched] = []
     memories: list[Remembered | Forgotten] = []
+    facts = list(facts)
     for fact in facts:
         match fact:
             case CallChanged():
@@ -92,6 +100,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
                     states.append(fact)
     rows[CallChanged.__name__] = [_row(change) for change in fold(changes)]
     rows[_LATE] = [_row(change) for change in fold(late)]
+    rows[transcript_statements.WHOLE] = transcript_statements.told_of(facts)
     rows[CallCarried.__name__] = [_row(fact) for fact in carried.values()]
     rows[TrunkState.__name__] = [_row(state) for state in trunk_statements.fold(states)]
     rows[Remembered.__name__] = desk_statements.fold(memories)
@@ -178,11 +187,11 @@ _RECORD, _SETS = _changed_columns()
 # A carrier id that another row holds must not cost the call: the later row goes without it and says so.
 _CALL_CREATED = """
 INSERT INTO public.voice_calls (id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id,
-  provider, trunk, channel, locale, country, project_id, status, started_at, metadata)
+  provider, trunk, channel, locale, country, project_id, lead_phone, status, started_at, metadata)
 SELECT r.id, r.direction, r.from_e164, r.to_e164,
   CASE WHEN NOT r.twilio_taken THEN r.twilio_call_sid END, CASE WHEN NOT r.mtn_taken THEN r.mtn_call_sid END,
   r.sip_session_id, r.provider, r.trunk, coalesce(r.channel, 'voice'), coalesce(r.locale, 'en'), r.country,
-  r.project_id, r.status, coalesce(r.started_at, now()),
+  r.project_id, r.lead_phone, r.status, coalesce(r.started_at, now()),
   r.metadata || CASE WHEN r.twilio_taken THEN jsonb_build_object('twilio_call_sid_repeated', r.twilio_call_sid)
                      ELSE '{}' END
              || CASE WHEN r.mtn_taken THEN jsonb_build_object('mtn_call_sid_repeated', r.mtn_call_sid)
@@ -199,9 +208,9 @@ FROM (SELECT r.*,
   FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (
     id uuid, direction text, from_e164 text, to_e164 text, twilio_call_sid text, mtn_call_sid text,
     sip_session_id text, provider text, trunk text, locale text, country text, project_id text, status text,
-    started_at timestamptz, metadata jsonb, channel text)) WITH ORDINALITY AS r(id, direction, from_e164, to_e164,
-    twilio_call_sid, mtn_call_sid, sip_session_id, provider, trunk, locale, country, project_id, status,
-    started_at, metadata, channel, nr)) AS r
+    started_at timestamptz, metadata jsonb, channel text, lead_phone text)) WITH ORDINALITY AS r(
+    id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id, provider, trunk, locale,
+    country, project_id, status, started_at, metadata, channel, lead_phone, nr)) AS r
 ON CONFLICT (id) DO NOTHING
 """
 # A service that repeats its session ids must not cost the session either.
@@ -222,19 +231,6 @@ FROM jsonb_to_recordset(%s::jsonb) AS r (
   input_audio_format text, output_audio_format text, turn_detection jsonb, tools jsonb, temperature numeric,
   max_response_output_tokens integer, started_at timestamptz, metadata jsonb)
 ON CONFLICT (id) DO NOTHING
-"""
-_TRANSCRIPT = """
-WITH r AS (
-  SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
-    id uuid, call_id uuid, sequence integer, role text, content text, confidence numeric, lang text,
-    t timestamptz)
-), stored AS (
-  INSERT INTO public.transcripts (id, call_id, sequence, role, content, confidence, lang, t)
-  SELECT id, call_id, sequence, role, content, confidence, lang, coalesce(t, now()) FROM r
-  ON CONFLICT (id) DO NOTHING RETURNING call_id, t
-)
-UPDATE public.voice_calls AS c SET last_transcript_segment_at = greatest(c.last_transcript_segment_at, s.t)
-FROM (SELECT call_id, max(t) AS t FROM stored GROUP BY call_id) AS s WHERE c.id = s.call_id
 """
 _EVENT = """
 INSERT INTO public.voice_events (id, call_id, type, t, payload)
@@ -292,13 +288,14 @@ _SQL = {
     ProcessStarted.__name__: _PROCESS_STARTED,
     CallCreated.__name__: _CALL_CREATED,
     SessionOpened.__name__: _SESSION_OPENED,
-    Transcript.__name__: _TRANSCRIPT,
+    **transcript_statements.SQL,
     Event.__name__: _EVENT,
     **tool_statements.SQL,
     CallChanged.__name__: _CALL_CHANGED,
     SessionEnded.__name__: _SESSION_ENDED,
     CallEnded.__name__: _CALL_ENDED,
     _LATE: _CALL_CHANGED,
+    **transcript_statements.LAST_SQL,
     **consent_statements.SQL,
     **trunk_statements.SQL,
     **desk_statements.SQL,

@@ -96,6 +96,7 @@ SAMPLES = {
     "DATABASE__QUEUE_LIMIT": "100",
     "LEDGER__SPOOL_DIR": "/srv/spool",
     "LEDGER__SPOOL_MAX_MB": "0",
+    "LEDGER__PROJECT_ID": "kigali",
     "REALTIME__SERVICE": "compatible",
     "REALTIME__AUTH_HEADER": "X-Key",
     "REALTIME__MODEL": "gpt-realtime",

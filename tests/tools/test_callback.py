@@ -37,7 +37,7 @@ from sipua.tools.context import ToolContext
 from sipua.tools.registry import Registry
 from sipua.tools.schema import ToolError
 from storage.desk_facts import CallbackNotified, CallbackRequested
-from storage.facts import CallCreated, Fact, Group
+from storage.facts import CallChanged, CallCreated, Fact, Group
 from storage.writer import LedgerWriter
 from tests.sipua.test_ledger import OPENING
 from tests.tools import calls
@@ -100,7 +100,7 @@ async def test_the_number_is_the_callers_or_read_as_e164(
         assert queue.facts == []
         return
     result = await asked(tool, context, **arguments)
-    (request,) = queue.facts
+    request, _ = queue.facts
     assert isinstance(request, CallbackRequested)
     assert result["number"] == request.number == told
 
@@ -115,8 +115,10 @@ async def test_the_same_wish_has_the_same_reference_and_is_one_request() -> None
         tool, replace(context, id=uuid4()), **wish | {"name": " ANN ", "department": "Support"}
     )
     assert again["reference"] == first["reference"] == first["say"].replace(", ", "")
-    (request,) = queue.facts
+    request, lead = queue.facts
     assert isinstance(request, CallbackRequested)
+    assert isinstance(lead, CallChanged)
+    assert (lead.lead_name, lead.lead_phone, lead.last_note) == ("Ann", request.number, "a lost bag")
     assert (request.reference, request.department, request.wanted_at) == (
         first["reference"], "support", "tomorrow morning",
     )  # fmt: skip
