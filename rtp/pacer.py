@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PTIME_MS = 20
 MAX_CATCH_UP_MS = 80  # below rtp.sender.SKIP_S
+GAP_MS = 20.0  # so much more than its ptime between two packets of a call is a gap: 40 ms at 20
 LATENESS_BOUNDS_MS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 100.0)
 
 
@@ -35,10 +36,12 @@ class PacedSender(Protocol):
 class Schedule:
     """Which ticks are due (no clock: ``now`` in seconds)."""
 
-    __slots__ = ("_interval", "_max_catch_up", "_next", "_start", "skipped")
+    __slots__ = ("_before", "_interval", "_max_catch_up", "_next", "_start", "is_after_gap", "skipped")
 
     def __init__(self, start: float, ptime_ms: float = DEFAULT_PTIME_MS) -> None:
         self.skipped = 0
+        self.is_after_gap = False  # before the ticks that ``due`` gave last, see GAP_MS
+        self._before = start
         self._start = start
         self._interval = ptime_ms / 1000
         self._max_catch_up = max(1, int(MAX_CATCH_UP_MS // ptime_ms))
@@ -56,6 +59,8 @@ class Schedule:
             return []
         first = max(self._next, last - self._max_catch_up + 1)
         self.skipped += first - self._next
+        self.is_after_gap = now - self._before > self._interval + GAP_MS / 1000
+        self._before = now
         self._next = last + 1
         return [self._start + n * self._interval for n in range(first, last + 1)]
 
@@ -114,6 +119,7 @@ class Pacer:
         """``hang``: what rings for it, see ``bell``."""
         self.lateness = LatenessHistogram()
         self.failed = 0  # senders removed because they raised
+        self.gaps = 0  # of all senders, see GAP_MS
         self._hang = hang
         self._beats: dict[float, _Beat] = {}  # by ptime; one without senders goes
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -190,6 +196,7 @@ class Pacer:
         due = schedule.due(now)
         if due:
             self.lateness.add(late_s * 1000)
+            self.gaps += len(beat.senders) * schedule.is_after_gap
         for scheduled in due:
             self._tick(beat, scheduled)
 

@@ -50,6 +50,11 @@ class PortAllocator:
         """Pairs handed out and not given back."""
         return len(self._used)
 
+    @property
+    def size(self) -> int:
+        """Pairs that there are in the range; 0: any that the system gives."""
+        return len(self._used) + len(self._free) if not self._any else 0
+
     def open_pair(self, bind: str) -> tuple[socket.socket, socket.socket]:
         """Two non-blocking UDP sockets bound to an even port of ``bind`` and the one above.
 

@@ -35,9 +35,11 @@ from sipua.errors import LocalError
 from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, running
+from sipua.http_measure import measured
 from sipua.identity import Identity
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
+from sipua.loop_lag import watch_loop
 from sipua.media import MediaRules
 from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
@@ -47,13 +49,14 @@ from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
+from sipua.readings import Parts, readings
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
-from sipua.start_checks import check_texts, checked, join_address, warn
+from sipua.start_checks import check_texts, checked, join_address, shown_until, warn
 from sipua.switchboard import Switchboard
 from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
@@ -71,8 +74,6 @@ from sipua.web.site import build_site
 from sipua.web.tokens import TokenFile
 from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
-from storage.spool import SpoolState
-from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +192,11 @@ async def serve(
             return "draining" if admission.draining.is_set() else "" if "sip" in line else "starting"
 
         def refresh() -> None:
-            _refresh(metrics, pacer, writer)
+            metrics.standing.take()
             metrics.show_trunks(fleet.views())
 
+        parts = Parts(metrics, pacer, ports, occupancy, feed, writer, endpoint, shown_until(settings.sip))
+        metrics.standing.reads(readings(parts, settings))
         checks = {
             "database": lambda: unready(dsn),
             "spool": lambda: spool_unready(writer),
@@ -212,7 +215,9 @@ async def serve(
             rate=rate,
         )
         http_host, http_port = await stack.enter_async_context(
-            running(site, http_socket, trusted_proxies=settings.http.trusted_proxies)
+            running(
+                measured(site, metrics, clock), http_socket, trusted_proxies=settings.http.trusted_proxies
+            )
         )
         sip_host, sip_port = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
@@ -234,6 +239,7 @@ async def serve(
 
         changes = TrunkChanges(files, own_address, fleet, admission, names, switchboard)
         for name, work in (
+            ("loop-lag", watch_loop(metrics.loop_lag_seconds.observe)),
             ("own-address", own_address.watch(fleet.addresses_of, changes.moved)),
             ("trunk-files", files.follow(changes.apply)),
             ("texts", texts.follow()),
@@ -273,18 +279,3 @@ def _media_rules(settings: Settings) -> MediaRules:
 def _key_rules(settings: Settings) -> KeyRules:
     keys = settings.keys
     return KeyRules(keys.timeout_s, keys.end, keys.most, keys.interrupt, keys.ledger == "keys")
-
-
-def _refresh(metrics: Metrics, pacer: Pacer, writer: LedgerWriter) -> None:
-    """Counters that are kept where they arise, copied when somebody asks."""
-    stats = writer.stats
-    metrics.ledger_queued.set(stats.queued)
-    metrics.ledger_written.set(stats.written)
-    metrics.ledger_dropped.set(stats.dropped + stats.poisoned)
-    metrics.ledger_lag.set(stats.lag_s)
-    metrics.spool_bytes.set(stats.spool_bytes)
-    metrics.spool_groups.set(stats.spool_groups)
-    for state in SpoolState:
-        metrics.spool_state.labels(state.value).set(stats.spool_state is state)
-    metrics.pacer_late_max.set(pacer.lateness.max_ms / 1000)
-    metrics.pacer_ticks_skipped.set(pacer.skipped)

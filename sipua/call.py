@@ -390,6 +390,9 @@ class Call:
         services.metrics.calls_active.dec()
         if figures is not None:
             services.metrics.count_media(way.trunk_name, figures)
+        if way.leg is not None and way.leg.answered_at is not None:
+            talked_s = services.clock.now().monotonic - way.leg.answered_at.monotonic
+            services.metrics.call_seconds.labels(way.direction).observe(talked_s)
         status, reason = ending.status.value, ending.reason
         services.metrics.calls.labels(way.direction, way.trunk_name, status, reason).inc()
 

@@ -22,12 +22,17 @@ class Subscription:
         self._entries: deque[Mapping[str, Any]] = deque(maxlen=QUEUE_LIMIT)
         self._wake = asyncio.Event()
         self._dropped = 0  # since the reader was last told
+        self.dropped = 0
 
     def put(self, entry: Mapping[str, Any]) -> None:
         if len(self._entries) == QUEUE_LIMIT:
             self._dropped += 1
+            self.dropped += 1
         self._entries.append(entry)
         self._wake.set()
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     async def __aiter__(self) -> AsyncIterator[Mapping[str, Any]]:
         while True:
@@ -45,10 +50,25 @@ class Feed:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
+        self._dropped = 0  # by readers that are gone
 
     @property
     def is_watched(self) -> bool:
         return bool(self._subscriptions)
+
+    @property
+    def readers(self) -> int:
+        return len(self._subscriptions)
+
+    @property
+    def longest(self) -> int:
+        """Entries that wait for the slowest reader."""
+        return max(map(len, self._subscriptions), default=0)
+
+    @property
+    def dropped(self) -> int:
+        """Entries that readers were too slow for."""
+        return self._dropped + sum(each.dropped for each in self._subscriptions)
 
     def publish(self, entry: Mapping[str, Any]) -> None:
         for subscription in self._subscriptions:
@@ -62,3 +82,4 @@ class Feed:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+            self._dropped += subscription.dropped

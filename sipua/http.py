@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from sipua.errors import LocalError
+from sipua.http_measure import App
 
 HEAD_TIMEOUT_S = 5.0  # of any request
 TAKE_TIMEOUT_S = 30.0  # for what waits to be taken, once it fills the socket
@@ -102,7 +102,7 @@ def _impatient(head_timeout_s: float, take_timeout_s: float, connections_max: in
 
 @asynccontextmanager
 async def running(
-    app: Starlette,
+    app: App,
     sock: socket.socket,
     *,
     trusted_proxies: Sequence[str] = (),

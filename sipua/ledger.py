@@ -138,6 +138,7 @@ class Record:
         self._ended = False
         self._keeps_transcripts = True
         self._spoken: dict[str, int] = {}  # items of the agent: their segments
+        self._latency: dict[str, dict[str, Any]] = {}  # of items whose text has not come yet
         self._heard_ms: dict[str, int] = {}  # … and of those that were cut off, what was heard
 
     @property
@@ -266,6 +267,12 @@ class Record:
             self._spoken[segment.item_id] = segment.sequence
             _bound(self._spoken)
 
+    def answered_caller(self, at: Moment, item_id: str, seconds: float) -> None:
+        """Stands in the event of the segment, whose text comes later."""
+        self._latency[item_id] = {"first_audio_at": at.wall.isoformat(), "latency_seconds": round(seconds, 3)}
+        _bound(self._latency)
+        self._publish("turn", item=item_id, seconds=round(seconds, 3))
+
     def cut_off(self, at: Moment, item_id: str, heard_ms: int) -> None:
         """Its transcript says what was made, as nobody knows which words these milliseconds were."""
         self._heard_ms[item_id] = heard_ms
@@ -275,6 +282,7 @@ class Record:
 
     def _segment(self, at: datetime, item_id: str, sequence: int, role: str) -> Event:
         payload: dict[str, Any] = {"sequence": sequence, "role": role, "item_id": item_id}
+        payload |= self._latency.pop(item_id, {})
         if (heard_ms := self._heard_ms.get(item_id)) is not None:
             payload["audio_end_ms"] = heard_ms
         return self._event("transcript_segment", at, payload)
@@ -376,6 +384,6 @@ class Record:
         self._feed.publish({"event": event, "call": str(self.id), **values})
 
 
-def _bound(items: dict[str, int]) -> None:
+def _bound(items: dict[str, Any]) -> None:
     if len(items) > CUTS_MAX:
         del items[next(iter(items))]

@@ -99,7 +99,7 @@ def opened_session(id: UUID, call_id: UUID, at: datetime, session: SessionOpenin
         temperature=None,
         max_response_output_tokens=limit if type(limit) is int and 0 <= limit < 2**31 else None,
         started_at=at,
-        metadata={"opened_for": session.why},
+        metadata={"opened_for": session.why, "connect_seconds": round(session.connect_s, 3)},
     )
 
 

@@ -24,6 +24,7 @@ import structlog
 
 QUEUE_LIMIT = 10_000  # lines
 CLOSE_WAIT_S = 2.0
+LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class LineQueue(logging.handlers.QueueHandler):
@@ -34,6 +35,7 @@ class LineQueue(logging.handlers.QueueHandler):
     def __init__(self, target: logging.Handler) -> None:
         super().__init__(queue.Queue(QUEUE_LIMIT))
         self.dropped = 0
+        self.lines = dict.fromkeys(LEVELS, 0)
         self._target = target
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
@@ -64,10 +66,16 @@ class LineQueue(logging.handlers.QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        self.lines[record.levelname.lower() if record.levelname.lower() in self.lines else "info"] += 1
         try:
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
+
+
+def line_queue() -> LineQueue | None:
+    """That of this process, once its log is configured."""
+    return next((each for each in logging.getLogger().handlers if isinstance(each, LineQueue)), None)
 
 
 def printable(text: str) -> str:

@@ -31,7 +31,7 @@ from rtp.source import RELATCH_WINDOW_S
 from rtp.stream import RtpStream
 from rtp.transport import MediaTransport
 from sipua.errors import LocalError
-from sipua.media_figures import FarEnd, MediaFigures
+from sipua.media_figures import FarEnd, MediaFigures, PlayoutFigures
 from sipua.media_ports import bound_address
 from sipua.sip_events import MediaDescription
 
@@ -234,6 +234,7 @@ class MediaLeg:
             buffer=uplink.statistics(),
             quality=uplink.quality((rtt_ms or 0.0) / 2),
             far_end=far_end,
+            playout=PlayoutFigures.of(self.playout.counters, self._codec.frame_bytes(1000)),
         )
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rtp.events import RemoteReport
+from rtp.playout import PlayoutCounters
 from rtp.quality import Quality
 
 
@@ -36,6 +37,31 @@ class FarEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayoutFigures:
+    """What became of the agent's speech; ``frames`` by kind, ``dropped_s`` by why."""
+
+    frames: Mapping[str, int] = field(default_factory=dict)
+    underruns: int = 0
+    dropped_s: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, counted: PlayoutCounters, bytes_per_s: int) -> PlayoutFigures:
+        dropped = {
+            "interrupted": counted.flushed_bytes,
+            "late": counted.after_flush_bytes,
+            "overflow": counted.overflow_bytes,
+        }
+        return cls(
+            {"spoken": counted.frames, "padded": counted.padded, "faded": counted.faded},
+            counted.underruns,
+            {why: round(size / bytes_per_s, 3) for why, size in dropped.items()},
+        )
+
+
+NOTHING_SAID = PlayoutFigures()
+
+
+@dataclass(frozen=True, slots=True)
 class MediaFigures:
     """Packets both ways, what the receive buffer did, and how good that was.
 
@@ -53,6 +79,7 @@ class MediaFigures:
     buffer: Mapping[str, float | None] = field(default_factory=dict)  # as ``rtp.uplink.Uplink.statistics``
     quality: Quality | None = None
     far_end: FarEnd | None = None
+    playout: PlayoutFigures = NOTHING_SAID
 
     def as_dict(self) -> dict[str, Any]:
         """For rows and JSON: nested, rounded, ``dropped`` as a sum."""

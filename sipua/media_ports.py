@@ -70,6 +70,12 @@ class MediaPorts:
                 mark(each, trunk.dscp)
         return Opened(sockets, self._address_of(trunk) or local, bound[1])
 
+    def counts(self) -> tuple[int, int]:
+        """Pairs in use and pairs that there are, of all ranges; those of the system's choice only while in use."""
+        with self._lock:
+            ranges = [self._default, *self._own.values()]
+            return sum(each.in_use for each in ranges), sum(each.size for each in ranges)
+
     def release(self, bound: tuple[str, int]) -> None:
         """The pair whose RTP socket had this address and port is closed; one that is not out is ignored."""
         with self._lock:

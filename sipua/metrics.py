@@ -1,281 +1,270 @@
 """Prometheus metrics, prefix ``sipua_``, one registry per process object (nothing is module-global).
 
 Names follow Prometheus' conventions: base units, ``_total`` for counters. ``node``, ``worker`` and ``instance`` stand
-once, in ``sipua_process_info``.
+once, in ``sipua_process_info``. What is counted elsewhere is among the rows of ``sipua.standing_metrics``; what the
+system knows of the process has the names that all programs give it (``process_open_fds``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.process_collector import ProcessCollector
 
 from sipua.fleet_view import TrunkView
 from sipua.media_figures import MediaFigures
+from sipua.metric_families import Described, Families
 from sipua.ports import AttemptMade
+from sipua.realtime.counters import Counters
+from sipua.standing_metrics import ROWS
+from sipua.trunks.registration import Phase
 from sipua.trunks.watch import Breaker
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _LINE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-_MOS = (
-    1.5,
-    2.0,
-    2.5,
-    3.0,
-    3.3,
-    3.6,
-    3.8,
-    4.0,
-    4.1,
-    4.2,
-    4.3,
-    4.4,
-)  # G.107 Annex B: 3.6 many dissatisfied, 4.3 very good
+# G.107 Annex B: 3.6 many dissatisfied, 4.3 very good
+_MOS = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.1, 4.2, 4.3, 4.4)
 _BUFFER_KINDS = ("put", "get", "out_of_order", "dup", "late", "lost", "overflow", "flush")
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 1.6, 2.4, 4.0, 8.0)
+_CALL_SECONDS = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
 
 class Metrics:
     """All metrics of one process."""
 
     def __init__(self, *, node: str, worker: int, instance: str, version: str) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.process_info = Gauge(
-            "sipua_process_info",
-            "Identity of this process",
-            ["node", "worker", "instance", "version"],
-            registry=registry,
+        make = Families()
+        self.registry = make.registry
+        self.described: list[Described] = make.described
+        labels = ("node", "worker", "instance", "version")
+        self.process_info = make.gauges("sipua_process_info", labels, "Identity of this process")
+        self.process_info.labels(node, worker, instance, version).set(1)
+        # calls
+        self.calls_active = make.gauge("sipua_calls_active", "Calls that are up or ringing")
+        self.calls = make.counters(
+            "sipua_calls", ("direction", "trunk", "status", "reason"), "Calls by how they ended"
         )
-        self.process_info.labels(node, str(worker), instance, version).set(1)
-        self.calls_active = Gauge("sipua_calls_active", "Calls that are up or ringing", registry=registry)
-        self.calls = Counter(
-            "sipua_calls",
-            "Calls by how they ended",
-            ["direction", "trunk", "status", "reason"],
-            registry=registry,
+        self.call_seconds = make.histograms(
+            "sipua_call_duration_seconds",
+            ("direction",),
+            "Answered calls, from the answer to the end",
+            _CALL_SECONDS,
         )
-        self.rejected = Counter(
-            "sipua_invites_rejected",
-            "INVITEs refused before they became calls",
-            ["code", "by"],
-            registry=registry,
+        self.rejected = make.counters(
+            "sipua_invites_rejected", ("code", "by"), "INVITEs refused before they became calls"
         )
-        self.rejected_requests = Counter(
+        self.rejected_requests = make.counters(
             "sipua_requests_rejected",
+            ("code", "method"),
             "Requests of strangers, other than INVITE, that were refused; method is other for what RFCs do not name",
-            ["code", "method"],
-            registry=registry,
         )
-        self.setup_seconds = Histogram(
-            "sipua_call_setup_seconds", "INVITE received to 200 sent", buckets=_SECONDS, registry=registry
+        self.attempts = make.counters(
+            "sipua_outbound_attempts",
+            ("trunk", "code", "decision"),
+            "INVITEs of ours by what came of them; code 0: no final response",
         )
-        self.first_audio_seconds = Histogram(
-            "sipua_first_assistant_audio_seconds",
-            "200 sent to first assistant RTP",
-            buckets=_SECONDS,
-            registry=registry,
+        self.setup_seconds = make.histogram(
+            "sipua_call_setup_seconds", "INVITE received to 200 sent", _SECONDS
         )
-        self.realtime_errors = Counter(
-            "sipua_realtime_errors", "Errors of the voice service", ["reason"], registry=registry
+        self.first_audio_seconds = make.histogram(
+            "sipua_first_assistant_audio_seconds", "200 sent to first assistant RTP", _SECONDS
         )
-        self.tool_calls = Counter(
-            "sipua_tool_calls",
-            "Tools that models called, by what came of it: ok, error, timeout, ended (with the call)",
-            ["tool", "outcome"],
-            registry=registry,
+        self.turn_seconds = make.histogram(
+            "sipua_turn_latency_seconds",
+            "From the voice service's word that the caller has stopped speaking to the first sound of the answer",
+            _SECONDS,
         )
-        self.tool_seconds = Histogram(
-            "sipua_tool_seconds", "From a tool's call to its result or error", ["tool"], registry=registry
+        self.keys_dropped = make.counter("sipua_keys_dropped", "Keys that came faster than anybody presses")
+        self.consents = make.counters(
+            "sipua_consents",
+            ("result", "channel"),
+            "Answers to the consent question; result is yes, no or none, channel voice, dtmf or none",
         )
-        self.callbacks = Counter(
-            "sipua_callbacks",
-            "Call-back requests that somebody was told of, or could not be: told, failed",
-            ["outcome"],
-            registry=registry,
+        self.answered_by = make.counters(
+            "sipua_answered_by",
+            ("by",),
+            "Who took the calls that we placed, as far as could be told: person, machine or unsure",
         )
-        self.realtime_alerts = Counter(
+        # voice service
+        self.realtime_errors = make.counters(
+            "sipua_realtime_errors", ("reason",), "Errors of the voice service"
+        )
+        self.realtime_alerts = make.counters(
             "sipua_realtime_alerts",
+            ("reason",),
             "Refusals of the voice service that somebody must mend (key, quota, configuration)",
-            ["reason"],
-            registry=registry,
         )
-        self.realtime_sessions = Counter(
-            "sipua_realtime_sessions",
-            "Voice sessions opened, by why: first, rotation or reconnect",
-            ["why"],
-            registry=registry,
+        self.realtime_sessions = make.counters(
+            "sipua_realtime_sessions", ("why",), "Voice sessions opened, by why: first, rotation or reconnect"
         )
-        self.realtime_outage_seconds = Histogram(
+        self.realtime_connect_seconds = make.histograms(
+            "sipua_realtime_connect_seconds",
+            ("why",),
+            "From the connection's begin to a configured voice session",
+            _SECONDS,
+        )
+        self.realtime_outage_seconds = make.histogram(
             "sipua_realtime_outage_seconds",
             "A call's voice session lost until another heard the caller",
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
         )
-        self.spent_usd = Counter(
-            "sipua_realtime_spent_usd",
-            "Cost of the voice service by our prices",
-            ["model"],
-            registry=registry,
+        self.realtime_bytes = make.counters(
+            "sipua_realtime_bytes", ("direction",), "Bytes of messages of voice sessions that are over"
         )
-        self.unpriced = Counter(
+        self.realtime_dropped = make.counters(
+            "sipua_realtime_messages_dropped",
+            ("kind",),
+            "Messages of voice sessions that were not delivered: uplink (the service took none), late_audio, "
+            "duplicate_audio, unknown, invalid, overflow (a consumer of ours hung)",
+        )
+        self.spent_usd = make.counters(
+            "sipua_realtime_spent_usd", ("model",), "Cost of the voice service by our prices"
+        )
+        self.unpriced = make.counters(
             "sipua_realtime_unpriced",
+            ("model",),
             "Responses and transcriptions of models whose price is not known",
-            ["model"],
-            registry=registry,
         )
-        self.spend_caps = Counter(
-            "sipua_spend_caps_reached",
-            "Calls that a cap has ended: call, caller or day",
-            ["cap"],
-            registry=registry,
+        self.spend_caps = make.counters(
+            "sipua_spend_caps_reached", ("cap",), "Calls that a cap has ended: call, caller or day"
         )
-        self.keys_dropped = Counter(
-            "sipua_keys_dropped", "Keys that came faster than anybody presses", registry=registry
+        # tools
+        self.tool_calls = make.counters(
+            "sipua_tool_calls",
+            ("tool", "outcome"),
+            "Tools that models called, by what came of it: ok, error, timeout, ended (with the call)",
         )
-        self.rtp_packets = Counter("sipua_rtp_packets", "RTP packets", ["direction"], registry=registry)
-        self.rtp_lost = Counter("sipua_rtp_packets_lost", "RTP packets that never came", registry=registry)
-        self.rtp_dropped = Counter(
-            "sipua_rtp_packets_dropped", "RTP packets dropped, by why", ["kind"], registry=registry
+        self.tool_seconds = make.histograms(
+            "sipua_tool_seconds", ("tool",), "From a tool's call to its result or error", _SECONDS
         )
-        self.rtp_buffer = Counter(
+        self.callbacks = make.counters(
+            "sipua_callbacks",
+            ("outcome",),
+            "Call-back requests that somebody was told of, or could not be: told, failed",
+        )
+        # media
+        self.rtp_packets = make.counters("sipua_rtp_packets", ("direction",), "RTP packets")
+        self.rtp_lost = make.counter("sipua_rtp_packets_lost", "RTP packets that never came")
+        self.rtp_dropped = make.counters(
+            "sipua_rtp_packets_dropped", ("kind",), "RTP packets dropped, by why"
+        )
+        self.rtp_buffer = make.counters(
             "sipua_rtp_buffer_packets",
+            ("kind",),
             "What the receive buffer did: put, get, out_of_order, dup, late, lost (given up), overflow, flush",
-            ["kind"],
-            registry=registry,
         )
-        self.far_end_lost = Counter(
+        self.rtp_concealed = make.counter(
+            "sipua_rtp_frames_concealed", "Frames of callers that were made up for packets that were missing"
+        )
+        self.playout_frames = make.counters(
+            "sipua_playout_frames",
+            ("kind",),
+            "Frames of the agent's speech: spoken, of them padded (completed with silence), and faded (made up where "
+            "the queue ran dry)",
+        )
+        self.playout_underruns = make.counter(
+            "sipua_playout_underruns", "Times that the voice service was slower than its own speech"
+        )
+        self.playout_dropped_seconds = make.counters(
+            "sipua_playout_dropped_seconds",
+            ("why",),
+            "Speech of the agent that nobody heard: interrupted, late (came after it), overflow (more than 10 minutes)",
+        )
+        self.far_end_lost = make.counters(
             "sipua_rtp_far_end_packets_lost",
+            ("trunk",),
             "RTP packets of ours that never came, as the far ends' RTCP reports say",
-            ["trunk"],
-            registry=registry,
         )
-        self.mos = Histogram(
+        self.mos = make.histograms(
             "sipua_call_mos",
+            ("trunk",),
             "MOS-CQE of what we heard in a call (G.107); calls without a packet are not counted",
-            ["trunk"],
-            buckets=_MOS,
-            registry=registry,
+            _MOS,
         )
-        self.jitter_seconds = Histogram(
+        self.jitter_seconds = make.histograms(
             "sipua_rtp_jitter_seconds",
+            ("trunk",),
             "Interarrival jitter of what we heard at the end of a call (RFC 3550)",
-            ["trunk"],
-            buckets=_LINE_SECONDS,
-            registry=registry,
+            _LINE_SECONDS,
         )
-        self.round_trip_seconds = Histogram(
+        self.round_trip_seconds = make.histograms(
             "sipua_rtp_round_trip_seconds",
+            ("trunk",),
             "Round trip by the last RTCP report of a call; calls without any are not counted",
-            ["trunk"],
-            buckets=_LINE_SECONDS,
-            registry=registry,
+            _LINE_SECONDS,
         )
-        self.pacer_late_max = Gauge(
-            "sipua_rtp_pacer_lateness_max_seconds", "Latest 20 ms tick since the start", registry=registry
-        )
-        self.pacer_ticks_skipped = Gauge(
-            "sipua_rtp_pacer_ticks_skipped", "20 ms ticks given up after a stall", registry=registry
-        )
-        self.consents = Counter(
-            "sipua_consents",
-            "Answers to the consent question; result is yes, no or none, channel voice, dtmf or none",
-            ["result", "channel"],
-            registry=registry,
-        )
-        self.answered_by = Counter(
-            "sipua_answered_by",
-            "Who took the calls that we placed, as far as could be told: person, machine or unsure",
-            ["by"],
-            registry=registry,
-        )
-        self.recordings_active = Gauge(
-            "sipua_recordings_active", "Recordings being written", registry=registry
-        )
-        self.recordings = Counter(
+        # recordings
+        self.recordings_active = make.gauge("sipua_recordings_active", "Recordings being written")
+        self.recordings = make.counters(
             "sipua_recordings",
+            ("outcome",),
             "Recordings by what became of them: kept, deleted (consent withdrawn), failed (ended early)",
-            ["outcome"],
-            registry=registry,
         )
-        self.recording_errors = Counter(
+        self.recording_errors = make.counters(
             "sipua_recording_errors",
+            ("reason",),
             "Faults of recordings: disk_full, write_failed, disk_slow, spool_full, recording_store, unreadable",
-            ["reason"],
-            registry=registry,
         )
-        self.trunk_up = Gauge(
+        # trunks
+        self.trunk_up = make.gauges(
             "sipua_trunk_up",
+            ("trunk",),
             "1 if the trunk may be used now (calls out; calls in where none go out)",
-            ["trunk"],
-            registry=registry,
         )
-        self.trunk_calls = Gauge(
-            "sipua_trunk_calls", "Calls on the trunk, both directions", ["trunk"], registry=registry
+        self.trunk_calls = make.gauges("sipua_trunk_calls", ("trunk",), "Calls on the trunk, both directions")
+        self.trunk_channels = make.gauges(
+            "sipua_trunk_channels", ("trunk",), "Calls that the trunk may carry at once (max_channels)"
         )
-        self.trunk_registered = Gauge(
-            "sipua_trunk_registered",
-            "1 while a registrar holds a binding of ours",
-            ["trunk"],
-            registry=registry,
+        self.trunk_registered = make.gauges(
+            "sipua_trunk_registered", ("trunk",), "1 while the registrar holds all bindings of ours"
         )
-        self.trunk_alerts = Counter(
-            "sipua_trunk_alerts", "Faults that somebody must mend", ["trunk", "reason"], registry=registry
+        self.registration_expires = make.gauges(
+            "sipua_trunk_registration_expires_seconds",
+            ("trunk",),
+            "Until the first binding ends; 0: there is none",
         )
-        self.target_up = Gauge(
-            "sipua_trunk_target_up",
-            "1 if calls may go to this address",
-            ["trunk", "target"],
-            registry=registry,
+        self.registration_failures = make.gauges(
+            "sipua_trunk_registration_failures", ("trunk",), "REGISTERs in a row that failed"
         )
-        self.options_seconds = Gauge(
-            "sipua_trunk_options_latency_seconds",
-            "Latest answer to OPTIONS",
-            ["trunk", "target"],
-            registry=registry,
+        self.registration_state = make.gauges(
+            "sipua_trunk_registration_state", ("trunk", "state"), "Accounts of the trunk in this state"
         )
-        self.breaker = Gauge(
+        self.trunk_alerts = make.counters(
+            "sipua_trunk_alerts", ("trunk", "reason"), "Faults that somebody must mend"
+        )
+        self.target_up = make.gauges(
+            "sipua_trunk_target_up", ("trunk", "target"), "1 if calls may go to this address"
+        )
+        self.options_seconds = make.gauges(
+            "sipua_trunk_options_latency_seconds", ("trunk", "target"), "Latest answer to OPTIONS"
+        )
+        self.breaker = make.gauges(
             "sipua_trunk_breaker_state",
+            ("trunk", "target", "state"),
             "1 for the state the circuit breaker is in; target is empty for the trunk's own",
-            ["trunk", "target", "state"],
-            registry=registry,
         )
-        self.attempts = Counter(
-            "sipua_outbound_attempts",
-            "INVITEs of ours by what came of them; code 0: no final response",
-            ["trunk", "code", "decision"],
-            registry=registry,
+        # the process
+        self.http_requests = make.counters(
+            "sipua_http_requests",
+            ("method", "route", "code"),
+            "Requests of our HTTP server; route is other for paths that there are not",
         )
-        self.ledger_queued = Gauge(
-            "sipua_ledger_queue_facts", "Facts waiting for the database", registry=registry
+        self.http_seconds = make.histograms(
+            "sipua_http_request_seconds",
+            ("route",),
+            "From a request's head to the end of its answer",
+            _SECONDS,
         )
-        self.ledger_written = Gauge(
-            "sipua_ledger_facts_written", "Facts written since the start", registry=registry
+        self.loop_lag_seconds = make.histogram(
+            "sipua_event_loop_lag_seconds",
+            "How late the loop that carries the audio came to a timer",
+            _LINE_SECONDS,
         )
-        self.ledger_dropped = Gauge(
-            "sipua_ledger_facts_dropped",
-            "Facts lost since the start: queue full, or refused",
-            registry=registry,
-        )
-        self.ledger_lag = Gauge(
-            "sipua_ledger_lag_seconds",
-            "Age of the oldest fact that waits for the database",
-            registry=registry,
-        )
-        self.spool_bytes = Gauge(
-            "sipua_ledger_spool_bytes", "Size of this process's spool on disk", registry=registry
-        )
-        self.spool_groups = Gauge(
-            "sipua_ledger_spool_groups",
-            "Groups of facts on disk that the database has not got",
-            registry=registry,
-        )
-        self.spool_state = Gauge(
-            "sipua_ledger_spool_state",
-            "1 for the state of the spool: ok, capped (spool_max_mb), no_space, failed; all 0 without one",
-            ["state"],
-            registry=registry,
-        )
+        self.sessions: dict[int, Counters] = {}  # of voice sessions that are open
+        self.standing = make.standing(ROWS)
+        self._process = ProcessCollector(registry=self.registry)
 
     def recording_began(self) -> None:
         self.recordings_active.inc()
@@ -293,15 +282,18 @@ class Metrics:
 
     def show_trunks(self, views: Sequence[TrunkView]) -> None:
         """How the trunks stand; what is not among them is shown no more."""
-        by_trunk = self.trunk_up, self.trunk_calls, self.trunk_registered
-        for each in (*by_trunk, self.target_up, self.options_seconds, self.breaker):
+        for each in (
+            self.trunk_up, self.trunk_calls, self.trunk_channels, self.trunk_registered, self.registration_expires,
+            self.registration_failures, self.registration_state, self.target_up, self.options_seconds, self.breaker,
+        ):  # fmt: skip
             each.clear()
         for view in views:
             name = view.trunk.name
             self.trunk_up.labels(name).set(view.state == "up")
             self.trunk_calls.labels(name).set(view.calls_up)
-            for _, registration in view.registrations:
-                self.trunk_registered.labels(name).set(registration.expires_in_s is not None)
+            if view.trunk.max_channels:
+                self.trunk_channels.labels(name).set(view.trunk.max_channels)
+            self._show_registrations(view)
             for target in view.entries():
                 for state in Breaker:
                     self.breaker.labels(name, target.address, state.value).set(target.breaker is state)
@@ -310,6 +302,21 @@ class Metrics:
                 if target.latency_s is not None:
                     self.options_seconds.labels(name, target.address).set(target.latency_s)
 
+    def _show_registrations(self, view: TrunkView) -> None:
+        """Of its accounts, whichever stands worst."""
+        accounts = [registration for _, registration in view.registrations]
+        if not accounts:
+            return
+        name = view.trunk.name
+        left_s = min(each.expires_in_s or 0.0 for each in accounts)
+        self.trunk_registered.labels(name).set(all(each.expires_in_s is not None for each in accounts))
+        self.registration_expires.labels(name).set(max(0.0, left_s))
+        self.registration_failures.labels(name).set(max(each.failures for each in accounts))
+        for phase in Phase:
+            self.registration_state.labels(name, phase.value).set(
+                sum(each.phase is phase for each in accounts)
+            )
+
     def count_media(self, trunk: str, figures: MediaFigures) -> None:
         """The media of a call that is over."""
         self.rtp_packets.labels("sent").inc(figures.sent)
@@ -317,6 +324,12 @@ class Metrics:
         self.rtp_lost.inc(figures.lost)
         for kind, count in figures.dropped.items():
             self.rtp_dropped.labels(kind).inc(count)
+        self.rtp_concealed.inc(figures.concealed_frames)
+        for kind, count in figures.playout.frames.items():
+            self.playout_frames.labels(kind).inc(count)
+        self.playout_underruns.inc(figures.playout.underruns)
+        for why, seconds in figures.playout.dropped_s.items():
+            self.playout_dropped_seconds.labels(why).inc(seconds)
         for kind in _BUFFER_KINDS:
             self.rtp_buffer.labels(kind).inc(figures.buffer.get(kind) or 0)
         if figures.quality is not None:
@@ -328,6 +341,36 @@ class Metrics:
             if figures.far_end.rtt_ms is not None:
                 self.round_trip_seconds.labels(trunk).observe(figures.far_end.rtt_ms / 1000)
 
+    def session_opened(self, counted: Counters, why: str, connect_s: float) -> None:
+        self.realtime_sessions.labels(why).inc()
+        self.realtime_connect_seconds.labels(why).observe(connect_s)
+        self.sessions[id(counted)] = counted
+
+    def session_ended(self, counted: Counters) -> None:
+        """Once is enough, more is no error."""
+        if self.sessions.pop(id(counted), None) is None:
+            return
+        self.realtime_bytes.labels("received").inc(counted.bytes_received)
+        self.realtime_bytes.labels("sent").inc(counted.bytes_sent)
+        for kind, count in (
+            ("uplink", counted.appends_dropped),
+            ("late_audio", counted.late_audio_dropped),
+            ("duplicate_audio", counted.duplicate_audio_dropped),
+            ("unknown", counted.unknown),
+            ("invalid", counted.invalid),
+            ("overflow", counted.event_queue_overflows),
+        ):
+            self.realtime_dropped.labels(kind).inc(count)
+
+    def process_rows(self) -> list[Described]:
+        """What the system tells of the process; for the documents."""
+        return [
+            Described(f"{each.name}_total", "counter", (), each.documentation)
+            if each.type == "counter"
+            else Described(each.name, "gauge", (), each.documentation)
+            for each in self._process.collect()
+        ]
+
     def render(self) -> bytes:
-        """The text exposition format."""
+        """The text exposition format: 3 ms of it, so not on the loop that carries audio."""
         return generate_latest(self.registry)

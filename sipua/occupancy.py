@@ -47,6 +47,11 @@ class Occupancy:
         with self._lock:
             return self._slots.in_use(self._now(), self._held())
 
+    def slots(self) -> int:
+        """All that there are."""
+        with self._lock:
+            return self._slots.limit
+
     # ---- calls that come in ------------------------------------------------------------------------------
 
     def admit(self, trunk: str, limits: Limits) -> UUID | str:

@@ -72,6 +72,7 @@ class SessionOpening:
     model: str
     echoed: Mapping[str, Any]
     why: str = "first"  # or rotation, reconnect
+    connect_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,9 @@ class CallRecord(Protocol):
 
     def usage(self, at: Moment, usage: Mapping[str, Any]) -> None: ...
     def transcript(self, segment: Segment, lang: str | None) -> None: ...
+    def answered_caller(self, at: Moment, item_id: str, seconds: float) -> None:
+        """The first sound of this item came so long after the end of the caller's words."""
+
     def cut_off(self, at: Moment, item_id: str, heard_ms: int) -> None:
         """Of that item the caller has heard so much; its text is told as it was made, before or after."""
 

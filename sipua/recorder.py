@@ -132,6 +132,11 @@ class Recorder:
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
             self._thread = None
 
+    @property
+    def waiting(self) -> int:
+        """Blocks (a second each) that the disk has not got."""
+        return self._jobs.qsize()
+
     def record(
         self,
         call_id: UUID,

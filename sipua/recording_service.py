@@ -50,6 +50,12 @@ async def recording_calls(
         format=chosen.format,
     )
     recorder.on_closed = keeper.woken.set
+    metrics.standing.reads(
+        {
+            "sipua_recording_queue_blocks": lambda: recorder.waiting,
+            "sipua_recording_spool_bytes": lambda: keeper.waiting_bytes,
+        }
+    )
     recorder.start()
     keeping = asyncio.create_task(keeper.run(), name="recordings")
     keeping.add_done_callback(tell_of_a_bug)

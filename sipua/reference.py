@@ -86,14 +86,10 @@ def settings_text() -> str:
 def metrics_text() -> str:
     """Every metric with its labels."""
     metrics = Metrics(node="", worker=0, instance="", version="")
-    rows = []
-    for collector in vars(metrics).values():
-        labels = getattr(collector, "_labelnames", None)
-        if labels is not None:
-            (family,) = collector.describe()
-            name = f"{family.name}_total" if family.type == "counter" else family.name
-            shown = ", ".join(f"`{label}`" for label in labels)
-            rows.append(_row(f"`{name}`", family.type, shown, family.documentation))
+    rows = [
+        _row(f"`{each.name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels), each.help)
+        for each in (*metrics.described, *metrics.process_rows())
+    ]
     return _METRICS + "".join(rows)
 
 

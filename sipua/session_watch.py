@@ -30,14 +30,15 @@ class SessionWatch:
         self._language = language
         self._announcer = announcer
 
-    def opened(self, session: VoiceSession, why: str) -> None:
+    def opened(self, session: VoiceSession, why: str, connect_s: float) -> None:
         self._language.opened(session.config)
-        self._metrics.realtime_sessions.labels(why).inc()
+        self._metrics.session_opened(session.counters, why, connect_s)
         model = str(session.echoed.get("model") or session.config.model)
-        opening = SessionOpening(session.session_id, model, session.echoed, why)
+        opening = SessionOpening(session.session_id, model, session.echoed, why, connect_s)
         self._record.session_opened(self._clock.now(), opening)
 
     def ended(self, session: VoiceSession, *, failed: bool) -> None:
+        self._metrics.session_ended(session.counters)
         self._record.session_ended(self._clock.now(), session.session_id, failed=failed)
 
     def fault(self, error: RealtimeError) -> None:
@@ -49,6 +50,10 @@ class SessionWatch:
 
     def outage(self, seconds: float) -> None:
         self._metrics.realtime_outage_seconds.observe(seconds)
+
+    def answered(self, item_id: str, seconds: float) -> None:
+        self._metrics.turn_seconds.observe(seconds)
+        self._record.answered_caller(self._clock.now(), item_id, seconds)
 
     def comfort(self) -> None:
         self._announcer.say("please_hold")

@@ -7,6 +7,8 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 
 from sipua.accounts import Place, accounts_of, own_listener, secrets_of
 from sipua.admission import callers_of
@@ -17,9 +19,10 @@ from sipua.pj.build import max_accounts, missing_codecs
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.realtime_settings import warnings
-from sipua.settings import Settings
+from sipua.settings import Settings, SipSettings
 from sipua.sip_account import Listener
 from sipua.texts import Texts
+from sipua.tls_probe import read_certificate
 from sipua.trunk import Trunk
 from sipua.trunk_files import check_codecs, check_fit
 from sipua.voice_settings import own_instructions, session_config, unused_instructions
@@ -83,6 +86,14 @@ def warn(settings: Settings, texts: Texts) -> None:
         log.warning("%s", text)
     if is_in_the_clear(settings.openai_base_url):
         log.warning("OPENAI_BASE_URL: the key and the callers' voices cross the network unencrypted")
+
+
+def shown_until(sip: SipSettings) -> datetime | None:
+    """The end of the certificate that we show; None without one, or where it cannot be read (SIP says why)."""
+    try:
+        return read_certificate(Path(sip.tls_certificate).read_bytes()).ends if sip.tls_certificate else None
+    except (OSError, ValueError):
+        return None
 
 
 def join_address(host: str, port: int) -> str:

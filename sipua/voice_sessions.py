@@ -22,12 +22,15 @@ OPEN_GRACE_S = 0.25  # the backend keeps the time itself and says what it waited
 class Observer(Protocol):
     """Who wants to know: the ledger, the metrics, the caller's ear."""
 
-    def opened(self, session: VoiceSession, why: str) -> None:
+    def opened(self, session: VoiceSession, why: str, connect_s: float) -> None:
         """``why``: first, rotation or reconnect."""
 
     def ended(self, session: VoiceSession, *, failed: bool) -> None: ...
     def fault(self, error: RealtimeError) -> None: ...
     def outage(self, seconds: float) -> None: ...
+    def answered(self, item_id: str, seconds: float) -> None:
+        """The first sound of what follows the caller's words, so long after the service took them to be over."""
+
     def comfort(self) -> None:
         """The caller hears silence, as there is no session."""
 
@@ -75,6 +78,8 @@ class VoiceSessions:
     async def open(self, number: int, why: str) -> VoiceSession:
         """Errors as ``RealtimeSession.open``. Nobody reads it until ``follow``."""
         timeout_s, asked = self._plan.open_timeout_s, self._plan.configure()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             async with asyncio.timeout(timeout_s + OPEN_GRACE_S):
                 session = await self._backend.open(
@@ -85,7 +90,7 @@ class VoiceSessions:
                 f"{self._backend.name}: the voice session was not ready within {timeout_s:g} s"
             ) from None
         self._sessions[number], self._asked = session, {number: asked}
-        self._observer.opened(session, why)
+        self._observer.opened(session, why, loop.time() - began)
         return session
 
     def follow(self, number: int) -> None:

@@ -26,6 +26,7 @@ import psycopg
 
 from storage import clean, statements
 from storage.dsn import check_dsn, connect_options, redact, unreachable
+from storage.durations import Durations
 from storage.errors import StoreError
 from storage.facts import Group
 
@@ -81,6 +82,8 @@ class Delivery:
         self._connection: Connection | None = None
         self._said: dict[str, float] = {}
         self.written = self.unmatched = 0  # facts
+        self.connects = 0
+        self.took = Durations()
         self.last_error: StoreError | None = None
 
     @property
@@ -162,7 +165,9 @@ class Delivery:
         query = ";".join([*head, *(statement.sql for statement in batch)]).encode()
         values += [clean.dumps(statement.rows) for statement in batch]
         connection = await self._connected()
+        began = time.monotonic()
         counts = await self._answered(_execute(connection, query, values))
+        self.took.add(time.monotonic() - began)
         self._count(entries, batch, counts[len(head) - 1 :])
 
     async def _answered(self, asked: Coroutine[Any, Any, T]) -> T:
@@ -207,6 +212,7 @@ class Delivery:
             )
         except psycopg.OperationalError as error:
             raise unreachable(error, self._dsn) from None
+        self.connects += 1
         return self._connection
 
     async def _trouble(self, error: psycopg.Error) -> None:

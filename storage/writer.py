@@ -27,6 +27,7 @@ from uuid import UUID
 
 from storage.backlog import Backlog, Replay, cut
 from storage.delivery import Delivery, Entry, Verdict
+from storage.durations import Durations
 from storage.errors import QueueFull, SpoolError, StoreError
 from storage.facts import CallCreated, CallEnded, Group
 from storage.spool import Spool, SpoolState
@@ -58,6 +59,7 @@ class WriterStats:
     spool_bytes: int = 0
     spool_groups: int = 0
     replayed: int = 0  # groups that dead processes had left
+    connects: int = 0
 
 
 class LedgerWriter:
@@ -187,6 +189,11 @@ class LedgerWriter:
         return done
 
     @property
+    def write_seconds(self) -> Durations:
+        """Of the batches that were written."""
+        return self._delivery.took
+
+    @property
     def stats(self) -> WriterStats:
         spool = self._spool
         return WriterStats(
@@ -202,6 +209,7 @@ class LedgerWriter:
             spool_bytes=spool.bytes if spool is not None else 0,
             spool_groups=spool.groups if spool is not None else 0,
             replayed=self._replayed,
+            connects=self._delivery.connects,
         )
 
     # -- the task ------------------------------------------------------------------------------------------

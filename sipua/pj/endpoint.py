@@ -90,6 +90,7 @@ class SipEndpoint:
             self._destroy_library,
             lambda failure: self.post(EndpointFailed(failure)),
         )
+        self._posted = self._delivered = 0  # events: by the SIP thread, on the loop
         # touched by the pjsua2 thread only
         self._calls: dict[UUID, CallDirector] = {}
         self._removed: list[UUID] = []
@@ -114,6 +115,10 @@ class SipEndpoint:
     async def stop(self) -> None:
         """Hangs up what is left, destroys the library on its own thread, joins the thread."""
         await self._thread.stop()
+
+    def waiting(self) -> tuple[int, int]:
+        """Commands for the SIP thread, and events of it, that wait."""
+        return self._thread.waiting, max(0, self._posted - self._delivered)
 
     async def settle(self) -> None:
         """Returns once everything that the SIP thread had decided before has been delivered."""
@@ -239,9 +244,14 @@ class SipEndpoint:
     def post(self, event: SipEvent) -> None:
         """CallOwner: hands an event to the loop (a closed loop means the process is ending)."""
         try:
-            self._loop.call_soon_threadsafe(self._deliver, self._explained(event))
+            self._loop.call_soon_threadsafe(self._hand_over, self._explained(event))
+            self._posted += 1
         except RuntimeError:
             log.debug("event after the loop ended: %s", type(event).__name__)
+
+    def _hand_over(self, event: SipEvent) -> None:
+        self._delivered += 1
+        self._deliver(event)
 
     def _explained(self, event: SipEvent) -> SipEvent:
         """What became of a request, with the reason where a TLS peer of its trunk was refused."""

@@ -53,6 +53,11 @@ class LibraryThread:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
+    @property
+    def waiting(self) -> int:
+        """Commands that have not begun."""
+        return len(self._commands)
+
     async def start(self) -> tuple[str, int]:
         """Starts it; what ``begin`` returned or raised."""
         self._thread.start()

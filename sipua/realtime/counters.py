@@ -20,3 +20,4 @@ class Counters:
     late_audio_dropped: int = 0
     duplicate_audio_dropped: int = 0
     event_queue_overflows: int = 0
+    waiting: int = 0  # messages that the connection has not taken

@@ -41,18 +41,23 @@ class Sender:
         """Raises QueueFullError."""
         if not self._send_now(data, is_append=True):
             self._outbox.push_append(data)
-            self._wake.set()
+            self._waits()
 
     def control(self, data: bytes) -> None:
         """Raises QueueFullError; a control event is never dropped."""
         if not self._send_now(data, is_append=False):
             self._outbox.push_control(data)
-            self._wake.set()
+            self._waits()
+
+    def _waits(self) -> None:
+        self._counters.waiting = len(self._outbox)
+        self._wake.set()
 
     def stop(self) -> None:
         """Let `run` return; what still waits is dropped and counted. Idempotent."""
         self._is_stopped = True
         self._counters.appends_dropped += self._outbox.clear()
+        self._counters.waiting = 0
         self._wake.set()
 
     async def run(self) -> None:
@@ -61,6 +66,7 @@ class Sender:
             while not self._is_stopped:
                 self._wake.clear()
                 while (entry := self._outbox.pop()) is not None:
+                    self._counters.waiting = len(self._outbox)
                     await self._send(*entry)
                 await self._wake.wait()
         except ConnectionClosed:

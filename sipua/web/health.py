@@ -85,7 +85,7 @@ def health_router(
     async def scrape(request: Request) -> Response:
         await may_read(request)
         refresh()
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(await asyncio.to_thread(metrics.render), media_type=CONTENT_TYPE)
 
     return router
 

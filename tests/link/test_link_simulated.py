@@ -60,9 +60,10 @@ class Watch:
     ended_as: list[bool] = field(default_factory=list)
     faults: list[RealtimeError] = field(default_factory=list)
     outages: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     comforts: int = 0
 
-    def opened(self, session: VoiceSession, why: str) -> None:
+    def opened(self, session: VoiceSession, why: str, connect_s: float) -> None:
         self.opened_for.append(why)
         self.open_ids.add(session.session_id)
 
@@ -75,6 +76,9 @@ class Watch:
 
     def outage(self, seconds: float) -> None:
         self.outages.append(seconds)
+
+    def answered(self, item_id: str, seconds: float) -> None:
+        self.latencies.append(seconds)
 
     def comfort(self) -> None:
         self.comforts += 1
@@ -196,6 +200,8 @@ def test_seventy_minutes_with_a_rotation_and_two_losses() -> None:
     assert sorted(phone.watch.ended_as) == [False, False, True, True]
     assert not phone.watch.open_ids
     assert max(phone.watch.outages) < 1.0
+    assert len(phone.watch.latencies) == 70
+    assert all(0 < each < 2 for each in phone.watch.latencies)  # none of an answer to something else
     first, second, third, fourth = (each.heard().count(SAMPLES) for each in phone.backend.sessions)
     assert (first, second + third, fourth) == (4, 62, 4)  # each question whole, once, and by who answered it
     spoken = {line.say: clip.duration_ms for line, clip in phone.backend.speech.items()}

@@ -150,7 +150,7 @@ class Agent(Process):
 
     def stalled_frames(self) -> int:
         """Of 20 ms, that the machine had no time for, of all calls alike; 0 where it is not busy."""
-        return int(self.metric("sipua_rtp_pacer_ticks_skipped"))
+        return int(self.metric("sipua_rtp_pacer_ticks_skipped_total"))
 
     def idle(self) -> None:
         """Waits until no call is up."""

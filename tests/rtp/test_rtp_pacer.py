@@ -13,7 +13,7 @@ from itertools import pairwise
 import pytest
 import uvloop
 
-from rtp.bell import KernelBell, LoopBell, hang
+from rtp.bell import Bell, KernelBell, LoopBell, hang
 from rtp.pacer import LatenessHistogram, Pacer, Schedule
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
@@ -33,6 +33,12 @@ class Counter:
         self.ticks.append(now)
         if self._act is not None:
             self._act(len(self.ticks))
+
+
+class Silent:
+    """A bell that somebody else rings."""
+
+    def cancel(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,52 @@ def test_a_stall_is_made_good_by_as_much_sound_whatever_the_ptime(ptime_ms: int,
     schedule = Schedule(0.0, ptime_ms)
     assert len(schedule.due(1.2)) == made_good
     assert schedule.skipped == 1200 // ptime_ms + 1 - made_good
+
+
+@pytest.mark.parametrize(
+    ("ptime_ms", "asked_at_ms", "gaps"),
+    [
+        (20, [0, 20, 40, 60], [False] * 4),
+        (20, [0, 19, 58, 60], [False, False, False, False]),  # 39 ms
+        (
+            20,
+            [0, 20, 61, 80],
+            [False, False, True, False],
+        ),  # 41 ms; what is made good at once is no second one
+        (20, [0, 20, 1020, 1040], [False, False, True, False]),
+        (60, [0, 60, 120, 185], [False] * 4),
+        (60, [0, 60, 141], [False, False, True]),
+    ],
+)
+def test_a_gap_is_what_a_jitter_buffer_feels(ptime_ms: int, asked_at_ms: list[int], gaps: list[bool]) -> None:
+    schedule, found = Schedule(5.0, ptime_ms), []
+    for at in asked_at_ms:
+        assert schedule.due(5.0 + at / 1000) or not schedule.is_after_gap
+        found.append(schedule.is_after_gap)
+    assert found == gaps
+
+
+def test_a_gap_counts_for_every_call() -> None:
+    rings: list[Callable[[], None]] = []
+
+    def hung(
+        loop: asyncio.AbstractEventLoop, start: float, interval_s: float, ring: Callable[[], None]
+    ) -> Bell:
+        rings.append(ring)
+        return Silent()
+
+    async def stall() -> int:
+        pacer = Pacer(hang=hung)
+        for _ in range(3):
+            pacer.add(Counter())
+        pacer.start()
+        due = time.monotonic() + 0.07  # the first tick was due 50 ms ago then
+        while time.monotonic() < due:
+            pass
+        rings[0]()
+        return pacer.gaps
+
+    assert asyncio.run(stall()) == 3
 
 
 def test_the_schedule_does_not_drift_in_a_day() -> None:

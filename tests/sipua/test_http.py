@@ -106,7 +106,7 @@ async def test_a_scrape_is_fresh_and_in_prometheus_format() -> None:
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     (info,) = families["sipua_process_info"].samples
     assert info.labels == {"node": "n1", "worker": "2", "instance": "i", "version": "0.1"}
-    assert all(name.startswith("sipua_") for name in families)
+    assert all(name.startswith(("sipua_", "process_")) for name in families)
 
 
 WHO = [
