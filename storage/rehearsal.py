@@ -2,12 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from psycopg import conninfo, sql
-from psycopg.rows import tuple_row
+from psycopg.rows import class_row, tuple_row
 
 from storage.dsn import connected
 
 _COUNT = "SELECT count(*), count(DISTINCT payload ->> 'n') FROM public.voice_events"
+
+# what was said is "talk number words", and its item "talk_number"
+_TOLD = """
+WITH said(talk, kind, n) AS (
+  SELECT split_part(content, ' ', 1), 'transcript', split_part(content, ' ', 2)::int
+    FROM public.transcripts WHERE role IN ('user', 'caller')
+  UNION ALL
+  SELECT split_part(payload ->> 'item_id', '_', 1), type, split_part(payload ->> 'item_id', '_', 2)::int
+    FROM public.voice_events
+    WHERE type IN ('transcript_segment', 'openai_conversation_item_created') AND payload ->> 'role' = 'user'
+)
+SELECT talk, kind, count(*) AS rows, count(DISTINCT n) AS different, max(n) AS last FROM said GROUP BY 1, 2
+"""
+_NEWEST = "SELECT max(t) FROM public.transcripts"
+_ENDINGS = """
+SELECT status, ended_at IS NOT NULL AND duration_seconds IS NOT NULL
+  AND EXISTS (SELECT FROM public.voice_events e WHERE e.call_id = c.id AND e.type = 'call_ended')
+FROM public.voice_calls c
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One kind of rows of one talk: how many there are, of how many utterances, and the last one's number."""
+
+    talk: str
+    kind: str
+    rows: int
+    different: int
+    last: int
+
+
+async def told(dsn: str) -> list[Told]:
+    """What the calls of ``sipua bench outage`` have said."""
+    async with connected(dsn, "sipua-bench", class_row(Told)) as connection:
+        return await (await connection.execute(_TOLD)).fetchall()
+
+
+async def newest(dsn: str) -> datetime | None:
+    """When the last utterance was said that is there."""
+    async with connected(dsn, "sipua-bench", tuple_row) as connection:
+        row = await (await connection.execute(_NEWEST)).fetchone()
+    return None if row is None else row[0]
+
+
+async def endings(dsn: str) -> list[tuple[str, bool]]:
+    """Status of each call, and whether its row is closed in full."""
+    async with connected(dsn, "sipua-bench", tuple_row) as connection:
+        return await (await connection.execute(_ENDINGS)).fetchall()
 
 
 class Rehearsal:

@@ -24,6 +24,7 @@ from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_f
 from sipua.bench.jitter.plot import plot
 from sipua.bench.jitter.run import Row, Verdict, judge, measure
 from sipua.bench.ledger import MAX_OUTAGE_S, LedgerOptions, run_ledger
+from sipua.bench.outage.run import OutageOptions, run_outage
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.srtp import rows, run_srtp
@@ -144,6 +145,25 @@ def ledger(
         print_json(document)
     else:
         show_ledger(document)
+
+
+@app.command("outage")
+def outage(
+    seconds: Annotated[
+        float, typer.Option(min=1, max=MAX_OUTAGE_S, help="The database is gone for so long, twice.")
+    ] = 60,
+    calls: Annotated[int, typer.Option(min=1, max=200, help="Telephones that call by SIP.")] = 20,
+    rows_per_s: Annotated[float, typer.Option(min=1, max=1000, help="Rows that each call makes.")] = 50,
+    json: Json = False,
+) -> None:
+    """Real calls while the database is away, then while the agent is killed besides: rows lost, doubled, RTP gaps."""
+    configure_logging("critical", "console")
+    options = OutageOptions(seconds, calls, rows_per_s)
+    document = run(lambda stop: run_outage(options, stop, lambda text: typer.echo(f"· {text}", err=True)))
+    if json:
+        print_json(document)
+    else:
+        show_outage(document)
 
 
 @app.command("srtp")
@@ -430,6 +450,31 @@ def show_ledger(document: Mapping[str, Any]) -> None:
     ticks = {"alone": document["control_tick_late_ms"], "flat out": flat_out["tick_late_ms"]}
     for name, late in (ticks | outage["tick_late_ms"]).items():
         table.add_row(f"20 ms tick late, {name}", f"{late['p99']:.1f} ms p99, {late['p100']:.1f} ms worst")
+    console = Console()
+    console.print(table)
+    console.print(machine_line(document["machine"]), style="dim")
+
+
+def show_outage(document: Mapping[str, Any]) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row(
+        "calls",
+        f"{document['calls']} by SIP, {document['rows_per_s']:g} rows/s, {document['seconds']:g} s without database",
+    )
+    for name, part in (("outage", document["outage"]), ("outage and kill -9", document["kill"])):
+        table.add_row(name, f"{part['said']} rows: {part['lost']} lost, {part['doubled']} doubled")
+        table.add_row("  caught up after", f"{part['catch_up_s']:.1f} s")
+        table.add_row("  calls", f"{part['calls']} rows, {part['open']} of them open")
+    kill, outage = document["kill"], document["outage"]
+    table.add_row("  under way at the kill", f"{kill['under_way']} rows")
+    for name, gap in outage["gap_ms"].items():
+        said = f"p50 {gap['p50']:.1f}, p99 {gap['p99']:.1f}, longest {gap['max']:.1f} ms"
+        table.add_row(f"RTP gap, {name}", said)
+    gaps = outage["long_gaps"]
+    table.add_row(
+        f"gaps above {LONG_MS:g} ms",
+        f"{gaps['egress']} of {outage['packets']}, control {gaps['control']}, unexplained {len(gaps['unexplained'])}",
+    )
     console = Console()
     console.print(table)
     console.print(machine_line(document["machine"]), style="dim")
