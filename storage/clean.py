@@ -17,6 +17,7 @@ KEY_LIMIT = 255  # characters
 DEPTH_LIMIT = (
     64  # of a JSON tree: json.dumps and our own walk end at some 900, by an error that costs the row
 )
+_PLAIN = frozenset((type(None), bool, int))
 _DIGEST_LENGTH = 64  # sha256 in hex
 
 
@@ -24,6 +25,8 @@ def text(value: str | None) -> str | None:
     """The text without NUL and lone surrogates; None where nothing is left."""
     if not value:
         return None
+    if value.isascii() and "\0" not in value:  # nearly all, and 0.1 µs
+        return value
     value = value.replace("\0", "")
     try:
         value.encode()
@@ -52,6 +55,13 @@ def tree(value: Any, depth: int = DEPTH_LIMIT) -> Any:
 
     What is nested deeper than ``depth`` is left out.
     """
+    kind = type(value)  # before the match, which asks abstract classes: four times as quick
+    if kind is str:
+        return text(value) or ""
+    if kind in _PLAIN:
+        return value
+    if kind is dict and depth > 0:
+        return {text(str(key)) or "_": tree(item, depth - 1) for key, item in value.items()}
     match value:
         case None | bool() | int():
             return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -147,8 +148,13 @@ def _first_by(rows: list[Row], key: str) -> list[Row]:
     return list(found.values())
 
 
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
 def _row(fact: Fact) -> Row:
-    row = {f.name: _value(getattr(fact, f.name)) for f in fields(fact)}
+    row = {name: _value(getattr(fact, name)) for name in _names(type(fact))}
     for name in ("metadata", "payload", "details"):
         if name in row and not isinstance(row[name], dict):
             row[name] = {}
@@ -161,8 +167,12 @@ def _row(fact: Fact) -> Row:
 
 
 def _value(value: Any) -> Any:
+    if value is None:
+        return None
     if isinstance(value, str):
         return clean.text(value)
+    if isinstance(value, UUID):
+        return str(value)
     return clean.tree(value)
 
 

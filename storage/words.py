@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, get_args
 
 Direction = Literal["inbound", "outbound"]
@@ -38,8 +39,10 @@ STATUS_RANK: dict[str, int] = {"initiated": 0, "ringing": 1, "in_progress": 2} |
 FINAL_RANK = 3
 
 
+_words = cache(get_args)
+
+
 def one_of(value: str | None, allowed: object, what: str) -> None:
     """ValueError unless ``value`` is None or one of the words of the Literal ``allowed``."""
-    words = get_args(allowed)
-    if value is not None and value not in words:
+    if value is not None and value not in (words := _words(allowed)):
         raise ValueError(f"{what} {value!r}: allowed are {', '.join(words)}")
