@@ -41,7 +41,7 @@ def encode(group: Group) -> bytes:
     try:
         return _dumps([[type(fact).__name__, _fields(fact)] for fact in group]).encode()
     except (TypeError, RecursionError):  # keys that are no texts, depths that are no JSON
-        return _dumps([[type(fact).__name__, clean.tree(_fields(fact))] for fact in group]).encode()
+        return _dumps([[type(fact).__name__, _cleaned(fact)] for fact in group]).encode()
 
 
 def decode(payload: bytes) -> Group:
@@ -64,6 +64,10 @@ def _fields(fact: Fact) -> dict[str, Any]:
         for (name, into, _), value in zip(shape.fields, shape.values(fact), strict=True)
         if value is not None
     }
+
+
+def _cleaned(fact: Fact) -> dict[str, Any]:
+    return {name: value for name, value in clean.tree(_fields(fact)).items() if value is not None}
 
 
 def _fact(kind: str, values: dict[str, Any]) -> Fact:

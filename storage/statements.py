@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from storage import (
@@ -54,6 +53,7 @@ _KEYS = frozenset(
         "message_id",
     )
 )
+_NAMES = {kind.__name__: tuple(f.name for f in fields(kind)) for kind in get_args(Fact)}
 _LATE = "CallChanged after the end"
 _KEPT_FIRST = ("first_time_to_assistant_seconds",)
 _CHANGE_COLUMNS = tuple(
@@ -148,13 +148,8 @@ def _first_by(rows: list[Row], key: str) -> list[Row]:
     return list(found.values())
 
 
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(kind))
-
-
 def _row(fact: Fact) -> Row:
-    row = {name: _value(getattr(fact, name)) for name in _names(type(fact))}
+    row = {name: _value(getattr(fact, name)) for name in _NAMES[type(fact).__name__]}
     for name in ("metadata", "payload", "details"):
         if name in row and not isinstance(row[name], dict):
             row[name] = {}

@@ -435,8 +435,10 @@ async def test_a_server_that_stands_still_is_waited_for_and_nothing_is_doubled(
     async with writer(database, tmp_path, me, write_timeout_s=0.3) as ledger:
         ledger.put((created(call),))
         assert await ledger.flush(5)
-        (backend,) = rows(
-            database, "SELECT pid FROM pg_stat_activity WHERE application_name = 'sipua-ledger'"
+        backend, *_ = rows(  # one that was given up before may not have ended yet
+            database,
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'sipua-ledger' "
+            "AND datname = current_database() ORDER BY backend_start DESC",
         )
         os.kill(backend["pid"], signal.SIGSTOP)
         try:
