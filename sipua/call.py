@@ -315,9 +315,10 @@ class Call:
         self._is_settled.set()
 
     def _to_phone(self, bridge: Bridge, announcer: Announcer) -> Callable[[AudioDelta], None]:
-        way = self._way
+        way, record, clock = self._way, self.record, self._services.clock
 
         def forward(delta: AudioDelta) -> None:
+            record.spoke(clock.now())
             # a session says nothing before it is asked to, which is after the answer
             if way.leg is not None and not announcer.is_closing:
                 way.leg.media.playout.append(delta.item_id, bridge.to_phone(delta.item_id, delta.audio))

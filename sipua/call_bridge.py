@@ -87,7 +87,7 @@ class CallBridge:
         async with asyncio.TaskGroup() as group:
             group.create_task(person.watch(), name="person")
             for leg in (person, self._caller):
-                group.create_task(leg.watch_media(self._clock, lambda figures: None), name="media")
+                group.create_task(leg.watch_media(self._clock, lambda at, figures: None), name="media")
             await asyncio.sleep(min(person.trunk.max_call_s, self._caller.trunk.max_call_s))
             raise CallOver(MAX_DURATION)
 

@@ -99,12 +99,12 @@ class CallLeg:
         while self.ended is None and not self._events.empty():
             self._on_event(self._events.get_nowait())
 
-    async def watch_media(self, clock: Clock, tell: Callable[[Measure], None]) -> None:
+    async def watch_media(self, clock: Clock, tell: Callable[[Moment, Measure], None]) -> None:
         """Offers the figures; raises when the media have failed or nothing has come for too long."""
         timeout_s = self.trunk.rtp_timeout_s
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            tell(lambda: self.media.figures().as_dict())
+            tell(clock.now(), lambda: self.media.figures().as_dict())
             if self.media.broken is not None:
                 raise LocalError(f"the call's media leg failed: {self.media.broken}")
             if self.media.is_timed_out(clock.now().monotonic, timeout_s):

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from sipua.call_notes import intent_of, noted
 from sipua.call_times import TICK, CallTimes
+from sipua.course import Course
 from sipua.ledger_facts import (
     EVENT_TYPES,
     call_event,
@@ -127,6 +128,7 @@ class Record:
         self._times.event(at.wall)  # call_started's
         self._locale = opening.locale
         self._answered: Moment | None = None
+        self._course = Course()
         self._put = ledger.put
         self._feed = feed
         self._sessions: dict[
@@ -295,6 +297,10 @@ class Record:
             self._publish("transcript_delta", role=role, item=item_id, text=text)
 
     def service_event(self, at: Moment, type: str, payload: Mapping[str, Any]) -> None:
+        if type == "input_audio_buffer.speech_started":
+            self._course.caller_spoke()
+        elif type == "input_audio_buffer.speech_stopped":
+            self._course.caller_stopped(self._since_answer(at))
         mapped = EVENT_TYPES.get(type)
         if mapped is not None:
             self._put(self._event(mapped, at.wall, payload))
@@ -350,21 +356,35 @@ class Record:
         self._put(CallChanged(call_id=self.id, at=at.wall, first_time_to_assistant_seconds=round(seconds, 3)))
         self._publish("first_audio", seconds=round(seconds, 3))
 
+    def spoke(self, at: Moment) -> None:
+        turn = self._course.answered(self._since_answer(at))
+        if turn is not None:
+            self._publish("turn", at_s=turn.at_s, ms=turn.ms)
+
     def phase(self, phase: str) -> None:
         self._publish("call", state=phase)
 
-    def rtp(self, measure: Callable[[], Mapping[str, Any]]) -> None:
-        """Twice a second and call: ``measure`` takes 150 µs and is asked only if somebody looks on."""
+    def rtp(self, at: Moment, measure: Callable[[], Mapping[str, Any]]) -> None:
+        """Twice a second and call: ``measure`` takes 150 µs and is asked only if it is due or somebody looks on."""
+        at_s = self._since_answer(at)
+        if not (is_due := self._course.is_due(at_s)) and not self._feed.is_watched:
+            return
+        figures = measure()
+        if is_due:
+            self._course.measured(at_s, figures)
         if self._feed.is_watched:
-            self._publish("rtp", **measure())
+            self._publish("rtp", **figures)
 
     def ended(self, at: Moment, ending: Ending, rtp: Mapping[str, Any], srtp: str = "") -> None:
-        """``rtp`` is read by the view ``sipua.call_media``; ``srtp`` is the suite of the media, "" for plain RTP."""
+        """``rtp`` is read by the view ``sipua.call_media``; ``srtp`` is the suite of the media, "" for plain RTP.
+
+        How it came to that is ``quality`` (``sipua.course``).
+        """
         if self._ended:
             return
         self._ended = True
         ended = self._times.end(at.wall)
-        talked = at.monotonic - self._answered.monotonic if self._answered is not None else 0.0
+        talked = self._since_answer(at)
         self._put(
             CallEnded(
                 call_id=self.id,
@@ -374,11 +394,21 @@ class Record:
                 outcome=self._outcome or ending.reason,
                 metadata=ending_metadata(ending)
                 | ({"rtp": dict(rtp)} if self.opening.channel == "voice" else {})
-                | ({"srtp": srtp} if srtp else {}),
+                | ({"srtp": srtp} if srtp else {})
+                | self._quality(),
             ),
             self._event("call_ended", ended, {"reason": ending.reason, "sip_code": ending.sip_code}),
         )
         self._publish("ended", status=ending.status.value, reason=ending.reason, seconds=round(talked, 3))
+
+    def _since_answer(self, at: Moment) -> float:
+        return at.monotonic - self._answered.monotonic if self._answered is not None else 0.0
+
+    def _quality(self) -> dict[str, Any]:
+        series = self._course.as_dict()
+        if not series or self._answered is None:
+            return {}
+        return {"quality": {"from": self._answered.wall.isoformat(), **series}}
 
     def _publish(self, event: str, **values: Any) -> None:
         self._feed.publish({"event": event, "call": str(self.id), **values})

@@ -14,7 +14,7 @@ from uuid import UUID
 from storage.call_timeline import timeline
 from storage.clean import KEY_LIMIT
 from storage.columns import TABLES
-from storage.reading import Connection, ReadPool, Row, rows
+from storage.reading import Connection, ReadPool, Row, fetched
 
 TEXT = 4000  # characters of one text
 ALL_SAID = 20_000  # of voice_calls.transcript
@@ -88,8 +88,9 @@ _CALL = f"SELECT {_OWN} FROM public.voice_calls WHERE id = %(id)s"
 # Several calls may share a SIP Call-ID (a carrier's, of two legs): the latest is meant.
 _FIND = """
 SELECT id FROM public.voice_calls
-WHERE twilio_call_sid = %(key)s OR mtn_call_sid = %(key)s OR sip_session_id = %(key)s OR openai_call_id = %(key)s
-ORDER BY started_at DESC NULLS LAST, id LIMIT 1
+WHERE id = %(id)s OR twilio_call_sid = %(key)s OR mtn_call_sid = %(key)s OR sip_session_id = %(key)s
+  OR openai_call_id = %(key)s
+ORDER BY (id = %(id)s) IS TRUE DESC, started_at DESC NULLS LAST, id LIMIT 1
 """
 
 
@@ -109,28 +110,35 @@ async def call_story(pool: ReadPool, key: str | UUID) -> Row | None:
 
 
 def _find(connection: Connection, key: str | UUID) -> UUID | None:
-    if (id := _uuid(key)) is not None:
-        found = connection.execute("SELECT id FROM public.voice_calls WHERE id = %s", (id,)).fetchone()
-        if found is not None:
-            return id
     key = str(key)
     if "\0" in key or not 0 < len(key) <= KEY_LIMIT:
         return None
-    found = connection.execute(_FIND, {"key": key}).fetchone()
+    found = connection.execute(_FIND, {"key": key, "id": _uuid(key)}).fetchone()
     return None if found is None else UUID(str(found["id"]))
 
 
 def _story(connection: Connection, key: str | UUID) -> Row | None:
-    id = _find(connection, key)
-    if id is None:
+    id = _uuid(key)
+    return (_story_of(connection, id) if id is not None else None) or (
+        _story_of(connection, found) if (found := _find(connection, key)) is not None else None
+    )
+
+
+def _story_of(connection: Connection, id: UUID) -> Row | None:
+    sent = {
+        name: connection.execute(query.encode(), {"id": id})
+        for name, query in (("call", _CALL), *_QUERIES.items())
+    }
+    calls = fetched(sent.pop("call"))
+    if not calls:
         return None
-    (call,) = rows(connection, _CALL, {"id": id})
+    call = calls[0]
     story: Row = {"call": call, "cut": []}
-    for name, part in PARTS.items():
-        found = rows(connection, _QUERIES[name], {"id": id})
-        if len(found) > part.most:
+    for name, cursor in sent.items():
+        found, most = fetched(cursor), PARTS[name].most
+        if len(found) > most:
             story["cut"].append(name)
-        story[name] = found[part.most - 1 :: -1]
+        story[name] = found[most - 1 :: -1]
     metadata: Row = call["metadata"] if isinstance(call["metadata"], dict) else {}
     story["media"] = _object(metadata.get("rtp"))
     story["quality"] = _object(metadata.get("quality"))

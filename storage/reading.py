@@ -111,7 +111,7 @@ class ReadPool:
         """In a thread."""
         with mapped_errors(self._dsn), self._lend(mine) as connection:
             try:
-                with connection.transaction():
+                with connection.pipeline(), connection.transaction():
                     connection.execute(_LIMITS, (f"{self._limit_s * 1000:.0f}",))
                     return work(connection)
             except psycopg.errors.QueryCanceled:
@@ -144,8 +144,12 @@ class ReadPool:
 
 def rows(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Row]:
     """Its rows, as JSON types."""
-    cursor = connection.execute(query.encode(), values)
-    return [{name: plain(value) for name, value in row.items()} for row in cursor]
+    return fetched(connection.execute(query.encode(), values))
+
+
+def fetched(cursor: psycopg.Cursor[DictRow]) -> list[Row]:
+    """The rows of a query that was sent before: several then take one round trip."""
+    return [{name: plain(value) for name, value in row.items()} for row in cursor.fetchall()]
 
 
 def plain(value: Any) -> Any:

@@ -93,7 +93,7 @@ CORES = (
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
     "sipua.realtime.names", "sipua.call_language", "sipua.instructions", "sipua.spend", "sipua.realtime.prices",
     "sipua.realtime.continuity", "sipua.realtime.floor", "sipua.realtime.history", "sipua.realtime.uplink",
-    "sipua.reflexive", "sipua.ports", "sipua.media_figures",
+    "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.course",
     "sipua.sound.ring", "sipua.sound.drift", "sipua.sound.talker", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",

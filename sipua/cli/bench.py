@@ -27,6 +27,7 @@ from sipua.bench.ledger import MAX_OUTAGE_S, LedgerOptions, run_ledger
 from sipua.bench.outage.run import OutageOptions, run_outage
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
 from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
+from sipua.bench.reads import MAX_CALLS, ReadsOptions, run_reads
 from sipua.bench.srtp import rows, run_srtp
 from sipua.bench.turns import DEFAULT_INTERRUPTIONS, MAX_INTERRUPTIONS, run_turns
 from sipua.cli.command import Json, print_json, run
@@ -164,6 +165,33 @@ def outage(
         print_json(document)
     else:
         show_outage(document)
+
+
+@app.command("reads")
+def reads(
+    calls: Annotated[int, typer.Option(min=1000, max=MAX_CALLS, help="Calls in the database.")] = 1_000_000,
+    repeats: Annotated[int, typer.Option(min=10, max=10_000, help="Read each so often.")] = 200,
+    json: Json = False,
+) -> None:
+    """How soon lists, live calls and a call's story are there, with so many calls in a database of its own."""
+    configure_logging("critical", "console")
+    options = ReadsOptions(calls, repeats)
+    document = run(lambda stop: run_reads(options, stop, lambda text: typer.echo(f"· {text}", err=True)))
+    if json:
+        print_json(document)
+        return
+    table = Table(title=f"{document['calls']} calls, milliseconds", title_justify="left", box=None)
+    for column in ("", "p50", "p95", "target", "p99"):
+        table.add_column(column, justify="left" if not column else "right")
+    for name, figures in document["reads_ms"].items():
+        p95, target = _cells(figures["p95"], document["targets_ms"].get(name))
+        table.add_row(name.replace("_", " "), f"{figures['p50']:.2f}", p95, target, f"{figures['p99']:.2f}")
+    out = Console(highlight=False)
+    out.print(table)
+    for name, key in (("alone", "control_tick_late_ms"), ("meanwhile", "tick_late_ms")):
+        late = document[key]
+        out.print(f"20 ms tick late, {name}: {late['p99']:.1f} ms p99, {late['p100']:.1f} ms worst")
+    out.print(machine_line(document["machine"]))
 
 
 @app.command("srtp")

@@ -78,7 +78,7 @@ async def ended(what: str, phone: socket.socket) -> tuple[list[int], bytes]:
         if what == "silent":
             assert not media.is_timed_out(time.monotonic(), 20.0)  # from now on nothing comes
             with pytest.raises(MediaTimeout):
-                await leg.watch_media(LateClock(), lambda measure: None)
+                await leg.watch_media(LateClock(), lambda at, measure: None)
             media.playout.append("next", SPEECH)
         if what == "broken":
             media.broken = ValueError("a bug")

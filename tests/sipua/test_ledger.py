@@ -455,7 +455,7 @@ async def test_the_feed_tells_the_call_without_a_full_number(book: Book) -> None
         record.answered(at(1), "PCMU")
         record.transcript_delta("assistant", "i", "Hel")
         record.transcript(Segment(1, "assistant", "Hello.", START, "i"), None)
-        record.rtp(lambda: {"sent": 5, "lost": 0})
+        record.rtp(at(1.2), lambda: {"sent": 5, "lost": 0})
         record.first_audio(at(1.5), 0.5)
         record.error(at(2), "unknown_event", "x")
         record.ended(at(5.25), CALLER_HUNG_UP, {})
@@ -481,9 +481,35 @@ async def test_the_feed_tells_the_call_without_a_full_number(book: Book) -> None
 def test_an_unwatched_feed_costs_nothing(book: Book) -> None:
     record = book.ledger.open(OPENING, at(0))
     book.groups.clear()
-    record.rtp(lambda: pytest.fail("nobody asked"))
+    record.rtp(at(1), lambda: pytest.fail("nobody asked"))
     record.transcript_delta("user", "i", "x")
     assert book.groups == []  # for the live view only
+
+
+async def test_how_it_went_is_told_at_the_end(book: Book) -> None:
+    """A point every five seconds, an answer as long as the caller waited for it; nothing of a call nobody answered."""
+    measured = {"buffer": {"get": 250, "lost": 0}, "quality": {"delay_ms": 60.0}, "jitter_ms": 2.0}
+    record = book.ledger.open(OPENING, at(0))
+    record.spoke(at(0.5))
+    record.answered(at(1), "PCMU")
+    for half_seconds in range(1, 13):
+        record.rtp(at(1 + half_seconds / 2), lambda: measured)
+    record.service_event(at(7.0), "input_audio_buffer.speech_started", {})
+    record.service_event(at(8.0), "input_audio_buffer.speech_stopped", {})
+    with book.feed.subscribe() as subscription:
+        record.spoke(at(8.4))
+        record.spoke(at(8.5))
+        record.ended(at(9), CALLER_HUNG_UP, {})
+        entry = dict(await anext(aiter(subscription)))
+    assert (entry["event"], entry["ms"]) == ("turn", 400)
+    ended = only(CallEnded, list(book.groups[-1]))
+    assert ended.metadata["quality"] == {
+        "from": at(1).wall.isoformat(),
+        "points": [{"at_s": 5.0, "jitter_ms": 2.0, "loss_percent": 0.0, "mos": 4.37}],
+        "turns": [{"at_s": 7.4, "ms": 400}],
+    }
+    book.ledger.open(replace(OPENING, id=UUID(int=2)), at(0)).ended(at(1), CALLER_HUNG_UP, {})
+    assert "quality" not in only(CallEnded, list(book.groups[-1])).metadata
 
 
 # ---- tools -----------------------------------------------------------------------------------------------
