@@ -77,6 +77,10 @@ _COLUMNS = {
         integer: worker pid
         timestamptz: started_at seen_at ended_at
     """,
+    "sipua.call_aliases": """
+        uuid: id call_id
+        timestamptz: at
+    """,
     "sipua.call_attempts": """
         uuid: id call_id
         text: trunk target reason decision

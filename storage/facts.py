@@ -33,7 +33,12 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CallCreated:
-    """The call exists (at the INVITE). A carrier id another call already has goes to metadata instead."""
+    """The call exists (at the INVITE). Where a row has its carrier id already, that row is the call's.
+
+    What is said of ``id`` is then written under the id of that row. A row that another SIP leg of ours has, or that
+    ended before this one began, stays as it is: the new one goes without the carrier id, which stands in its metadata.
+    ``without_leg``: somebody told us of the call by HTTP, no SIP leg of ours carries it; it has no ``instance`` then.
+    """
 
     id: UUID
     direction: Direction
@@ -52,6 +57,7 @@ class CallCreated:
     project_id: str | None = None
     channel: str | None = None  # None: voice
     lead_phone: str | None = None  # who talks with us
+    without_leg: bool | None = None
 
     def __post_init__(self) -> None:
         one_of(self.direction, Direction, "direction")
@@ -97,7 +103,10 @@ class CallChanged:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The end, in one statement. The first end of a call counts; ``failed`` never becomes ``completed``."""
+    """The end, in one statement. The first end of a call counts; ``failed`` never becomes ``completed``.
+
+    ``without_leg``: as somebody else has it. Of a call that a SIP leg of ours carries that leg has the word.
+    """
 
     call_id: UUID
     ended_at: datetime
@@ -105,6 +114,7 @@ class CallEnded:
     status: Status
     outcome: str | None = None
     metadata: Json = field(default_factory=dict)
+    without_leg: bool | None = None
 
     def __post_init__(self) -> None:
         if STATUS_RANK.get(self.status) != FINAL_RANK:

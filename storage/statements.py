@@ -12,6 +12,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 from storage import (
+    call_statements,
     clean,
     consent_statements,
     desk_statements,
@@ -34,9 +35,10 @@ from storage.facts import (
     Transcript,
 )
 from storage.trunk_facts import CallCarried, TargetsWatched, TrunkState
-from storage.words import FINAL_RANK, STATUS_RANK
+from storage.words import STATUS_RANK
 
 Row = dict[str, Any]
+_SIDS = ("twilio_call_sid", "mtn_call_sid")
 # Texts of others in indexed columns: ids of carriers, phones and services, and what was dialled.
 _KEYS = frozenset(
     (
@@ -55,11 +57,6 @@ _KEYS = frozenset(
 )
 _NAMES = {kind.__name__: tuple(f.name for f in fields(kind)) for kind in get_args(Fact)}
 _LATE = "CallChanged after the end"
-_KEPT_FIRST = ("first_time_to_assistant_seconds",)
-_CHANGE_COLUMNS = tuple(
-    f.name for f in fields(CallChanged) if f.name not in ("call_id", "at", "status", "metadata")
-)
-_CHANGE_TYPES = {"first_time_to_assistant_seconds": "numeric", "handoff": "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,29 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     rows[CallEnded.__name__] = _first_by(rows[CallEnded.__name__], "call_id")
     rows[SessionEnded.__name__] = _first_by(rows[SessionEnded.__name__], "id")
     rows[ToolDone.__name__] = _first_by(rows[ToolDone.__name__], "id")
-    return [Statement(name, _SQL[name], found) for name, found in rows.items() if found]
+    return [
+        Statement(name, _OWN_SQL[name] if "call_id" in found[0] else _SQL[name], found)
+        for name, all in rows.items()
+        for found in (_rounds(all) if name == CallCreated.__name__ else [all])
+        if found
+    ]
+
+
+def _rounds(rows: list[Row]) -> list[list[Row]]:
+    """One statement sees no row of its own: calls of the same carrier id are created one after another."""
+    rounds: list[list[Row]] = []
+    seen: list[set[Any]] = []
+    for row in rows:
+        sids = {(name, row[name]) for name in _SIDS if row[name] is not None}
+        place = next((at for at, known in enumerate(seen) if not sids & known), len(seen))
+        # never before one that it shares an id with
+        place = max([place, *(at + 1 for at, known in enumerate(seen) if sids & known)])
+        if place == len(seen):
+            seen.append(set())
+            rounds.append([])
+        seen[place] |= sids
+        rounds[place].append(row)
+    return rounds
 
 
 def fold(changes: Sequence[CallChanged]) -> list[CallChanged]:
@@ -130,12 +149,12 @@ def forward(status: str | None, new: str | None) -> str | None:
 def _then(first: CallChanged, second: CallChanged) -> CallChanged:
     values: dict[str, Any] = {"at": second.at, "metadata": {**first.metadata, **second.metadata}}
     values["status"] = forward(first.status, second.status)
-    for name in _CHANGE_COLUMNS:
+    for name in call_statements.CHANGE_COLUMNS:
         old, new = getattr(first, name), getattr(second, name)
         older, newer = (_value(old), _value(new))
         values[name] = (
             (older if older is not None else newer)
-            if name in _KEPT_FIRST
+            if name in call_statements.KEPT_FIRST
             else (newer if newer is not None else older)
         )
     return replace(first, **values)
@@ -171,53 +190,6 @@ def _value(value: Any) -> Any:
     return clean.tree(value)
 
 
-def _changed_columns() -> tuple[str, str]:
-    record = ", ".join(f"{name} {_CHANGE_TYPES.get(name, 'text')}" for name in _CHANGE_COLUMNS)
-    sets = ", ".join(
-        f"{name} = coalesce(c.{name}, r.{name})"
-        if name in _KEPT_FIRST
-        else f"{name} = coalesce(r.{name}, c.{name})"
-        for name in _CHANGE_COLUMNS
-    )
-    return record, sets
-
-
-def _rank(column: str) -> str:
-    words = " ".join(f"WHEN '{word}' THEN {rank}" for word, rank in STATUS_RANK.items() if rank < FINAL_RANK)
-    return f"(CASE {column} {words} ELSE {FINAL_RANK} END)"
-
-
-_RECORD, _SETS = _changed_columns()
-
-# A carrier id that another row holds must not cost the call: the later row goes without it and says so.
-_CALL_CREATED = """
-INSERT INTO public.voice_calls (id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id,
-  provider, trunk, channel, locale, country, project_id, lead_phone, status, started_at, metadata)
-SELECT r.id, r.direction, r.from_e164, r.to_e164,
-  CASE WHEN NOT r.twilio_taken THEN r.twilio_call_sid END, CASE WHEN NOT r.mtn_taken THEN r.mtn_call_sid END,
-  r.sip_session_id, r.provider, r.trunk, coalesce(r.channel, 'voice'), coalesce(r.locale, 'en'), r.country,
-  r.project_id, r.lead_phone, r.status, coalesce(r.started_at, now()),
-  r.metadata || CASE WHEN r.twilio_taken THEN jsonb_build_object('twilio_call_sid_repeated', r.twilio_call_sid)
-                     ELSE '{}' END
-             || CASE WHEN r.mtn_taken THEN jsonb_build_object('mtn_call_sid_repeated', r.mtn_call_sid)
-                     ELSE '{}' END
-FROM (SELECT r.*,
-    r.twilio_call_sid IS NOT NULL AND (
-      row_number() OVER (PARTITION BY r.twilio_call_sid ORDER BY r.nr) > 1 OR EXISTS (
-        SELECT 1 FROM public.voice_calls v WHERE v.twilio_call_sid = r.twilio_call_sid AND v.id <> r.id)
-    ) AS twilio_taken,
-    r.mtn_call_sid IS NOT NULL AND (
-      row_number() OVER (PARTITION BY r.mtn_call_sid ORDER BY r.nr) > 1 OR EXISTS (
-        SELECT 1 FROM public.voice_calls v WHERE v.mtn_call_sid = r.mtn_call_sid AND v.id <> r.id)
-    ) AS mtn_taken
-  FROM ROWS FROM (jsonb_to_recordset(%s::jsonb) AS (
-    id uuid, direction text, from_e164 text, to_e164 text, twilio_call_sid text, mtn_call_sid text,
-    sip_session_id text, provider text, trunk text, locale text, country text, project_id text, status text,
-    started_at timestamptz, metadata jsonb, channel text, lead_phone text)) WITH ORDINALITY AS r(
-    id, direction, from_e164, to_e164, twilio_call_sid, mtn_call_sid, sip_session_id, provider, trunk, locale,
-    country, project_id, status, started_at, metadata, channel, lead_phone, nr)) AS r
-ON CONFLICT (id) DO NOTHING
-"""
 # A service that repeats its session ids must not cost the session either.
 _SESSION_OPENED = """
 INSERT INTO public.openai_sessions (id, call_id, session_id, model, voice, instructions, modalities,
@@ -243,33 +215,10 @@ SELECT id, call_id, type, t, payload
 FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, call_id uuid, type text, t timestamptz, payload jsonb)
 ON CONFLICT (id) DO NOTHING
 """
-_CALL_CHANGED = f"""
-UPDATE public.voice_calls AS c SET
-  status = CASE WHEN r.status IS NOT NULL AND c.ended_at IS NULL AND {_rank("c.status")} < {_rank("r.status")}
-                THEN r.status ELSE c.status END,
-  {_SETS}, metadata = coalesce(c.metadata, '{{}}') || r.metadata, updated_at = now()
-FROM jsonb_to_recordset(%s::jsonb) AS r (call_id uuid, status text, metadata jsonb, {_RECORD})
-WHERE c.id = r.call_id
-"""
 _SESSION_ENDED = """
 UPDATE public.openai_sessions AS s SET ended_at = r.ended_at, status = r.status
 FROM jsonb_to_recordset(%s::jsonb) AS r (id uuid, ended_at timestamptz, status text)
 WHERE s.id = r.id AND s.ended_at IS NULL
-"""
-# Its row count is that of the calls found, also of those that had ended before (a batch written again).
-_CALL_ENDED = f"""
-WITH r AS (
-  SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r (
-    call_id uuid, ended_at timestamptz, duration_seconds integer, status text, outcome text, metadata jsonb)
-), done AS (
-UPDATE public.voice_calls AS c SET
-  ended_at = r.ended_at, duration_seconds = r.duration_seconds,
-  status = CASE WHEN {_rank("c.status")} < {FINAL_RANK} THEN r.status ELSE c.status END,
-  outcome = coalesce(r.outcome, c.outcome), metadata = coalesce(c.metadata, '{{}}') || r.metadata,
-  updated_at = now()
-FROM r WHERE c.id = r.call_id AND c.ended_at IS NULL
-)
-SELECT 1 FROM r JOIN public.voice_calls AS c ON c.id = r.call_id
 """
 # A new process knows nothing of its trunks yet; what its predecessor knew is no longer so.
 _PROCESS_STARTED = """
@@ -291,18 +240,20 @@ WHERE p.instance = r.instance AND p.ended_at IS NULL
 
 _SQL = {
     ProcessStarted.__name__: _PROCESS_STARTED,
-    CallCreated.__name__: _CALL_CREATED,
+    CallCreated.__name__: call_statements.CREATED,
     SessionOpened.__name__: _SESSION_OPENED,
     **transcript_statements.SQL,
     Event.__name__: _EVENT,
     **tool_statements.SQL,
-    CallChanged.__name__: _CALL_CHANGED,
+    CallChanged.__name__: call_statements.CHANGED,
     SessionEnded.__name__: _SESSION_ENDED,
-    CallEnded.__name__: _CALL_ENDED,
-    _LATE: _CALL_CHANGED,
+    CallEnded.__name__: call_statements.ENDED,
+    _LATE: call_statements.CHANGED,
     **transcript_statements.LAST_SQL,
     **consent_statements.SQL,
     **trunk_statements.SQL,
     **desk_statements.SQL,
     ProcessEnded.__name__: _PROCESS_ENDED,
 }
+# of rows that name a call by ``call_id``
+_OWN_SQL = {name: call_statements.own(sql) for name, sql in _SQL.items()}

@@ -257,13 +257,17 @@ async def test_a_refusal_of_the_moment_is_waited_out(database: str, state: str) 
         assert ledger.stats.poisoned == 0
 
 
-async def test_a_carrier_id_seen_before_does_not_lose_the_call(database: str) -> None:
+async def test_a_carrier_id_that_another_leg_has_does_not_lose_the_call(database: str) -> None:
     first, second, third = uuid4(), uuid4(), uuid4()
+    leg = {"instance": "one of ours"}
     async with writer(database) as ledger:
-        ledger.put((created(first, twilio_call_sid="CA1"),))
+        ledger.put((created(first, twilio_call_sid="CA1", metadata=leg),))
         await ledger.flush(5)
         ledger.put(
-            (created(second, twilio_call_sid="CA1", mtn_call_sid="M"), created(third, mtn_call_sid="M"))
+            (
+                created(second, twilio_call_sid="CA1", mtn_call_sid="M", metadata=leg),
+                created(third, mtn_call_sid="M", metadata=leg),
+            )
         )
     rows = [(await call_rows(database, call))["voice_calls"][0] for call in (first, second, third)]
     assert [(r["twilio_call_sid"], r["mtn_call_sid"]) for r in rows] == [
@@ -271,8 +275,8 @@ async def test_a_carrier_id_seen_before_does_not_lose_the_call(database: str) ->
         (None, "M"),
         (None, None),
     ]
-    assert rows[1]["metadata"] == {"twilio_call_sid_repeated": "CA1"}
-    assert rows[2]["metadata"] == {"mtn_call_sid_repeated": "M"}
+    assert rows[1]["metadata"] == {**leg, "twilio_call_sid_repeated": "CA1"}
+    assert rows[2]["metadata"] == {**leg, "mtn_call_sid_repeated": "M"}
 
 
 async def test_repeated_session_ids_are_kept_apart(database: str) -> None:
