@@ -31,13 +31,13 @@ class Segment:
 
 
 class TranscriptOrder:
-    """Reserves places by item id and completes them once each."""
+    """Reserves places by item id and completes them once each. ``after``: nothing is put before that time."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: datetime | None = None) -> None:
         self._places: dict[str, tuple[int, Role, datetime]] = {}
         self._done: dict[str, None] = {}
         self._next = 1
-        self._last: datetime | None = None
+        self._last = after
 
     def reserve(self, item_id: str, role: Role, t: datetime) -> None:
         """The item has begun to be spoken at ``t``; later calls for the same item change nothing."""
