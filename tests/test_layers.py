@@ -40,7 +40,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
         "storage", "sipua.app", "sipua.talk_service", "sipua.chat_service", "sipua.chat_screen", "sipua.database",
-        "sipua.desk", "sipua.dial_service", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
+        "sipua.desk", "sipua.dial_service", "sipua.ingest", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
         "sipua.readings",
     ),
@@ -59,7 +59,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
-    "httpx": ("sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.callback_notifier"),
+    "httpx": ("sipua.ingest.openai", "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.callback_notifier"),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
     "jsonschema": ("sipua.tools.schema",),
