@@ -59,7 +59,10 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "openai": (),  # the judge of the tests, never part of the product
-    "httpx": ("sipua.ingest.openai", "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.callback_notifier"),
+    "httpx": (
+        "sipua.ingest.openai",
+        "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.callback_notifier",
+    ),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
     "jsonschema": ("sipua.tools.schema",),

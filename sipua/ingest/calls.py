@@ -1,22 +1,22 @@
-"""Calls that others hold: opened, told of, ended. What is written goes to the ledger as facts, by ids of the call itself.
+"""Calls that others hold: opened, told of, ended. What is written are facts of the ledger, by ids of the call itself.
 
-What is known of a call is a ``Story`` in memory, one of the last ``STORIES_MAX``; who is asked for one that is not looks
-it up. While the database is away the calls that this process has opened go on, of others nothing can be said. A call that
-a SIP leg carries (ours or another process's) has rows by that leg too; who ends it is that leg.
+What is known of a call is a ``Story`` in memory, one of the last ``STORIES_MAX``; one that is not among them is looked
+up. While the database is away the calls that this process knows go on, of others nothing can be said. A call that a SIP
+leg carries (ours or another process's) has rows by that leg too; who ends it is that leg.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sipua.errors import RealtimeError, RealtimeRefused, SipuaError
+from sipua.errors import RealtimeError, SipuaError
 from sipua.ingest.ids import call_id_of, row_id
 from sipua.ingest.openai import ClientSecret
 from sipua.ingest.told import Story
@@ -156,9 +156,11 @@ class ToldCalls:
                 return call.opened
             await self._refresh(call, call_id)
             if call.ended is not None:
-                raise CallIsOver(f"call {call_id} has ended ({call.ended.status}); a new one has another callSid")
+                raise CallIsOver(
+                    f"call {call_id} has ended ({call.ended.status}); a new one has another callSid"
+                )
             opening = self._world.opening(call_id, caller)
-            self._world.put(*self._begun(opening, now))
+            self._world.put(*told_call(opening, now, TOLD_BY))
             try:
                 config = self._world.configured(opening)
                 secret = await self._world.secrets.client_secret(config, self._key_s)
@@ -178,7 +180,9 @@ class ToldCalls:
         call = await self._found(call_id)
         now = self._world.clock.now().wall
         if call.ended is not None and call.ended.ended_at is not None and now - call.ended.ended_at > LATE:
-            raise CallIsOver(f"call {call_id} has ended at {call.ended.ended_at.isoformat(timespec='seconds')}")
+            raise CallIsOver(
+                f"call {call_id} has ended at {call.ended.ended_at.isoformat(timespec='seconds')}"
+            )
         facts = call.story.on_event(event, now)
         if facts:
             self._world.put(*facts)
@@ -194,11 +198,15 @@ class ToldCalls:
             known, id = call.known, call.story.call_id
             if known is not None and known.has_leg:
                 if not self._world.hang_up(known.ids):
-                    raise CarriedElsewhere(f"call {call_id} is carried by a SIP leg of another process: hang up there")
+                    raise CarriedElsewhere(
+                        f"call {call_id} is carried by a SIP leg of another process: hang up there"
+                    )
                 return Ended(id, known.status, None, None)
             now = self._world.clock.now().wall
             since = call.story.talked_since or call.story.began
-            has_talked = call.story.talked_since is not None or (known is not None and known.status == "in_progress")
+            has_talked = call.story.talked_since is not None or (
+                known is not None and known.status == "in_progress"
+            )
             if duration_s is None:
                 duration_s = max(0, round((now - since).total_seconds())) if has_talked else 0
             status: Status = "completed" if has_talked or duration_s else "no_answer"
@@ -206,7 +214,7 @@ class ToldCalls:
             sessions = {row_id(call_id, "session", ""), *(known.sessions if known is not None else ())}
             self._world.put(
                 *(SessionEnded(session, id, now) for session in sorted(sessions)),
-                *_end(id, now, duration_s, status, "told_to_end"),
+                *ended_call(id, now, duration_s, status, "told_to_end"),
             )
             await self._hang_up(known, id)
             await self._world.settle(SETTLE_S)
@@ -215,7 +223,7 @@ class ToldCalls:
     # -- what is known -------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _held(self, call_id: UUID, now: datetime):  # type: ignore[no-untyped-def]  # of a private name
+    async def _held(self, call_id: UUID, now: datetime) -> AsyncIterator[_Call]:
         """One at a time of each call."""
         call = self._calls.get(call_id) or self._remember(call_id, _Call(Story(call_id, now)))
         async with call.lock:
@@ -228,7 +236,9 @@ class ToldCalls:
         try:
             known = await self._world.look_up(call_id)
         except SipuaError:
-            raise CannotLookUp(f"call {call_id} is not known here, and the database cannot be asked now") from None
+            raise CannotLookUp(
+                f"call {call_id} is not known here, and the database cannot be asked now"
+            ) from None
         if known is None:
             raise NoSuchCall(f"call {call_id}: there is none of this id")
         call = self._calls.get(known.id)
@@ -263,16 +273,13 @@ class ToldCalls:
 
     # -- what is written -----------------------------------------------------------------------------------
 
-    def _begun(self, opening: CallOpening, now: datetime) -> tuple[Fact, ...]:
-        return told_call(opening, now, TOLD_BY)
-
     async def _failed(self, call: _Call, call_id: UUID, error: RealtimeError) -> None:
         """No session, no call; but one that a SIP leg carries goes on by that."""
         now = self._world.clock.now().wall
         said = {"reason": error.reason, "message": str(error)}
         self._world.put(
             Event(row_id(call_id, "event", f"refused {now.timestamp()}"), call_id, "error", now, said),
-            *_end(call_id, now, 0, "failed", error.reason),
+            *ended_call(call_id, now, 0, "failed", error.reason),
         )
         log.warning("call=%s has no voice session: %s", call_id, error)
         if call.known is None or not call.known.has_leg:
@@ -306,15 +313,13 @@ def told_call(opening: CallOpening, now: datetime, told_by: str, **more: Any) ->
     return created, first
 
 
-def _end(id: UUID, now: datetime, duration_s: int, status: Status, outcome: str) -> tuple[Fact, ...]:
-    return ended_call(id, now, duration_s, status, outcome)
-
-
 def ended_call(
     id: UUID, now: datetime, duration_s: int, status: Status, outcome: str, **more: Any
 ) -> tuple[Fact, ...]:
     """The end of a call as we were told of it."""
     return (
         CallEnded(id, now, duration_s, status, outcome, {"ended_by": "http", **more}, without_leg=True),
-        Event(row_id(id, "event", "call_ended"), id, "call_ended", now, {"reason": outcome, "status": status}),
+        Event(
+            row_id(id, "event", "call_ended"), id, "call_ended", now, {"reason": outcome, "status": status}
+        ),
     )

@@ -158,7 +158,8 @@ def _refused(status: int, told: Mapping[str, Any]) -> Exception:
     found = told.get("error")
     error = found if isinstance(found, dict) else {}
     code, message, param = (
-        text[:500] if isinstance(text := error.get(name), str) else None for name in ("code", "message", "param")
+        text[:500] if isinstance(text := error.get(name), str) else None
+        for name in ("code", "message", "param")
     )
     severity = SEVERITY_BY_CODE.get(code or "")
     said = f"the voice service answered {status}{f' {code}' if code else ''}"
@@ -167,4 +168,5 @@ def _refused(status: int, told: Mapping[str, Any]) -> Exception:
     if status == 429 or status >= 500 or severity is Severity.RETRY_ONCE:
         return RealtimeUnreachable(said, code=code)
     meant = RealtimeRejectedConfig(f"{said}{f' at {param}' if param else ''}", code=code)
-    return _Refused(ServiceError(code=code, message=message or "", param=param, event_id=None, severity=Severity.FATAL_CALL), meant)
+    error_event = ServiceError(code, message or "", param, event_id=None, severity=Severity.FATAL_CALL)
+    return _Refused(error_event, meant)
