@@ -51,6 +51,7 @@ from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
 from sipua.readings import Parts, readings
 from sipua.recording_service import consent_policy, recording_calls
+from sipua.recording_store import Shelf
 from sipua.resolve import resolve_trunks
 from sipua.settings import Settings
 from sipua.sip_account import Listener
@@ -67,13 +68,19 @@ from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import backend_of
+from sipua.web.calls import calls_router, live_router
 from sipua.web.guard import Guard
 from sipua.web.health import health_router
 from sipua.web.limits import rate_of
+from sipua.web.links import Links
+from sipua.web.placing import placing_router
+from sipua.web.recordings import RecordingLinks, recordings_router
 from sipua.web.site import build_site
 from sipua.web.tokens import TokenFile
+from sipua.web.trunks import trunks_router
 from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
+from storage.reading import ReadPool
 
 log = logging.getLogger(__name__)
 
@@ -204,13 +211,22 @@ async def serve(
         }
         rate = rate_of(settings.http.rate_per_s)
         guard = Guard(tokens, clock, rate)
+        pool = await stack.enter_async_context(ReadPool(dsn))
+        recording_links = RecordingLinks(Links(settings.http.public_url), clock)
         site = build_site(
             guard,
             clock,
             routers=[
                 health_router(metrics, checks, refresh, guard, is_open=settings.http.metrics_are_open),
+                placing_router(guard, pool, lambda: commands.dialling, switchboard),
+                calls_router(guard, pool, recording_links),
+                recordings_router(guard, pool, recording_links, Shelf(settings)),
+                trunks_router(guard, pool, fleet.views),
             ],
-            prefixed=[whatsapp_router(webhook)] if webhook is not None else [],
+            prefixed=[
+                live_router(guard, pool, clock),
+                *([whatsapp_router(webhook)] if webhook is not None else []),
+            ],
             path_prefix=settings.http.path_prefix,
             rate=rate,
         )

@@ -88,10 +88,12 @@ class Call:
         """A 200 has been sent or received; that of a callee may come before the voice session is ready."""
         return self.leg is not None and self.leg.answered_at is not None
 
-    def stop(self) -> None:
-        """The process ends: a caller gets 503 or BYE. A call that has not begun to run ends when it does."""
+    def stop(self, up: Ending = SHUTDOWN, ringing: Ending = SHUTDOWN_RINGING) -> None:
+        """The process ends, or an operator ends the call: the other side gets BYE if it is ``up``, else the code of
+        ``ringing``. A call that has not begun to run ends when it does.
+        """
         if self._stop is None:
-            self._stop = SHUTDOWN if self._is_answered else SHUTDOWN_RINGING
+            self._stop = up if self._is_answered else ringing
             if self._task is not None:
                 self._task.cancel()
 

@@ -49,6 +49,8 @@ CLOSED = Ending(Status.COMPLETED, "closed")
 SPEND_CAP = Ending(Status.COMPLETED, "spend_cap")
 SHUTDOWN_RINGING = Ending(Status.FAILED, "agent_shutdown", sip_code=503)
 SHUTDOWN = Ending(Status.COMPLETED, "agent_shutdown")
+OPERATOR_HUNG_UP_RINGING = Ending(Status.FAILED, "operator_hangup", sip_code=603)
+OPERATOR_HUNG_UP = Ending(Status.COMPLETED, "operator_hangup")
 
 # Final responses to an INVITE (RFC 3261 section 21) → status and reason; the rest is failed/sip_<code>.
 _BY_CODE = {

@@ -10,10 +10,11 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 import obstore
@@ -26,6 +27,8 @@ from sipua.recording_settings import RecordingSettings
 from sipua.settings import Settings
 
 _NAME = re.compile(r"([0-9a-f-]{36})_([0-9a-f-]{36})\.(wav|flac)")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+LINK_TIME = timedelta(minutes=5)  # of a link to the bucket
 CHUNK_BYTES = 8 << 20  # of a multipart upload: 10,000 of them are allowed
 REQUEST_TIMEOUT = timedelta(seconds=60)
 
@@ -127,6 +130,11 @@ class BucketStore:
             await asyncio.to_thread(file.unlink)
         return f"{self._base_url}/{quote(self._prefix + name)}"
 
+    async def link_to(self, name: str) -> str:
+        """Whoever has it may fetch the object, for ``LINK_TIME``."""
+        with _mapped(self.where):
+            return await obstore.sign_async(self._store, "GET", self._prefix + name, LINK_TIME)
+
     async def delete_before(self, then: datetime) -> list[str]:
         names: list[str] = []
         with _mapped(self.where):
@@ -147,6 +155,40 @@ class BucketStore:
             await obstore.put_async(self._store, trial, b"trial")
             await obstore.delete_async(self._store, trial)
         return self.where
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCopy:
+    """A recording on our disk."""
+
+    file: Path
+    status: os.stat_result
+
+
+class Shelf:
+    """Where recordings that were kept can be fetched: our folder, or the bucket."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError for a secret that cannot be read."""
+        self._folder = settings.recordings_path
+        self._bucket = BucketStore(settings.recording) if settings.recording.s3_bucket else None
+
+    async def find(self, name: str) -> LocalCopy | str | None:
+        """A file, or a link to the bucket that is good for minutes; None: it is not there. StoreRefused."""
+        file = self._folder / name
+        try:
+            return LocalCopy(file, await asyncio.to_thread(file.lstat))
+        except FileNotFoundError:
+            return None if self._bucket is None else await self._bucket.link_to(name)
+        except OSError as error:
+            raise StoreRefused(f"{file}: {error.strerror}") from None
+
+
+def name_in(url: str, consent_id: UUID) -> str | None:
+    """The name (DATE/CALL_CONSENT.wav or .flac) at the end of an address in the ledger; None: it has none."""
+    day, _, file = "/".join(unquote(url).split("/")[-2:]).partition("/")
+    is_ours = _DAY.fullmatch(day) and _NAME.fullmatch(file) and consent_of(file) == consent_id
+    return f"{day}/{file}" if is_ours else None
 
 
 def store_of(settings: Settings) -> Store:

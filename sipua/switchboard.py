@@ -25,7 +25,7 @@ from sipua.errand import Errand
 from sipua.errors import LocalError, SipuaError
 from sipua.inbound import Inbound
 from sipua.locale import country_of, locale_of
-from sipua.outcome import Status, ending_of_code
+from sipua.outcome import OPERATOR_HUNG_UP, OPERATOR_HUNG_UP_RINGING, Status, ending_of_code
 from sipua.placed import Placed
 from sipua.ports import CallOpening, Ledger
 from sipua.seldom import Seldom
@@ -131,6 +131,15 @@ class Switchboard:
         log.info("call=%s to %s", record.id, mask_number(route.to_e164))
         self._start(self._run(call), f"call-{record.id}")
         return call, way
+
+    def hang_up(self, id: UUID) -> bool:
+        """An operator ends a call; False: it is not up here."""
+        call = self._calls.get(id)
+        if call is None:
+            return False
+        log.info("call=%s is ended by an operator", id)
+        call.stop(OPERATOR_HUNG_UP, OPERATOR_HUNG_UP_RINGING)
+        return True
 
     async def own_address_changed(self, trunks: Collection[str], address_of: Callable[[Trunk], str]) -> None:
         """Every call of these trunks that is up is offered our new address."""

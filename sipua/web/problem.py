@@ -5,7 +5,7 @@ A detail names the thing and what is allowed; it never repeats a secret or what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,8 @@ from fastapi import HTTPException, Response
 
 MEDIA_TYPE = "application/problem+json"
 SCHEMA_NAME = "Problem"
+WHERE_MAX = 100  # characters of a place in what was sent: its keys are the sender's
+ERRORS_MAX = 20
 SCHEMA: Mapping[str, Any] = {
     "title": SCHEMA_NAME,
     "type": "object",
@@ -67,6 +69,18 @@ def answer(problem: Problem) -> Response:
     return Response(
         orjson.dumps(document | problem.more), problem.status, dict(problem.headers or {}), MEDIA_TYPE
     )
+
+
+def invalid(faults: Sequence[tuple[Sequence[int | str], str]]) -> Problem:
+    """422 for what does not fit: (place, what is allowed)."""
+    errors = [
+        {
+            "where": ".".join(str(part) for part in place)[:WHERE_MAX],
+            "what": text.removeprefix("Value error, "),
+        }
+        for place, text in faults[:ERRORS_MAX]
+    ]
+    return Problem(422, "; ".join(f"{each['where']}: {each['what']}" for each in errors), errors=errors)
 
 
 def described(status: int, text: str = "") -> dict[str, Any]:

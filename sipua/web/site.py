@@ -16,13 +16,10 @@ from sipua.web.bounds import AT_ONCE, Bounds
 from sipua.web.document import document_of
 from sipua.web.guard import Guard
 from sipua.web.limits import Rate
-from sipua.web.problem import Problem, answer
+from sipua.web.problem import Problem, answer, invalid
 from storage.errors import StoreError
 
 log = logging.getLogger(__name__)
-
-WHERE_MAX = 100  # characters of a place in what was sent: its keys are the sender's
-ERRORS_MAX = 20
 
 
 def build_site(
@@ -71,18 +68,6 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     """Places and what is allowed; never what was sent."""
     assert isinstance(error, RequestValidationError)
     return answer(invalid([(each["loc"], each["msg"]) for each in error.errors()]))
-
-
-def invalid(faults: Sequence[tuple[Sequence[int | str], str]]) -> Problem:
-    """422 for what does not fit: (place, what is allowed)."""
-    errors = [
-        {
-            "where": ".".join(str(part) for part in place)[:WHERE_MAX],
-            "what": text.removeprefix("Value error, "),
-        }
-        for place, text in faults[:ERRORS_MAX]
-    ]
-    return Problem(422, "; ".join(f"{each['where']}: {each['what']}" for each in errors), errors=errors)
 
 
 async def _on_store(_: Request, error: Exception) -> Response:
