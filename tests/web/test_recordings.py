@@ -123,7 +123,7 @@ async def test_without_tokens_there_are_no_recordings(kept: str, clock: HandCloc
 async def test_a_bucket_gives_it_itself(kept: str, clock: HandClock, tmp_path: Path) -> None:
     (tmp_path / NAME).unlink()
     (tmp_path / "secret").write_text("s3cret")
-    bucket = {
+    bucket: dict[str, Any] = {
         "s3_bucket": "calls", "s3_prefix": "a", "s3_endpoint": "http://127.0.0.1:9", "s3_access_key_id": "key",
         "s3_secret_key_file": str(tmp_path / "secret"),
     }  # fmt: skip
