@@ -143,6 +143,12 @@ _COLUMNS = {
         text: id msisdn direction status error
         timestamptz: at
     """,
+    "sipua.purges": """
+        uuid: id
+        text: kind
+        timestamptz: at
+        jsonb: counts
+    """,
     "public.voice_call_kpis": """
         any: day channel total_calls completed_calls failed_calls average_duration_seconds
           p95_assistant_seconds

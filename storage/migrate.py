@@ -263,6 +263,11 @@ async def _secure(connection: Connection) -> Sequence[str]:
         async with connection.transaction():
             await _lock(connection)
             await connection.execute("SELECT sipua.secure()")
+            rows = await connection.execute(
+                "SELECT 1 WHERE to_regprocedure('sipua.secure_routines()') IS NOT NULL"
+            )
+            if await rows.fetchone() is not None:
+                await connection.execute("SELECT sipua.secure_routines()")
     except psycopg.Error as error:
         failure = _failed(error, "sipua.secure()", None)
         if not failure.forbidden:

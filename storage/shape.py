@@ -26,6 +26,7 @@ LISTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("transcripts", "role"): get_args(Role),
     ("voice_events", "type"): get_args(EventType),
 }
+ROUTINES = ("calls_of", "forget", "purge")  # of schema sipua
 TRIGGERS = (
     ("voice_calls", "sipua_normalise"),
     ("voice_calls", "sipua_updated_at"),
@@ -70,6 +71,15 @@ SELECT n.nspname || '.' || c.relname, has_table_privilege(c.oid, 'SELECT'),
         SELECT 1 FROM unnest(p.polroles) AS r WHERE r <> 0 AND pg_has_role(r, 'USAGE'))))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE has_schema_privilege(n.oid, 'USAGE') AND n.nspname || '.' || c.relname = ANY (%s) ORDER BY 1
+"""
+# Functions that do as their owner may: for our writer, and for nobody whom the platform lets in.
+_ROUTINES = """
+SELECT p.oid::regprocedure::text, coalesce(has_function_privilege(to_regrole('sipua_writer'), p.oid, 'EXECUTE'), true),
+  p.proacl IS NULL OR EXISTS (SELECT 1 FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0)
+    OR coalesce(has_function_privilege(to_regrole('anon'), p.oid, 'EXECUTE'), false)
+    OR coalesce(has_function_privilege(to_regrole('authenticated'), p.oid, 'EXECUTE'), false)
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = 'sipua' AND p.prosecdef AND p.prorettype <> 'trigger'::regtype ORDER BY 1
 """
 _NO_SCHEMA = """
 SELECT n.nspname::text FROM pg_namespace n
@@ -132,7 +142,14 @@ async def missing(connection: Connection, *, needed: bool = False) -> list[str]:
 async def insecure(connection: Connection) -> list[str]:
     """Row level security that is off, and what the role for our writer lacks."""
     off = await _rows(connection, _RLS_OFF, (list(TABLES),))
-    return [f"row level security on {name}" for (name,) in off] + await _writer(connection)
+    routines = await _rows(connection, _ROUTINES)
+    there = {str(name).removeprefix("sipua.").partition("(")[0] for name, _, _ in routines}
+    return [
+        *(f"row level security on {name}" for (name,) in off),
+        *await _writer(connection),
+        *(f"function sipua.{name}" for name in ROUTINES if name not in there),
+        *(f"right of {WRITER} to call {name}" for name, may, _ in routines if not may),
+    ]
 
 
 async def rights(connection: Connection) -> list[str]:
@@ -152,8 +169,11 @@ async def open_doors(connection: Connection) -> list[str]:
     tables = (list(TABLES),)
     granted = await _rows(connection, _GRANTED, tables)
     loose = await _rows(connection, _LOOSE_POLICIES, tables)
-    return [f"role {role} has privileges on {table}" for role, table in granted] + [
-        f"policy {policy} on {table} lets everyone {what}" for policy, table, what in loose
+    routines = await _rows(connection, _ROUTINES)
+    return [
+        *(f"role {role} has privileges on {table}" for role, table in granted),
+        *(f"policy {policy} on {table} lets everyone {what}" for policy, table, what in loose),
+        *(f"everyone may call {name}" for name, _, is_open in routines if is_open),
     ]
 
 
