@@ -32,6 +32,7 @@ from storage.facts import Group
 
 log = logging.getLogger(__name__)
 
+INLINE_GROUPS = 50  # 1 ms
 LOG_EVERY_S = 5.0  # the same trouble is said again no sooner
 # SQLSTATE classes that blame the data: data exception, integrity, routines of others (38, 39, P0), a view's check
 # option, program limit.
@@ -152,7 +153,10 @@ class Delivery:
             log.error(message, *values)
 
     async def _write(self, entries: Sequence[Entry], instance: UUID | None, in_turn: bool) -> None:
-        batch = statements.build(fact for entry in entries for fact in entry.group)
+        if len(entries) > INLINE_GROUPS:  # the loop carries audio
+            batch, rows = await asyncio.to_thread(_made, entries)
+        else:
+            batch, rows = _made(entries)
         if not batch and instance is None:
             return
         # The server gives up first: a statement left behind must not run after its repetition.
@@ -163,7 +167,7 @@ class Delivery:
             head.append(_SEQUENCE if guarded else _BEAT)
             values += [str(instance), entries[-1].seq, entries[0].seq] if guarded else [str(instance)]
         query = ";".join([*head, *(statement.sql for statement in batch)]).encode()
-        values += [clean.dumps(statement.rows) for statement in batch]
+        values += rows
         connection = await self._connected()
         began = time.monotonic()
         counts = await self._answered(_execute(connection, query, values))
@@ -224,6 +228,12 @@ class Delivery:
         if self._said.pop("trouble", None) is not None:
             log.warning("ledger: the database accepts again")
             self.last_error = None
+
+
+def _made(entries: Sequence[Entry]) -> tuple[list[statements.Statement], list[str]]:
+    """The statements of a batch, and the rows of each as they are sent."""
+    batch = statements.build(fact for entry in entries for fact in entry.group)
+    return batch, [clean.dumps(statement.rows) for statement in batch]
 
 
 async def _execute(connection: Connection, query: bytes, values: Sequence[object]) -> list[int]:
