@@ -88,7 +88,8 @@ _CALL = f"SELECT {_OWN} FROM public.voice_calls WHERE id = %(id)s"
 # Several calls may share a SIP Call-ID (a carrier's, of two legs): the latest is meant.
 _FIND = """
 SELECT id FROM public.voice_calls
-WHERE id = %(id)s OR id = (SELECT call_id FROM sipua.call_aliases WHERE id = %(id)s) OR twilio_call_sid = %(key)s OR mtn_call_sid = %(key)s OR sip_session_id = %(key)s
+WHERE id = %(id)s OR id = (SELECT call_id FROM sipua.call_aliases WHERE id = %(id)s)
+  OR twilio_call_sid = %(key)s OR mtn_call_sid = %(key)s OR sip_session_id = %(key)s
   OR openai_call_id = %(key)s
 ORDER BY (id = %(id)s) IS TRUE DESC, started_at DESC NULLS LAST, id LIMIT 1
 """
