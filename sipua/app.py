@@ -22,11 +22,17 @@ from sipua import __version__
 from sipua.accounts import accounts_of, place_of, secrets_of
 from sipua.admission import Admission
 from sipua.agent_commands import AgentCommands
+from sipua.alerts.message import Sender
+from sipua.alerts.state_file import FILE_NAME as ALERTS_FILE
+from sipua.alerts.watched import Watched, alerting
 from sipua.call_screening import screening_policy
 from sipua.call_services import CallServices
+from sipua.checks.expiry import Expiry
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
-from sipua.database import ledger_writer, open_database, spent_today, spool_unready, unready
+from sipua.currency import cost_text
+from sipua.database import ledger_waits, ledger_writer, open_database, spent_today, spool_unready, unready
+from sipua.days import day_of
 from sipua.desk import Desk
 from sipua.desk_service import callback_notifier
 from sipua.dial_service import DialService, dial_rules
@@ -49,6 +55,7 @@ from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
+from sipua.ports import Clock
 from sipua.readings import Parts, readings
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.recording_store import Shelf
@@ -57,6 +64,7 @@ from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
 from sipua.sole import SoleWorker
+from sipua.spend import Spend
 from sipua.start_checks import check_texts, checked, join_address, shown_until, warn
 from sipua.switchboard import Switchboard
 from sipua.talk_service import platform_catalogue, talk_tools, voice_service
@@ -81,6 +89,7 @@ from sipua.web.trunks import trunks_router
 from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
 from storage.reading import ReadPool
+from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
 
@@ -265,11 +274,43 @@ async def serve(
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
             stack.callback(task.cancel)
+        await stack.enter_async_context(
+            alerting(
+                settings.alerts,
+                _watched(settings, fleet, metrics, spend, writer, clock),
+                settings.state_path / ALERTS_FILE,
+                Sender(identity.node, identity.worker, settings.zone),
+                metrics,
+                clock,
+            )
+        )
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)
     if failure:
         raise LocalError(f"the SIP thread died: {failure[0]}")
+
+
+def _watched(
+    settings: Settings, fleet: Fleet, metrics: Metrics, spend: Spend, writer: LedgerWriter, clock: Clock
+) -> Watched:
+    """What alerts are about."""
+    expiry = Expiry(settings)
+    folders = {"the state": settings.state_path, "recordings": settings.recordings_path}
+    if settings.spool_path is not None:
+        folders["the spool"] = settings.spool_path
+    return Watched(
+        trunks=fleet.views,
+        refused=metrics.realtime_alerts.totals,
+        opened=lambda: sum(metrics.realtime_sessions.totals().values()),
+        day_cap_reached=lambda: spend.reached(None, 0.0, day_of(clock.now().wall, settings.zone)) == "day",
+        day_cap=cost_text(settings.spend.day_usd, settings.currency),
+        folders=folders,
+        database=lambda: ledger_waits(writer),
+        spool=lambda: spool_unready(writer),
+        lost=lambda: writer.stats.dropped + writer.stats.poisoned,
+        certificates=lambda: expiry.look(fleet.trunks, clock.now().wall),
+    )
 
 
 def _endpoint_config(settings: Settings, own: Listener) -> EndpointConfig:

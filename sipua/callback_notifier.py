@@ -9,11 +9,8 @@ repetition.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import os
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -21,29 +18,17 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-import httpx
-
-from sipua import __version__
 from sipua.callback_settings import CallbackSettings
-from sipua.children import plain_environment
-from sipua.errors import RemoteError
 from sipua.metrics import Metrics
+from sipua.notify import TRY_S, NotTold, http_client, post_signed, run_told
 from sipua.ports import Clock
 from sipua.tools.callback import Wish
-from sipua.tools.http import CONNECT_TIMEOUT_S, signature
 
 log = logging.getLogger(__name__)
 
 PAUSES_S = (2.0, 10.0, 60.0, 300.0)  # between the tries
-TRY_S = 15.0
 END_S = 3.0  # for what waits when the process ends
 WAITING_MAX = 256  # requests that are being told; more are left to `sipua callbacks`
-
-
-class NotTold(RemoteError):
-    """This time."""
-
-    reason = "not_told"
 
 
 Channel = Callable[[UUID, bytes], Awaitable[None]]
@@ -73,12 +58,7 @@ class CallbackNotifier:
             self._channels.append(self._post)
         if settings.notify_command:
             self._channels.append(self._run)
-        self._client = httpx.AsyncClient(
-            headers={"User-Agent": f"sipua/{__version__}", "Content-Type": "application/json"},
-            timeout=httpx.Timeout(TRY_S, connect=CONNECT_TIMEOUT_S),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = http_client()
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,36 +110,11 @@ class CallbackNotifier:
         log.error("call=%s call-back %s: nobody could be told: %s", wish.call_id, wish.reference, why)
 
     async def _post(self, id: UUID, body: bytes) -> None:
-        timestamp = int(self._clock.now().wall.timestamp())
-        headers = signature(self._secret, str(id), timestamp, body) | {"Idempotency-Key": str(id)}
-        try:
-            async with self._client.stream(
-                "POST", self._settings.notify_url, headers=headers, content=body
-            ) as response:
-                status = response.status_code
-        except httpx.HTTPError as error:
-            raise NotTold(f"callbacks.notify_url: {str(error) or type(error).__name__}") from None
-        if not 200 <= status < 300:
-            raise NotTold(f"callbacks.notify_url answered {status}")
+        url, now = self._settings.notify_url, self._clock.now().wall
+        await post_signed(self._client, "callbacks.notify_url", url, self._secret, str(id), body, now)
 
     async def _run(self, id: UUID, body: bytes) -> None:
-        """A session of its own: with a command that takes too long those go that it has started."""
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._settings.notify_command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
-                env=plain_environment(), start_new_session=True,
-            )  # fmt: skip
-        except (OSError, ValueError) as error:
-            raise NotTold(f"callbacks.notify_command: {error}") from None
-        try:
-            await process.communicate(body)
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        if process.returncode:
-            raise NotTold(f"callbacks.notify_command ended with {process.returncode}")
+        await run_told("callbacks.notify_command", self._settings.notify_command, body)
 
 
 def body_of(wish: Wish) -> bytes:

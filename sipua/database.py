@@ -31,6 +31,7 @@ from storage.writer import LedgerWriter
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 5.0
+LAG_S = 30.0  # a row that waits so long waits for a database that hangs
 MIGRATE_URL = "SIPUA_DATABASE__MIGRATE_URL"
 NAMED = 5  # of what does not fit; the rest is counted
 
@@ -167,6 +168,16 @@ async def unready(dsn: str) -> str:
     except store.StoreError as error:
         return str(error)
     return ""
+
+
+def ledger_waits(writer: LedgerWriter) -> str:
+    """Why rows do not get into the database now; "" if they do."""
+    stats = writer.stats
+    if stats.connected and stats.lag_s < LAG_S:
+        return ""
+    if stats.connected:
+        return f"the oldest row has waited for {stats.lag_s:.0f} s"
+    return str(writer.last_error or "there is no connection yet")
 
 
 async def spool_unready(writer: LedgerWriter) -> str:

@@ -69,6 +69,15 @@ class Labelled(Generic[M]):
         found: M = self._family.labels(*series)
         return found
 
+    def totals(self) -> dict[str, float]:
+        """What a counter has counted, by label values (joined by a comma)."""
+        return {
+            ",".join(sample.labels.values()): sample.value
+            for metric in self._family.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        }
+
     def clear(self) -> None:
         self._known.clear()
         self._family.clear()

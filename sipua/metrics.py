@@ -87,6 +87,14 @@ class Metrics:
             ("by",),
             "Who took the calls that we placed, as far as could be told: person, machine or unsure",
         )
+        # alerts
+        self.alerts_open = make.gauges("sipua_alerts_open", ("kind",), "Incidents that go on")
+        self.alerts_told = make.counters(
+            "sipua_alerts_told",
+            ("channel", "outcome"),
+            "Tries to tell an alert, its reminder or recovery, by what came of it: told, failed (is tried again)",
+        )
+        self.alerts_waiting = make.gauge("sipua_alerts_waiting", "Alerts that a channel still has to tell")
         # voice service
         self.realtime_errors = make.counters(
             "sipua_realtime_errors", ("reason",), "Errors of the voice service"

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sipua.alert_settings import AlertSettings
 from sipua.callback_settings import CallbackSettings
 from sipua.currency import CurrencySettings
 from sipua.http_settings import HttpSettings
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
     tools: ToolSettings = ToolSettings()
     transfer: TransferSettings = TransferSettings()
     callbacks: CallbackSettings = CallbackSettings()
+    alerts: AlertSettings = AlertSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()

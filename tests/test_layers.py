@@ -61,7 +61,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (
         "sipua.ingest.openai",
-        "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.callback_notifier",
+        "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.notify",
     ),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
@@ -96,6 +96,7 @@ CORES = (
     "sipua.sip_events", "sipua.sip_account", "sipua.digest", "sipua.language_choice", "sipua.realtime.hints",
     "sipua.realtime.names", "sipua.call_language", "sipua.instructions", "sipua.spend", "sipua.realtime.prices",
     "sipua.realtime.continuity", "sipua.realtime.floor", "sipua.realtime.history", "sipua.realtime.uplink",
+    "sipua.alerts.incident", "sipua.alerts.message", "sipua.days", "sipua.currency",
     "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.course",
     "sipua.sound.ring", "sipua.sound.drift", "sipua.sound.talker", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",

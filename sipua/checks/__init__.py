@@ -15,6 +15,7 @@ from sipua.checks.people import people
 from sipua.checks.recordings import recordings
 from sipua.checks.report import Check
 from sipua.checks.spool import spool
+from sipua.checks.told import told
 from sipua.checks.tools import tools
 from sipua.checks.whatsapp import whatsapp
 from sipua.errors import ConfigError
@@ -55,6 +56,7 @@ async def run_checks(folder: Path) -> list[Check]:
     checks += await whatsapp(settings.whatsapp)
     if texts is not None:
         checks += await people(settings, texts, datetime.now(UTC))
+    checks += await told(settings.alerts)
     if (kept := await recordings(settings)) is not None:
         checks.append(kept)
     checks.append(trunk_files.fit(trunks, folder, facts))

@@ -60,7 +60,7 @@ async def examine(
 ) -> Report:
     """Everything that can be seen from here without placing a call."""
     report = Report()
-    spots = await _spots(trunk, str(settings.sip.bind), report, nameservers)
+    spots = await spots_of(trunk, str(settings.sip.bind), report, nameservers)
     if trunk.transport == "tls" and spots:
         try:
             context = client_context(trunk.tls_ca, trunk.tls_min_version)
@@ -103,7 +103,7 @@ def places_of(trunk: Trunk) -> tuple[Place, ...]:
     return tuple(parse_place(text, trunk.transport, srv=trunk.srv) for text in dict.fromkeys(texts))
 
 
-async def _spots(
+async def spots_of(
     trunk: Trunk, bind: str, report: Report, nameservers: Sequence[tuple[str, int]]
 ) -> list[Spot]:
     """The addresses of all places; the check of DNS if a name is among them."""

@@ -19,8 +19,8 @@ from sipua.errors import ConfigError, SipuaError, Stopped
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
-    "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "migrate",
-    "doctor", "token",
+    "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "alerts",
+    "migrate", "doctor", "token",
     "emulate", "drill", "bench", "version",
 )  # fmt: skip
 

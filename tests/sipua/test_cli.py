@@ -210,7 +210,7 @@ def test_doctor_names_what_cannot_be_reached(sipua: Shell, database: str) -> Non
     of_machine = ("pjsua2", "rtp ports", "spool")  # as this one is
     assert {name: each["status"] for name, each in found.items() if name not in of_machine} == {
         "configuration": "ok", "trunks": "ok", "agent": "ok", "sip port": "ok", "http port": "ok", "database": "ok",
-        "languages": "warn", "voice service": "fail", "clock": "warn", "trunk loopback": "ok",
+        "languages": "warn", "voice service": "fail", "alerts": "warn", "clock": "warn", "trunk loopback": "ok",
         "trunk loopback codecs": "ok", "trunk loopback options": "ok", "trunk mtn": "ok", "trunk softphone": "ok",
         "trunk twilio": "ok", "trunk twilio-sip-domain": "ok",
     }  # fmt: skip
