@@ -48,11 +48,14 @@ LEFT JOIN LATERAL (SELECT consent_result FROM public.call_consents WHERE call_id
   AS consent ON true
 ORDER BY c.started_at DESC, c.id DESC
 """
+# OFFSET 0 keeps the parts apart: together they are sorted with their metadata, on disk (twice the time).
 _PER_DAY = f"""
-SELECT (c.started_at AT TIME ZONE %(zone)s)::date AS day, coalesce(c.status, 'initiated') AS status,
-  coalesce(c.outcome, '') AS outcome, count(*) AS calls, coalesce(sum(c.duration_seconds), 0)::bigint AS seconds,
-  coalesce(sum({_COST}), 0) AS cost_usd
-FROM public.voice_calls AS c WHERE c.started_at >= %(since)s AND c.started_at < %(until)s GROUP BY 1, 2, 3
+SELECT day, status, outcome, count(*) AS calls, coalesce(sum(duration_seconds), 0)::bigint AS seconds,
+  coalesce(sum(cost_usd), 0) AS cost_usd
+FROM (SELECT (c.started_at AT TIME ZONE %(zone)s)::date AS day, coalesce(c.status, 'initiated') AS status,
+        coalesce(c.outcome, '') AS outcome, c.duration_seconds, {_COST} AS cost_usd
+      FROM public.voice_calls AS c WHERE c.started_at >= %(since)s AND c.started_at < %(until)s OFFSET 0) AS c
+GROUP BY 1, 2, 3
 """
 
 
