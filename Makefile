@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 WORKERS ?= 3
 SPREAD = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Debian packages whose programs the tests call as peers.
-PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark pgbouncer chromium
+PEERS := sip-tester baresip-core libportaudio2 asterisk-core-sounds-en-wav espeak-ng postgresql-15 kamailio kamailio-tls-modules nftables iproute2 tshark pgbouncer chromium prometheus
 
 # Its CLI is asked whether it can push beside us; npm brings the program itself.
 SUPABASE := supabase@3.1.0
@@ -97,7 +97,7 @@ pjsua2-wheel: $(VENV)/.runtime
 	$(PIP) install --require-hashes -r $(LOCK)
 	@$(BIN)/sipua version
 
-# The servers that Debian's kamailio and pgbouncer start are none of ours: the tests start their own.
+# The servers that Debian's kamailio, pgbouncer and prometheus start are none of ours: the tests start their own.
 # Never fails: what is missing is skipped by the tests with a word on what to install (and fails there with CI=true).
 peers:
 	@if [ ! -e $(SUPABASE_DIR)/node_modules/.bin/supabase ] && command -v npm >/dev/null; then mkdir -p $(SUPABASE_DIR) \
@@ -110,7 +110,7 @@ peers:
 	echo "installing$$missing"; \
 	$$as apt-get -qq update && $$as env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $$missing >/dev/null \
 		|| echo "apt-get could not install$$missing: their tests will be skipped"; \
-	for p in kamailio pgbouncer; do case "$$missing" in *" $$p"*) \
+	for p in kamailio pgbouncer prometheus; do case "$$missing" in *" $$p"*) \
 		[ ! -d /run/systemd/system ] || $$as systemctl --quiet disable --now $$p.service || true;; esac; done
 
 lock: $(VENV)/.dev
