@@ -12,18 +12,18 @@ from sipua.cli.command import Json, print_json
 from sipua.errors import LocalError
 from sipua.resources import shipped_conf
 
+KINDS = ("*.toml", "*.md", "*.csv", "*.yml", "grafana/*.json")
+
 
 def init(
     directory: Annotated[Path, typer.Argument(help="Folder to make; existing files are never overwritten.")],
     json: Json = False,
 ) -> None:
-    """Write sipua.toml, trunk files, languages, instructions and examples, commented, into DIRECTORY."""
+    """Write sipua.toml, trunk files, languages, instructions, alerts and examples into DIRECTORY."""
     source = shipped_conf()
     written: list[str] = []
     kept: list[str] = []
-    for file in sorted(
-        path for path in source.rglob("*") if path.suffix in (".toml", ".md", ".csv") and path.is_file()
-    ):
+    for file in sorted(path for kind in KINDS for path in source.rglob(kind) if path.is_file()):
         target = directory / file.relative_to(source)
         if target.exists():
             kept.append(str(target))

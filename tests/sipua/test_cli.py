@@ -70,9 +70,11 @@ def test_version_says_what_is_installed(sipua: Shell) -> None:
 
 
 def test_init_writes_a_configuration_and_never_overwrites(sipua: Shell) -> None:
-    kinds = (".toml", ".md", ".csv")
-    shipped = [path for path in shipped_conf().rglob("*") if path.suffix in kinds]
-    names = sorted(str(path.relative_to(shipped_conf())) for path in shipped)
+    kinds = (".toml", ".md", ".csv", ".yml")
+    shipped = [
+        path for path in shipped_conf().rglob("*") if path.suffix in kinds or path.parent.name == "grafana"
+    ]
+    names = sorted(str(path.relative_to(shipped_conf())) for path in shipped if path.is_file())
     document = sipua.json("init", "conf")
     assert document["kept"] == []
     assert sorted(str(Path(name).relative_to("conf")) for name in document["written"]) == names
