@@ -32,6 +32,7 @@ from sipua.echo_filter import EchoFilter, echo_filter
 from sipua.errors import RealtimeError, RealtimeRefused
 from sipua.idle import instructions
 from sipua.keypad import Keypad
+from sipua.log import call_of_task
 from sipua.outcome import (
     CLOSED,
     MAX_DURATION,
@@ -111,6 +112,7 @@ class Call:
     async def run(self) -> Ending:
         """The whole life of the call; returns how it ended. Never raises but for a bug of ours."""
         self._task = asyncio.current_task()
+        call_of_task.set(str(self.key))
         self._services.metrics.calls_active.inc()
         ending = Ending(Status.FAILED, "internal_error", sip_code=500)
         try:

@@ -5,10 +5,12 @@ The docstring of a field is its line in docs/settings.md.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -161,6 +163,14 @@ class Settings(BaseSettings):
     """Key of the voice service."""
     openai_base_url: str = "https://api.openai.com/v1"
     """Another server that speaks the protocol: http(s)://host[:port]/v1 or ws(s)://…"""
+
+    def secrets(self) -> list[str]:
+        """Values that no log may show."""
+        kept = (self.openai_api_key, self.database_url, self.database.migrate_url)
+        found = [each.get_secret_value() for each in kept if each is not None]
+        with contextlib.suppress(ValueError):
+            found += [unquote(password) for each in found if (password := urlsplit(each).password)]
+        return found
 
     @property
     def zone(self) -> ZoneInfo | None:

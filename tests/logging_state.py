@@ -6,6 +6,8 @@ A command that is run within the process of the tests sets up the root logger as
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator
 from logging import Logger
 
@@ -19,11 +21,14 @@ def logging_put_back() -> Iterator[None]:
     levels = {
         each: each.level for each in (root, *root.manager.loggerDict.values()) if isinstance(each, Logger)
     }
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
     for handler in root.handlers:
         if handler not in handlers:
             handler.close()
     root.handlers[:] = handlers
+    logging.captureWarnings(False)
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     for logger, level in levels.items():  # one that was made since has the level that its module gave it
         if logger.level != level:
             logger.setLevel(level)

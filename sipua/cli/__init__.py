@@ -6,6 +6,7 @@ only; everything for people goes to stderr.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import Any
@@ -16,6 +17,7 @@ from typer.main import get_command
 
 from sipua.cli.command import CONFIG_EXIT, FAILURE_EXIT, print_json, wants_json
 from sipua.errors import ConfigError, SipuaError, Stopped
+from sipua.log import is_json
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
@@ -77,4 +79,7 @@ def main() -> None:
 def _tell(what: str, error: SipuaError) -> None:
     if wants_json(sys.argv):
         print_json({"error": {"kind": what, "reason": error.reason, "message": str(error)}})
+    if is_json():
+        logging.getLogger("sipua").critical("%s: %s", what, error)
+        return
     print("sipua: stopped" if isinstance(error, Stopped) else f"sipua: {what}: {error}", file=sys.stderr)

@@ -70,7 +70,7 @@ def conf_dir(conf: Path | None) -> Path:
 def settings_of(conf: Path | None) -> Settings:
     """Settings read and logging set up by them. Raises ConfigError."""
     settings = load_settings(conf_dir(conf))
-    configure_logging(settings.log.level, settings.log.format)
+    configure_logging(settings.log.level, settings.log.format, secrets=settings.secrets())
     return settings
 
 

@@ -31,7 +31,8 @@ def serve(conf: Conf = None, json: Json = False) -> None:
     tool_folder = ToolFolder(conf_dir(conf))
     tokens = token_file(settings.http.tokens_file)
     identity = Identity(settings.node, settings.worker)
-    configure_logging(settings.log.level, settings.log.format, identity.as_dict())
+    log = settings.log
+    configure_logging(log.level, log.format, identity.as_dict(), secrets=settings.secrets())
 
     def ready(line: Mapping[str, Any]) -> None:
         # what lives now lives as long as the process: a full collection in a call would stall it 58 ms (measured)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 import threading
+import warnings
 
 import orjson
 import pytest
 
-from sipua.log import QUEUE_LIMIT, LineQueue, configure_logging
+from sipua.log import QUEUE_LIMIT, LineQueue, call_of_task, configure_logging, is_json
 
 log = logging.getLogger("sipua.test")
 
@@ -60,6 +63,54 @@ def test_other_peoples_chatter_is_kept_down(capsys: pytest.CaptureFixture[str]) 
     logging.getLogger("websockets").info("> TEXT …")
     logging.getLogger("websockets").warning("odd")
     assert [orjson.loads(line)["event"] for line in written(capsys)[1].splitlines()] == ["odd"]
+
+
+CALL = "0d9a3c52-1c41-4a5c-9e4b-123456789abc"
+OTHER = "1d9a3c52-1c41-4a5c-9e4b-123456789abc"
+
+
+async def test_a_line_of_a_call_has_its_id_also_where_it_is_a_librarys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging("info", "json")
+
+    async def below() -> None:
+        logging.getLogger("websockets").warning("odd")
+        log.info("call=%s is another", OTHER)
+
+    async def call() -> None:
+        call_of_task.set(CALL)
+        await asyncio.create_task(below())
+
+    await asyncio.create_task(call())
+    log.info("of none")
+    lines = [orjson.loads(line) for line in written(capsys)[1].splitlines()]
+    assert [line.get("call") for line in lines] == [CALL, OTHER, None]
+
+
+def test_people_read_an_id_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "console")
+    log.info("call=%s up", CALL)
+    assert written(capsys)[1].count(CALL) == 1
+
+
+def test_as_json_there_is_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("debug", "json", secrets=["hunter2!"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("of +250788123456", stacklevel=1)
+    thread = threading.Thread(target=lambda: int("hunter2!"), name="a thread")
+    thread.start()
+    thread.join()
+    sys.excepthook(KeyError, KeyError("sip:+250788123456@h"), None)
+    assert is_json()
+    err = written(capsys)[1]
+    warned, failed, died = (orjson.loads(line) for line in err.splitlines())
+    assert (warned["logger"], warned["level"]) == ("py.warnings", "warning")
+    assert "ValueError" in failed["exception"]
+    assert (died["event"], died["level"]) == ("nobody caught KeyError", "critical")
+    assert "hunter2!" not in err
+    assert "250788123456" not in err
 
 
 def test_asking_twice_says_nothing_twice(capsys: pytest.CaptureFixture[str]) -> None:
