@@ -51,6 +51,7 @@ from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
+from sipua.openai_service import openai_line
 from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
@@ -81,6 +82,7 @@ from sipua.web.guard import Guard
 from sipua.web.health import health_router
 from sipua.web.limits import rate_of
 from sipua.web.links import Links
+from sipua.web.openai_webhook import openai_webhook_router
 from sipua.web.placing import placing_router
 from sipua.web.recordings import RecordingLinks, recordings_router
 from sipua.web.site import build_site
@@ -202,6 +204,12 @@ async def serve(
             transfer=settings.transfer,
         )
 
+        at_openai = await stack.enter_async_context(
+            openai_line(
+                settings.openai_webhook, backend, switchboard.services, ledger, dsn, admission.draining.is_set
+            )
+        )
+
         async def sip_ready() -> str:
             if failure:
                 return failure[0]
@@ -222,6 +230,10 @@ async def serve(
         guard = Guard(tokens, clock, rate)
         pool = await stack.enter_async_context(ReadPool(dsn))
         recording_links = RecordingLinks(Links(settings.http.public_url), clock)
+        signed = [whatsapp_router(webhook)] if webhook is not None else []
+        if at_openai is not None:
+            received = at_openai.line.received
+            signed.append(openai_webhook_router(at_openai.secrets, received, metrics, clock))
         site = build_site(
             guard,
             clock,
@@ -234,7 +246,7 @@ async def serve(
             ],
             prefixed=[
                 live_router(guard, pool, clock),
-                *([whatsapp_router(webhook)] if webhook is not None else []),
+                *signed,
             ],
             path_prefix=settings.http.path_prefix,
             rate=rate,
@@ -250,6 +262,8 @@ async def serve(
         stack.push_async_callback(fleet.stop)
         await fleet.start(endpoint, files.trunks)
         stack.push_async_callback(switchboard.end_all)
+        if at_openai is not None:
+            stack.push_async_callback(at_openai.line.end_all)
         stack.callback(admission.draining.set)
         commands.fleet, commands.switchboard = fleet, switchboard
         commands.dialling = DialService(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -47,6 +47,7 @@ from sipua.realtime.config import AudioFormat
 from sipua.realtime.events import AudioDelta
 from sipua.refusal import apologise
 from sipua.session_watch import SessionWatch
+from sipua.tasks import to_the_end
 from sipua.tool_settings import TransferSettings
 from sipua.voice_link import VoiceLink
 
@@ -122,7 +123,7 @@ class Call:
                 raise
             ending = self._stop
         finally:
-            await _to_the_end(self._close(ending))
+            await to_the_end(self._close(ending))
             if not self._is_settled.is_set():
                 self._unanswered = ending
             self._ending = ending
@@ -417,12 +418,3 @@ def _hand_over(
 async def _end_after(seconds: float) -> None:
     await asyncio.sleep(seconds)
     raise CallOver(MAX_DURATION)
-
-
-async def _to_the_end(closing: Coroutine[None, None, None]) -> None:
-    """Awaits it whatever happens to us meanwhile: a row that is not closed would stay open for ever."""
-    task = asyncio.ensure_future(closing)
-    while not task.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()

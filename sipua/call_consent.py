@@ -13,20 +13,20 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from rtp.codec import Codec
 from sipua.actions import Action, SystemText
-from sipua.announcer import Announcer
 from sipua.call_language import CallLanguage
 from sipua.consent import Answered, Ask, Channel, Confirm, Consent, Proceed, Start, Step, Stop
 from sipua.conversation import Conversation
 from sipua.keypad import Keypad
-from sipua.media import MediaLeg
 from sipua.metrics import Metrics
-from sipua.ports import CallRecord, Clock
+from sipua.ports import Announcements, CallRecord, Clock
 from sipua.realtime import events as ev
 from sipua.recorder import Recorder, Tape, Trouble
+from sipua.turns import Speech
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,26 @@ class ConsentPolicy:
     deletes_withdrawn: bool
 
 
+class Heard(Protocol):
+    """What the caller hears, and what can be kept of it (``sipua.media.MediaLeg``)."""
+
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def playout(self) -> Speech: ...
+    def record(self, tape: Tape | None) -> None: ...
+
+
 class CallConsent:
     """``run`` beside the conversation; ``close`` when the call is over."""
 
     def __init__(
         self,
         policy: ConsentPolicy,
-        media: MediaLeg,
+        media: Heard,
         record: CallRecord,
         language: CallLanguage,
-        announcer: Announcer,
+        announcer: Announcements,
         keypad: Keypad,
         metrics: Metrics,
         clock: Clock,
@@ -229,10 +239,10 @@ class CallConsent:
 @contextlib.contextmanager
 def consenting(
     policy: ConsentPolicy | None,
-    media: MediaLeg,
+    media: Heard,
     record: CallRecord,
     language: CallLanguage,
-    announcer: Announcer,
+    announcer: Announcements,
     keypad: Keypad,
     metrics: Metrics,
     clock: Clock,

@@ -23,7 +23,7 @@ from sipua.departments import Department, Departments
 from sipua.errors import SipuaError
 from sipua.keypad import Keypad
 from sipua.outcome import TRANSFERRED
-from sipua.ports import CallRecord, Clock, SipLegs
+from sipua.ports import CallRecord, Clock, Moment, SipLegs
 from sipua.second_leg import SecondLegs
 from sipua.sip_events import TransferProgress
 from sipua.sip_message import parse_uri
@@ -133,14 +133,9 @@ class CallTransfer:
         if not self._is_idle.is_set() or self.is_joined:
             raise ToolError("a transfer is under way: wait for its result")
         target = self._target_of(department)
-        chosen = self._departments.by_name[department]
-        hours, now = self._departments.hours[department], self._clock.now()
-        if not hours.is_open(now.wall):
-            return {
-                "status": "closed",
-                "opens": hours.told(now.wall) or "not known",
-                "next": "tell the caller, and offer to help or that somebody calls back (request_callback)",
-            } | ({"holiday": holiday} if (holiday := hours.holiday(now.wall)) else {})
+        chosen, now = self._departments.by_name[department], self._clock.now()
+        if closed := told_closed(self._departments, department, now):
+            return closed
         way = self._leg.trunk.transfer_by
         way = chosen.transfer_by if way == "auto" else way
         route = self._route_to(chosen) if way != "refer" else None
@@ -163,16 +158,7 @@ class CallTransfer:
 
     def _target_of(self, department: str) -> str:
         """As a URI."""
-        trunk = self._leg.trunk.name
-        reachable = {
-            name: target
-            for name, each in self._departments.by_name.items()
-            if (target := each.target_of(trunk))
-        }
-        if department not in reachable:
-            known = ", ".join(reachable) or "none from this call"
-            raise ToolError(f"there is no department {department!r}; departments: {known}")
-        target = reachable[department]
+        target = target_among(self._departments, self._leg.trunk.name, department)
         if not target.startswith("+"):
             return target
         opening = self._record.opening
@@ -294,3 +280,26 @@ class CallTransfer:
 
     def _now(self) -> float:
         return self._clock.now().monotonic
+
+
+def target_among(departments: Departments, trunk: str, department: str) -> str:
+    """Of a call by this trunk, as departments.toml has it. ToolError names those that can be reached."""
+    reachable = {
+        name: target for name, each in departments.by_name.items() if (target := each.target_of(trunk))
+    }
+    if department not in reachable:
+        known = ", ".join(reachable) or "none from this call"
+        raise ToolError(f"there is no department {department!r}; departments: {known}")
+    return reachable[department]
+
+
+def told_closed(departments: Departments, department: str, now: Moment) -> dict[str, Any]:
+    """What the model is to say where nobody is there now; {} if somebody is."""
+    hours = departments.hours[department]
+    if hours.is_open(now.wall):
+        return {}
+    return {
+        "status": "closed",
+        "opens": hours.told(now.wall) or "not known",
+        "next": "tell the caller, and offer to help or that somebody calls back (request_callback)",
+    } | ({"holiday": holiday} if (holiday := hours.holiday(now.wall)) else {})

@@ -116,9 +116,22 @@ async def voice_session(
     )
     link = VoiceLink(service.backend, plan, watch, clock, on_audio)
     await link.open()
+    async with closed_after(link):
+        yield link
+
+
+class Link(Protocol):
+    """What stands between a call and its sessions."""
+
+    async def close(self, *, failed: bool = False) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def closed_after(link: Link) -> AsyncIterator[None]:
+    """Closes it, and says whether the voice service is to blame for the end."""
     failed = True
     try:
-        yield link
+        yield
         failed = False
     except BaseExceptionGroup as group:
         failed = any(isinstance(each, SipuaError) and is_voice_failure(each) for each in leaves(group))

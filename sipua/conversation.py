@@ -301,6 +301,9 @@ class Conversation:
                         event.response_id, is_asked=is_asked, is_opening=is_opening
                     ),
                 ]
+            case ev.PlayoutEnded() | ev.PlayoutCleared():
+                self._quiet(now)
+                return []
             case ev.AudioDone():
                 self._speech.end_item(event.item_id)
                 self._quiet(now)

@@ -15,6 +15,8 @@ from sipua.clock import SystemClock
 from sipua.days import day_begins, day_of
 from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
+from sipua.ledger import Webhook
+from sipua.ports import Moment
 from sipua.settings import Settings
 from sipua.spend import Spend
 from sipua.tasks import tell_of_a_bug
@@ -26,6 +28,7 @@ from storage.queries import ping, spent_since
 from storage.reaper import Reaper
 from storage.spool import Spool, SpoolState
 from storage.spool_folder import Adoption, adopt
+from storage.webhooks import claim
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -159,6 +162,27 @@ async def spent_today(settings: Settings, dsn: str | None) -> Spend:
         log.error("what today has cost so far cannot be read, the caps begin at 0: %s", error)
         spent = []
     return Spend(settings.spend, today, spent)
+
+
+async def claimed(dsn: str, told: Webhook, at: Moment, timeout_s: float) -> bool | None:
+    """Whether nobody had this webhook before; None where the database does not say in time.
+
+    It is not waited for whatever it does when it is cancelled: psycopg waits ten seconds for a server that hangs.
+    """
+    task = asyncio.ensure_future(claim(dsn, told.id, told.source, told.kind, at.wall))
+    await asyncio.wait((task,), timeout=timeout_s)
+    if not task.done():
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.cancel()
+        log.warning(
+            "webhook %s: the database does not say within %g s whether it was here", told.id, timeout_s
+        )
+        return None
+    try:
+        return task.result()
+    except store.StoreError as error:
+        log.warning("webhook %s: the database cannot say whether it was here: %s", told.id, error)
+        return None
 
 
 async def unready(dsn: str) -> str:

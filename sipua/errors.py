@@ -46,9 +46,13 @@ class MediaTimeout(RemoteError):
 
 
 class RealtimeError(RemoteError):
-    """Base of what the voice service can do to us; ``code`` is the service's own error code if it gave one."""
+    """Base of what the voice service can do to us; ``code`` is the service's own error code if it gave one.
+
+    ``http_status`` 0: it was no answer by HTTP.
+    """
 
     reason = "realtime"
+    http_status = 0
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)

@@ -21,6 +21,7 @@ from sipua.ledger_facts import (
     carrier_ids,
     ending_metadata,
     opened_session,
+    webhook_came,
 )
 from sipua.outcome import Ending, Status
 from sipua.ports import AttemptMade, CallOpening, Moment, SessionOpening
@@ -58,6 +59,23 @@ class Writer(Protocol):
     """storage.writer.LedgerWriter, as far as this module needs it."""
 
     def put(self, group: Group) -> None: ...
+
+
+class Webhook(Protocol):
+    """One that was signed, as far as its rows need it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def object_id(self) -> str: ...
+    @property
+    def event_id(self) -> UUID: ...
+    @property
+    def payload(self) -> Mapping[str, Any]: ...
 
 
 class Ledger:
@@ -105,6 +123,22 @@ class Ledger:
                 {"reason": ending.reason, "sip_code": ending.sip_code},
             ),
         )
+
+    def webhook(self, told: Webhook, at: Moment, outcome: str, *, call_id: UUID | None = None) -> None:
+        """A signed webhook, and what was made of it; an event of its call where we have a row of that."""
+        came = webhook_came(
+            told.id,
+            told.source,
+            told.kind,
+            at.wall,
+            object_id=told.object_id,
+            call_id=call_id,
+            outcome=outcome,
+        )
+        if call_id is None:
+            self.put(came)
+        else:
+            self.put(came, Event(told.event_id, call_id, "webhook", at.wall, dict(told.payload)))
 
     def recording_kept(self, consent_id: UUID, url: str) -> None:
         """The recording that this answer allowed can be fetched."""
@@ -393,7 +427,7 @@ class Record:
                 status=ending.status.value,
                 outcome=self._outcome or ending.reason,
                 metadata=ending_metadata(ending)
-                | ({"rtp": dict(rtp)} if self.opening.channel == "voice" else {})
+                | ({"rtp": dict(rtp)} if self._has_media else {})
                 | ({"srtp": srtp} if srtp else {})
                 | self._quality(),
             ),
@@ -409,6 +443,11 @@ class Record:
         if not series or self._answered is None:
             return {}
         return {"quality": {"from": self._answered.wall.isoformat(), **series}}
+
+    @property
+    def _has_media(self) -> bool:
+        """Of ours: nothing is heard of a chat, or of a call whose sound is OpenAI's."""
+        return self.opening.channel == "voice" and not self.opening.openai_call_id
 
     def _publish(self, event: str, **values: Any) -> None:
         self._feed.publish({"event": event, "call": str(self.id), **values})

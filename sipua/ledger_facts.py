@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 
 from sipua.outcome import Ending, Status
 from sipua.ports import CallOpening, Moment, SessionOpening
-from storage.facts import CallCreated, Event, Group, SessionOpened
+from storage.facts import CallChanged, CallCreated, Event, Group, SessionOpened
+from storage.webhook_facts import WebhookCame
 from storage.words import EventType
 
 # Names on the wire → the CHECK list of voice_events.type (shared schema, rule 4).
@@ -35,7 +36,13 @@ def call_started(
 ) -> Group:
     """Its row and its first event."""
     began = {"direction": opening.direction, "trunk": opening.trunk, **_errand(opening)}
-    return _created(opening, at, identity, project_id), call_event(opening.id, "call_started", at.wall, began)
+    group: Group = (
+        _created(opening, at, identity, project_id),
+        call_event(opening.id, "call_started", at.wall, began),
+    )
+    if not opening.openai_call_id:
+        return group
+    return *group, CallChanged(call_id=opening.id, at=at.wall, openai_call_id=opening.openai_call_id)
 
 
 def _created(opening: CallOpening, at: Moment, identity: Mapping[str, Any], project_id: str) -> CallCreated:
@@ -125,6 +132,13 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def call_event(call_id: UUID, type: EventType, t: datetime, payload: Mapping[str, Any]) -> Event:
     return Event(id=uuid4(), call_id=call_id, type=type, t=t, payload=dict(payload))
+
+
+def webhook_came(
+    id: str, source: str, type: str, at: datetime, *, object_id: str, call_id: UUID | None, outcome: str
+) -> WebhookCame:
+    """What became of a signed webhook."""
+    return WebhookCame(id, source, type, at, object_id or None, call_id, outcome)
 
 
 def ending_metadata(ending: Ending) -> dict[str, Any]:

@@ -99,6 +99,12 @@ class Metrics:
         self.realtime_errors = make.counters(
             "sipua_realtime_errors", ("reason",), "Errors of the voice service"
         )
+        self.webhooks = make.counters(
+            "sipua_openai_webhooks",
+            ("type", "result"),
+            "Webhooks of OpenAI by type and what was made of them: accepted, rejected, ignored, noted, duplicate, or "
+            "refused as unsigned, stale, forged or invalid (their type is unread then: unknown)",
+        )
         self.realtime_alerts = make.counters(
             "sipua_realtime_alerts",
             ("reason",),

@@ -57,6 +57,7 @@ class CallOpening:
     source: str
     channel: Literal["voice", "text"] = "voice"  # text: a chat, which no line carries
     errand: Errand | None = None  # of a call of ours
+    openai_call_id: str = ""  # of a call whose sound is OpenAI's own affair
 
     @property
     def our_number(self) -> str | None:

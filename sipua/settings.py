@@ -26,6 +26,7 @@ from sipua.currency import CurrencySettings
 from sipua.http_settings import HttpSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
+from sipua.openai_webhook_settings import OpenAIWebhookSettings
 from sipua.outbound_settings import OutboundSettings
 from sipua.realtime.endpoint import service_of
 from sipua.realtime.names import Service
@@ -150,6 +151,7 @@ class Settings(BaseSettings):
     recording: RecordingSettings = RecordingSettings()
     memory: MemorySettings = MemorySettings()
     whatsapp: WhatsAppSettings = WhatsAppSettings()
+    openai_webhook: OpenAIWebhookSettings = OpenAIWebhookSettings()
     spend: SpendSettings = SpendSettings()
     currency: CurrencySettings = CurrencySettings()
     outbound: OutboundSettings = OutboundSettings()

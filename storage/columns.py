@@ -149,6 +149,11 @@ _COLUMNS = {
         timestamptz: at
         jsonb: counts
     """,
+    "sipua.webhooks": """
+        uuid: call_id
+        text: id source type object_id outcome
+        timestamptz: received_at
+    """,
     "public.voice_call_kpis": """
         any: day channel total_calls completed_calls failed_calls average_duration_seconds
           p95_assistant_seconds

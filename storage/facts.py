@@ -15,6 +15,7 @@ from uuid import UUID
 
 from storage.desk_facts import DeskFact
 from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
+from storage.webhook_facts import WebhookCame
 from storage.words import (
     FINAL_RANK,
     STATUS_RANK,
@@ -286,5 +287,6 @@ Fact = (
     | RecordingKept
     | RecordingDeleted
     | DeskFact
+    | WebhookCame
 )
 Group = tuple[Fact, ...]

@@ -19,6 +19,7 @@ from storage import (
     tool_statements,
     transcript_statements,
     trunk_statements,
+    webhooks,
 )
 from storage.desk_facts import Forgotten, Remembered
 from storage.facts import (
@@ -253,6 +254,7 @@ _SQL = {
     **consent_statements.SQL,
     **trunk_statements.SQL,
     **desk_statements.SQL,
+    **webhooks.SQL,
     ProcessEnded.__name__: _PROCESS_ENDED,
 }
 # of rows that name a call by ``call_id``

@@ -62,6 +62,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "httpx": (
         "sipua.ingest.openai",
         "sipua.tools.http", "sipua.tools.whatsapp", "sipua.checks.whatsapp", "sipua.notify",
+        "sipua.openai_calls",
     ),
     "mcp": ("sipua.tools.mcp",),
     "mcp_types": ("sipua.tools.mcp",),
@@ -89,6 +90,7 @@ CORES = (
     "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
+    "sipua.signed_webhook", "sipua.openai_webhook", "sipua.sideband_speech",
     "sipua.transfer", "sipua.bridge", "sipua.opening", "sipua.our_lines",
     "sipua.conversation", "sipua.said", "sipua.transcript", "sipua.call_state", "sipua.outcome", "sipua.sdp",
     "sipua.sip_message",

@@ -9,11 +9,19 @@ from typing import Annotated
 import typer
 
 from sipua.cli.command import Json, print_json, run
+from sipua.config_file import secret_file
 from sipua.errors import ConfigError
 from sipua.line.ends import End
 from sipua.line.run import LineOptions, run_line, trace_of
 from sipua.log import configure_logging
-from sipua.realtime.emulator import FAULTS, EmulatorOptions, parse_fault, serve_emulator
+from sipua.realtime.emulator import (
+    FAULTS,
+    EmulatorOptions,
+    Hook,
+    parse_fault,
+    serve_emulator,
+    webhook_key,
+)
 
 app = typer.Typer(
     help="Stand-ins for the voice service and for the line to a phone.",
@@ -43,6 +51,13 @@ def realtime(
     record: Annotated[
         Path | None, typer.Option(help="Folder for what callers say, one WAV a session.")
     ] = None,
+    webhook: Annotated[
+        str,
+        typer.Option(help="URL that is told of calls which POST /emulator/calls makes (docs/emulator.md)."),
+    ] = "",
+    webhook_secret: Annotated[
+        Path | None, typer.Option("--webhook-secret", help="File with the whsec_ secret that signs them.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Speak the OpenAI Realtime (GA) protocol from a script. Prints one JSON line when ready."""
@@ -57,6 +72,13 @@ def realtime(
         raise ConfigError(f"--port {port}: allowed 0..65535")
     if speed <= 0 or session_cap <= 0:
         raise ConfigError("--speed and --session-cap must be greater than 0")
+    if bool(webhook) != (webhook_secret is not None):
+        raise ConfigError("--webhook and --webhook-secret: both or neither")
+    hook = None
+    if webhook_secret is not None:
+        hook = Hook(
+            webhook, webhook_key(secret_file("--webhook-secret", str(webhook_secret)).get_secret_value())
+        )
     configure_logging("warning", "console")
     options = EmulatorOptions(
         host=host,
@@ -67,6 +89,7 @@ def realtime(
         session_cap_s=session_cap,
         api_key=api_key,
         record=record,
+        hook=hook,
     )
 
     def ready(bound_host: str, bound_port: int) -> None:

@@ -14,7 +14,14 @@ from typing import Any, Protocol
 from sipua.realtime.client import OPEN_TIMEOUT_S, RealtimeSession
 from sipua.realtime.config import AudioFormat, SessionConfig, Transcription
 from sipua.realtime.counters import Counters
-from sipua.realtime.endpoint import Endpoint, auth_headers, realtime_url, service_of
+from sipua.realtime.endpoint import (
+    Endpoint,
+    auth_headers,
+    call_url,
+    realtime_url,
+    service_of,
+    sideband_url,
+)
 from sipua.realtime.events import AudioDelta, Event
 from sipua.realtime.names import Service
 
@@ -132,6 +139,24 @@ class OpenAIBackend:
     def endpoint(self, model: str) -> Endpoint:
         url, host = realtime_url(self._base_url, model, service=self._service)
         return Endpoint(url, host, self._headers)
+
+    def about_call(self, call_id: str, action: str) -> Endpoint:
+        """Where a call that the service terminates is accepted, rejected, referred, hung up."""
+        session = self.endpoint("any")
+        return replace(session, url=call_url(session.url, call_id, action))
+
+    async def join(self, call_id: str, config: SessionConfig) -> RealtimeSession:
+        """The sideband of such a call: its session as it stands, of which no sound comes; errors as ``open``."""
+        session = self.endpoint("any")
+        joined = RealtimeSession(
+            replace(session, url=sideband_url(session.url, call_id)),
+            config,
+            on_audio=lambda delta: None,
+            open_timeout_s=self._open_timeout_s,
+            joins=True,
+        )
+        await joined.open()
+        return joined
 
     async def open(
         self, config: SessionConfig, *, on_audio: Callable[[AudioDelta], None] | None = None

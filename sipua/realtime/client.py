@@ -55,11 +55,14 @@ class RealtimeSession:
         send_timeout_s: float = SEND_TIMEOUT_S,
         events_max: int = EVENTS_MAX,
         outbox: Outbox | None = None,
+        joins: bool = False,
     ) -> None:
+        """``joins``: as `RealtimeProtocol` has it."""
         self.on_audio = on_audio
         self._host = endpoint.host
         self._endpoint = endpoint
-        self._core = RealtimeProtocol(config, peer=endpoint.host)
+        self._joins = joins
+        self._core = RealtimeProtocol(config, peer=endpoint.host, joins=joins)
         self._open_timeout_s = open_timeout_s
         self._send_timeout_s = send_timeout_s
         self._outbox = outbox if outbox is not None else Outbox()
@@ -129,12 +132,12 @@ class RealtimeSession:
 
     async def _configure(self, ws: ClientConnection) -> None:
         while self._core.state is not State.READY:
-            self._deliver(self._core.receive(await ws.recv(decode=False)))
             if self._core.state is State.CREATED:  # for the first time, or because a hint was refused
-                _, data = self._core.session_update()
+                _, data = self._core.session_update({} if self._joins else None)
                 await ws.send(data, text=True)
                 self.counters.bytes_sent += len(data)
                 self.counters.controls_sent += 1
+            self._deliver(self._core.receive(await ws.recv(decode=False)))
 
     def _unconfigured(self) -> RealtimeUnreachable:
         waited_for = "session.created" if not self.session_id else "session.updated"

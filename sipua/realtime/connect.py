@@ -75,20 +75,29 @@ async def connect(endpoint: Endpoint, timeout_s: float) -> ClientConnection:
 
 def _refused_upgrade(host: str, exc: InvalidStatus) -> RealtimeError:
     status = exc.response.status_code
-    code = _error_code(exc.response.body)
+    code = error_code(exc.response.body)
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = exc.response.reason_phrase
     what = f"{host}: HTTP {status} {phrase}" + (f" ({code})" if code else "")
+    return refusal(what, status, code, "at the WebSocket upgrade")
+
+
+def refusal(what: str, status: int, code: str | None, where: str) -> RealtimeError:
+    """The error that an HTTP status is; ``what`` names host, status and code."""
     fatal = severity_of(code) is Severity.FATAL_ACCOUNT
+    error: RealtimeError
     if not fatal and (status >= 500 or status in (408, 429)):
-        return RealtimeUnreachable(f"{what} at the WebSocket upgrade; try again later", code=code)
-    hint = WHAT_TO_CHECK.get(status, "check OPENAI_BASE_URL, OPENAI_API_KEY and the model")
-    return RealtimeRefused(f"{what}; {hint}", code=code)
+        error = RealtimeUnreachable(f"{what} {where}; try again later", code=code)
+    else:
+        hint = WHAT_TO_CHECK.get(status, "check OPENAI_BASE_URL, OPENAI_API_KEY and the model")
+        error = RealtimeRefused(f"{what}; {hint}", code=code)
+    error.http_status = status
+    return error
 
 
-def _error_code(body: bytes | bytearray | None) -> str | None:
+def error_code(body: bytes | bytearray | None) -> str | None:
     """The service's error code in a JSON body; its message is left out, it may quote the key."""
     try:
         error = orjson.loads(body or b"")["error"]

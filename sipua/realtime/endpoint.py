@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from sipua.errors import ConfigError
 from sipua.realtime.names import Service
@@ -75,6 +75,22 @@ def realtime_url(
     query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]
     url = SplitResult(SCHEMES[parts.scheme], parts.netloc, path, urlencode([*query, ("model", model)]), "")
     return urlunsplit(url), parts.netloc
+
+
+def sideband_url(url: str, call_id: str) -> str:
+    """Of a WebSocket that joins a call, from that of a session (``realtime_url``)."""
+    parts = urlsplit(url)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]
+    return urlunsplit(parts._replace(query=urlencode([*query, ("call_id", call_id)])))
+
+
+def call_url(url: str, call_id: str, action: str) -> str:
+    """Of a request about a call, from that of a session: ``…/realtime/calls/CALL/accept``."""
+    parts = urlsplit(url)
+    query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "model"]
+    scheme = {"ws": "http", "wss": "https"}[parts.scheme]
+    path = f"{parts.path}/calls/{quote(call_id, safe='')}/{action}"
+    return urlunsplit(parts._replace(scheme=scheme, path=path, query=urlencode(query)))
 
 
 def is_in_the_clear(base_url: str) -> bool:

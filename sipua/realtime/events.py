@@ -64,6 +64,14 @@ class InputCleared(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyReceived(Event):
+    """A key of the caller's telephone, of a call that the service terminates itself."""
+
+    raw_type: ClassVar[str] = "input_audio_buffer.dtmf_event_received"
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class IdleTimeout(Event):
     raw_type: ClassVar[str] = "input_audio_buffer.timeout_triggered"
     item_id: str
@@ -188,6 +196,30 @@ class AudioDelta(Event):
     item_id: str
     content_index: int
     audio: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutBegan(Event):
+    """The service plays a response to the caller: of a call that it terminates itself."""
+
+    raw_type: ClassVar[str] = "output_audio_buffer.started"
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutEnded(Event):
+    """All of it has been played."""
+
+    raw_type: ClassVar[str] = "output_audio_buffer.stopped"
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutCleared(Event):
+    """The rest of it was thrown away: the caller has interrupted."""
+
+    raw_type: ClassVar[str] = "output_audio_buffer.cleared"
+    response_id: str
 
 
 @dataclass(frozen=True, slots=True)

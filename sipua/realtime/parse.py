@@ -197,6 +197,10 @@ PARSERS: dict[str, Callable[[Wire], ev.Event]] = {
         text(w, "item_id"), optional_text(w, "previous_item_id")
     ),
     "input_audio_buffer.cleared": lambda _: ev.InputCleared(),
+    "input_audio_buffer.dtmf_event_received": lambda w: ev.KeyReceived(text(w, "event")),
+    "output_audio_buffer.started": lambda w: ev.PlayoutBegan(text(w, "response_id")),
+    "output_audio_buffer.stopped": lambda w: ev.PlayoutEnded(text(w, "response_id")),
+    "output_audio_buffer.cleared": lambda w: ev.PlayoutCleared(text(w, "response_id")),
     "input_audio_buffer.timeout_triggered": lambda w: ev.IdleTimeout(
         text(w, "item_id"), integer(w, "audio_start_ms"), integer(w, "audio_end_ms")
     ),
@@ -234,10 +238,6 @@ OTHER_TYPES = frozenset(
         "conversation.item.created",
         "conversation.item.retrieved",
         "conversation.item.input_audio_transcription.segment",
-        "input_audio_buffer.dtmf_event_received",
-        "output_audio_buffer.started",
-        "output_audio_buffer.stopped",
-        "output_audio_buffer.cleared",
         "response.content_part.added",
         "response.content_part.done",
         "response.function_call_arguments.delta",

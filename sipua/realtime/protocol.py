@@ -66,12 +66,19 @@ class RealtimeMisuseError(LocalError):
 
 
 class RealtimeProtocol:
-    """One session. ``peer`` only names the other side in error messages."""
+    """One session. ``peer`` only names the other side in error messages.
 
-    def __init__(self, config: SessionConfig, *, peer: str = "the voice service") -> None:
+    ``joins``: the session is there already, and its sound is the service's own affair (a call that it terminates). It
+    is asked for nothing but its echo, and formats in it are not ours.
+    """
+
+    def __init__(
+        self, config: SessionConfig, *, peer: str = "the voice service", joins: bool = False
+    ) -> None:
         self.config = config
         self.peer = peer
-        self.state = State.CONNECTING
+        self.state = State.CREATED if joins else State.CONNECTING
+        self._joins = joins
         self.counters = Counters()
         self.session_id = ""
         self.echoed: Mapping[str, Any] = {}
@@ -110,6 +117,8 @@ class RealtimeProtocol:
     def _apply(self, event: ev.Event) -> ev.Event:
         """Let one event change the session's state; gives the event to report."""
         match event:
+            case ev.SessionCreated() if self._joins:
+                self.session_id, self.echoed = event.session_id, event.session
             case ev.SessionCreated():
                 if not self._step(Step.CREATED):
                     return self._fault(event.raw_type, f"in state {self.state.value}")
@@ -135,9 +144,11 @@ class RealtimeProtocol:
     def _updated(self, event: ev.SessionUpdated) -> ev.Event:
         if (self.state, Step.UPDATED) not in TRANSITIONS:
             return self._fault(event.raw_type, f"in state {self.state.value}")
-        for direction in ("input", "output"):
+        for direction in () if self._joins else ("input", "output"):
             self._check_echo(event.session, direction)
         self._step(Step.UPDATED)
+        if self._joins and isinstance(known := event.session.get("id"), str):
+            self.session_id = known
         self.echoed = event.session
         if self._updates:  # answered in the order they were sent
             del self._updates[next(iter(self._updates))]

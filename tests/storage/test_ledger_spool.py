@@ -51,6 +51,7 @@ from storage.spool import Spool, SpoolState
 from storage.spool_file import RECORD_MAX
 from storage.spool_folder import adopt, segment_files
 from storage.trunk_facts import CallAttempt, CallCarried, DrillRun, TargetsWatched, TrunkChange, TrunkState
+from storage.webhook_facts import WebhookCame
 from storage.writer import LedgerWriter
 from tests.storage.rows import rows, run
 from tests.waiting import eventually
@@ -350,6 +351,8 @@ STORY: tuple[Fact, ...] = (
     CallEnded(CALL, at(9), 8, "failed", "x", {"c": 1}),
     CallEnded(CALL, at(10), 9, "completed"),
     CallChanged(CALL, at(11), status="completed", intent="late"),
+    WebhookCame("wh_1", "openai", "realtime.call.incoming", at(1), "rtc_1", CALL, "accepted"),
+    WebhookCame("wh_1", "openai", "realtime.call.incoming", at(2), "rtc_1", CALL, "noted"),
     ProcessEnded(ME, at(12)),
 )
 TABLES = (
@@ -369,6 +372,7 @@ TABLES = (
     "sipua.service_requests",
     "sipua.callback_requests",
     "sipua.wa_messages",
+    "sipua.webhooks",
 )  # fmt: skip
 
 

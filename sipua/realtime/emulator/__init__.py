@@ -6,7 +6,9 @@ import starlette, uvicorn, webrtcvad, ``rtp`` and :mod:`sipua.errors`, but nothi
 
 from __future__ import annotations
 
+from .calls import Hook
 from .faults import FAULTS, Fault, parse_fault
 from .server import EmulatorOptions, serve_emulator
+from .webhooks import key_of as webhook_key
 
-__all__ = ["FAULTS", "EmulatorOptions", "Fault", "parse_fault", "serve_emulator"]
+__all__ = ["FAULTS", "EmulatorOptions", "Fault", "Hook", "parse_fault", "serve_emulator", "webhook_key"]

@@ -113,6 +113,11 @@ class RealtimeSession:
             found.append(self._outbox.popleft()[1])
         return found
 
+    @property
+    def session(self) -> Event:
+        """As it is configured now."""
+        return self._session
+
     def heard(self) -> list[Samples]:
         """What the caller said since the last time (8 kHz), if it is to be recorded."""
         return self._input.take()

@@ -19,6 +19,8 @@ _MOMENT = (
     "ARG: N events, or N.Ns seconds after the start; without it at the first audio of an answer (or text)"
 )
 FAULTS: dict[str, str] = {
+    "call_error": "answers the first ARG requests about a call (default 1) with HTTP 500",
+    "call_gone": "says of every call that there is no such one (404)",
     "close_1011": f"closes the WebSocket with 1011 keepalive ping timeout. {_MOMENT}",
     "delay_ms": "sends every event ARG milliseconds late (default 500)",
     "drop": f"breaks the TCP connection without a close frame. {_MOMENT}",
@@ -37,6 +39,7 @@ FAULTS: dict[str, str] = {
     "refuse_language": "refuses the transcription language ARG (default rw), as a model that does not know it",
     "reject_session_update": "answers every session.update with an error and keeps the configuration",
     "server_error": "the first ARG responses (default 1) end as failed with server_error",
+    "sideband_drop": "breaks the connection of a call's sideband after ARG events (default 10), once",
     "slow_reader": "waits ARG milliseconds (default 500) before it reads the next message",
     "stall": f"sends nothing any more, the connection stays open. {_MOMENT}",
     "transcription_failed": "every transcription of the caller fails",
@@ -45,7 +48,8 @@ FAULTS: dict[str, str] = {
 }
 _MOMENTS = ("close_1011", "drop", "stall")
 _NUMBERS = {
-    "delay_ms": 500.0, "expire": 5.0, "quota": 1.0, "rate_limit": 1.0, "server_error": 1.0, "slow_reader": 500.0,
+    "call_error": 1.0, "delay_ms": 500.0, "expire": 5.0, "quota": 1.0, "rate_limit": 1.0, "server_error": 1.0,
+    "sideband_drop": 10.0, "slow_reader": 500.0,
 }  # fmt: skip
 _WORDS = {"error_event": "insufficient_quota", "refuse_language": "rw"}
 

@@ -31,6 +31,7 @@ from rtp.wav import WavWriter
 from sipua.errors import LocalError
 
 from . import session as configuration
+from .calls import Calls, Hook, not_found
 from .core import RealtimeSession, SessionSetup
 from .faults import Fault, of_session
 from .formats import Clip
@@ -63,6 +64,7 @@ class EmulatorOptions:
     session_cap_s: float = 3600.0
     api_key: str | None = None
     record: Path | None = None
+    hook: Hook | None = None  # where webhooks go: then there are callers on request
 
 
 async def serve_emulator(
@@ -97,6 +99,7 @@ async def serve_emulator(
         try:
             await server.serve(sockets=[listener])
         finally:
+            await emulator.close()
             watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
@@ -151,14 +154,21 @@ class _Emulator:
         self._speech = speech
         self._secrets: dict[str, tuple[float, Event]] = {}
         self._connections = itertools.count(1)
+        self._calls = Calls(
+            self._setup_of, lambda request: self._authorised(request.headers), options.faults, options.hook
+        )
 
     def application(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/v1/realtime/client_secrets", self._client_secret, methods=["POST"]),
+                *self._calls.routes(),
                 WebSocketRoute("/v1/realtime", self._realtime),
             ]
         )
+
+    async def close(self) -> None:
+        await self._calls.close()
 
     def _authorised(self, headers: Headers) -> Event | None:
         """None if let in, else the error body; a client secret counts as a key until it expires."""
@@ -212,7 +222,21 @@ class _Emulator:
         self._secrets[value] = (expires_at, {**asked, "model": model})
         return JSONResponse({"value": value, "expires_at": expires_at, "session": session})
 
+    async def _join(self, websocket: WebSocket, call_id: str) -> None:
+        """The sideband of a call."""
+        refused, call = self._authorised(websocket.headers), self._calls.joinable(call_id)
+        if refused is not None:
+            await _deny(websocket, 401, refused)
+        elif call is None:
+            await _deny(websocket, 404, not_found().body(None))
+        else:
+            await websocket.accept()
+            await call.join(websocket)
+
     async def _realtime(self, websocket: WebSocket) -> None:
+        if call_id := websocket.query_params.get("call_id"):
+            await self._join(websocket, call_id)
+            return
         number = next(self._connections)
         faults = of_session(self._options.faults, number)
         refused = self._authorised(websocket.headers)
@@ -261,15 +285,18 @@ class _Emulator:
         model = websocket.query_params.get("model") or (secret or {}).get("model")
         if not model:
             raise RequestError("missing_model", "You must provide a model parameter.", "model")
+        return self._setup_of(_model(model), secret, faults)
+
+    def _setup_of(self, model: str, update: Event | None, faults: list[Fault]) -> SessionSetup:
         return SessionSetup(
-            model=_model(model),
+            model=model,
             script=self._script,
             speech=self._speech,
             unix_time=int(time.time()),
             speed=self._options.speed,
             session_cap_s=self._options.session_cap_s,
             faults=faults,
-            update=secret,
+            update=update,
             records=self._options.record is not None,
         )
 

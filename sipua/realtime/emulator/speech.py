@@ -42,6 +42,13 @@ def _clip(line: Line, script: Script, folder: Path | None, name: str) -> Clip:
     return read_wav(packaged.read_bytes(), line.audio)
 
 
+def read_packaged(name: str) -> Clip:
+    """One of the package's recordings."""
+    return read_wav(
+        resources.files(__package__).joinpath("speech").joinpath(Path(name).name).read_bytes(), name
+    )
+
+
 def read_wav(content: bytes, name: str) -> Clip:
     """Mono PCM of 16 bits at any rate; everything else is refused by name."""
     try:

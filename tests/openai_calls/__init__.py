@@ -1,0 +1,1 @@
+"""Webhooks of OpenAI, and calls that its own SIP terminates."""
