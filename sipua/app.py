@@ -61,6 +61,7 @@ from sipua.readings import Parts, readings
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.recording_store import Shelf
 from sipua.resolve import resolve_trunks
+from sipua.retention import keep_young
 from sipua.settings import Settings
 from sipua.sip_account import Listener
 from sipua.sip_events import SipEvent
@@ -282,6 +283,7 @@ async def serve(
             ("own-address", own_address.watch(fleet.addresses_of, changes.moved)),
             ("trunk-files", files.follow(changes.apply)),
             ("texts", texts.follow()),
+            ("retention", keep_young(dsn, settings.retention, settings.zone, clock)),
             ("tool-files", tools.follow(tool_folder)),
             *([("tokens", tokens.follow())] if tokens is not None else []),
         ):

@@ -25,6 +25,7 @@ from sipua.recording_store import Store, StoreRefused, consent_of, delete_files
 log = logging.getLogger(__name__)
 
 HEADER_BYTES = 44  # a file of so many holds no sound
+BEGUN_S = 3600.0  # a file that nobody has locked for so long is not about to be
 BACKOFF_MIN_S, BACKOFF_MAX_S = 1.0, 300.0
 SWEEP_S = 3600.0
 
@@ -120,13 +121,21 @@ class Keeper:
         name = f"{file.parent.name}/{file.name.removesuffix('.part')}"
         consent_id = consent_of(name)
         with _locked(file) as size:
-            if not size or consent_id is None:  # it is being written, or none of our files
+            if size is None or consent_id is None:  # it is being written, or none of our files
                 return False
             if size <= HEADER_BYTES:
+                if not size and not self._is_left(file):
+                    return False
                 await asyncio.to_thread(file.unlink, missing_ok=True)
             else:
                 self.ledger.recording_kept(consent_id, await self.store.keep(file, name))
         return True
+
+    def _is_left(self, file: Path) -> bool:
+        """An empty file is that of a writer who was killed before its header, or of one who is about to lock it."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.now().timestamp() - file.stat().st_mtime > BEGUN_S
+        return False
 
     async def sweep(self) -> None:
         """Deletes what is older than it may be, here and in the store."""
@@ -158,23 +167,23 @@ def _parts(folder: Path) -> list[tuple[Path, int]]:
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[int]:
-    """Bytes of a file that nobody else writes or moves; 0: somebody does, or is about to.
+def _locked(file: Path) -> Iterator[int | None]:
+    """Bytes of a file that nobody else writes or moves; None: somebody does.
 
     Only now they are known: when the files were listed, this one may just have been begun.
     """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield 0
+        yield None
         return
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield 0
+            yield None
             return
         status = os.fstat(descriptor)
-        yield status.st_size if status.st_nlink else 0
+        yield status.st_size if status.st_nlink else None
     finally:
         os.close(descriptor)

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -149,6 +149,18 @@ class BucketStore:
                     names += old
         return names
 
+    async def delete_of(self, calls: Collection[UUID], days: Collection[date], *, dry: bool) -> int:
+        """Those of these calls, from these days; how many there are. StoreRefused."""
+        total = 0
+        with _mapped(self.where):
+            for day in sorted(set(days)):
+                async for found in obstore.list(self._store, prefix=f"{self._prefix}{day.isoformat()}"):
+                    theirs = [each["path"] for each in found if call_of(each["path"]) in calls]
+                    if theirs and not dry:
+                        await obstore.delete_async(self._store, theirs)
+                    total += len(theirs)
+        return total
+
     async def check(self) -> str:
         trial = f"{self._prefix}.trial-{os.getpid()}"
         with _mapped(self.where):
@@ -199,6 +211,14 @@ def store_of(settings: Settings) -> Store:
     return FolderStore(settings.recordings_path, recording.base_url)
 
 
+async def delete_of(settings: Settings, calls: Collection[UUID], days: Collection[date], *, dry: bool) -> int:
+    """Recordings of these calls from these days, here and in the bucket; how many there are. StoreRefused."""
+    total = await asyncio.to_thread(_delete_files_of, settings.recordings_path, calls, days, dry=dry)
+    if settings.recording.s3_bucket:
+        total += await BucketStore(settings.recording).delete_of(calls, days, dry=dry)
+    return total
+
+
 def consent_of(name: str) -> UUID | None:
     """Whose answer allowed the recording of that name; None: the name is none of ours."""
     match = _NAME.fullmatch(name.rpartition("/")[2].removesuffix(".part"))
@@ -208,6 +228,36 @@ def consent_of(name: str) -> UUID | None:
         return UUID(match[2])
     except ValueError:
         return None
+
+
+def call_of(name: str) -> UUID | None:
+    """Whose call it is a recording of; None: the name is none of ours."""
+    match = _NAME.fullmatch(name.rpartition("/")[2].removesuffix(".part"))
+    if match is None:
+        return None
+    try:
+        return UUID(match[1])
+    except ValueError:
+        return None
+
+
+def _delete_files_of(folder: Path, calls: Collection[UUID], days: Collection[date], *, dry: bool) -> int:
+    """Also those that wait for their store. How many there are. StoreRefused."""
+    total = 0
+    for day in sorted(set(days)):
+        for file in (folder / day.isoformat()).glob("*"):
+            if call_of(file.name) not in calls:
+                continue
+            try:
+                if not dry:
+                    file.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreRefused(f"{file}: {error.strerror}") from None
+            total += 1
+        with contextlib.suppress(OSError):  # others are in it, or it is not there
+            if not dry:
+                (folder / day.isoformat()).rmdir()
+    return total
 
 
 def delete_files(folder: Path, then: datetime, pattern: str) -> list[str]:

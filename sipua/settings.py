@@ -32,6 +32,7 @@ from sipua.realtime.endpoint import service_of
 from sipua.realtime.names import Service
 from sipua.realtime_settings import RealtimeSettings
 from sipua.recording_settings import ConsentSettings, RecordingSettings
+from sipua.retention_settings import RetentionSettings
 from sipua.section import Section, ZoneName
 from sipua.spend import SpendSettings
 from sipua.tool_settings import ToolSettings, TransferSettings
@@ -149,6 +150,7 @@ class Settings(BaseSettings):
     alerts: AlertSettings = AlertSettings()
     consent: ConsentSettings = ConsentSettings()
     recording: RecordingSettings = RecordingSettings()
+    retention: RetentionSettings = RetentionSettings()
     memory: MemorySettings = MemorySettings()
     whatsapp: WhatsAppSettings = WhatsAppSettings()
     openai_webhook: OpenAIWebhookSettings = OpenAIWebhookSettings()

@@ -100,6 +100,15 @@ async def calls_of(dsn: str, spellings: Sequence[str]) -> list[CallOf]:
         return [CallOf(**row) for row in await found.fetchall()]
 
 
+async def ids_of(dsn: str, calls: Sequence[UUID]) -> set[UUID]:
+    """Under which these calls are known, to recordings too."""
+    async with connected(dsn, "sipua-purge", tuple_row) as connection:
+        found = await connection.execute(
+            "SELECT id FROM sipua.call_aliases WHERE call_id = ANY (%s)", (list(calls),)
+        )
+        return {*calls, *(row[0] for row in await found.fetchall())}
+
+
 async def forget(dsn: str, spellings: Sequence[str], *, dry: bool, recordings: int) -> dict[str, int]:
     """How many rows of which table are of this caller, or were deleted or made nobody's: all or none."""
     async with connected(dsn, "sipua-purge", dict_row) as connection:

@@ -10,16 +10,25 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from sipua.errors import ConfigError
 from sipua.recorder import Recorder
-from sipua.recording_keeper import BACKOFF_MAX_S, Backoff, Keeper
+from sipua.recording_keeper import BACKOFF_MAX_S, BEGUN_S, Backoff, Keeper
 from sipua.recording_settings import RecordingSettings
-from sipua.recording_store import CHUNK_BYTES, BucketStore, FolderStore, Store, StoreRefused, consent_of
+from sipua.recording_store import (
+    CHUNK_BYTES,
+    BucketStore,
+    FolderStore,
+    Store,
+    StoreRefused,
+    call_of,
+    consent_of,
+)
 from tests.recording.moto import Moto
-from tests.recording.parts import Counted, Remembered, begun, files, finished, stereo, talk, until
+from tests.recording.parts import DAY, Counted, Remembered, begun, files, finished, stereo, talk, until
 
 SOUND = b"RIFF" + bytes(60)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -191,6 +200,22 @@ async def test_old_recordings_go_and_the_ledger_knows(tmp_path: Path, ledger: Re
     assert (files(tmp_path), first.parent.exists()) == ([], False)
 
 
+async def test_an_empty_file_of_a_killed_writer_goes(tmp_path: Path, ledger: Remembered) -> None:
+    """One that has just been made is about to be locked."""
+    _, part = finished(tmp_path, b"")
+    clock = part.stat().st_mtime
+    guard = keeper(tmp_path, FolderStore(tmp_path), ledger, now=lambda: datetime.fromtimestamp(clock, UTC))
+    assert await guard.settle()
+    assert files(tmp_path) == [part]
+    clock += BEGUN_S + 1
+    with part.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        await guard.settle()
+        assert files(tmp_path) == [part]
+    await guard.settle()
+    assert (files(tmp_path), ledger.kept) == ([], {})
+
+
 async def test_nought_days_are_for_ever(tmp_path: Path, ledger: Remembered) -> None:
     finished(tmp_path, SOUND)
     guard = keeper(tmp_path, FolderStore(tmp_path), ledger, keep_days=0)
@@ -278,6 +303,24 @@ async def test_old_objects_go_and_those_of_others_stay(
     await guard.sweep()
     assert consent in ledger.deleted
     assert moto.get(f"{moto.url}/calls/kigali/a/notes.txt") == b"x"
+    with pytest.raises(OSError, match="404"):
+        moto.get(ledger.kept[consent])
+
+
+async def test_the_recordings_of_some_calls_go_and_no_others(
+    moto: Moto, tmp_path: Path, ledger: Remembered
+) -> None:
+    spool, store = tmp_path / "spool", bucket(moto.url, tmp_path)
+    consent, part = finished(spool, SOUND)
+    await keeper(spool, store, ledger).settle()
+    call, days = call_of(part.name), {DAY.date()}
+    assert call is not None
+    assert await store.delete_of({uuid4()}, days, dry=False) == 0
+    there = await store.delete_of({call}, days, dry=True)
+    assert there >= 1
+    moto.get(ledger.kept[consent])
+    assert await store.delete_of({call}, days, dry=False) == there
+    assert await store.delete_of({call}, days, dry=False) == 0
     with pytest.raises(OSError, match="404"):
         moto.get(ledger.kept[consent])
 
