@@ -42,7 +42,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "storage", "sipua.app", "sipua.talk_service", "sipua.chat_service", "sipua.chat_screen", "sipua.database",
         "sipua.desk", "sipua.dial_service", "sipua.ingest", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
-        "sipua.readings",
+        "sipua.readings", "sipua.retention", "sipua.forgetting",
     ),
     "sipua.web": ("sipua.web", "sipua.app", "sipua.cli"),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
