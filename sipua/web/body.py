@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
@@ -81,15 +80,12 @@ async def read_json(request: Request, model: type[M], most: int = BODY_MAX_BYTES
     if kind != "application/json":
         raise Problem(415, "expected Content-Type: application/json")
     try:
-        values = orjson.loads(await read_body(request, most))
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, f"not JSON: {error.msg} at character {error.pos}") from None
-    if not isinstance(values, dict):
-        raise Problem(422, "expected a JSON object")
-    try:
-        return model.model_validate(values)
+        return model.model_validate_json(await read_body(request, most), strict=True)
     except ValidationError as error:
-        raise invalid([(each["loc"], each["msg"]) for each in error.errors(include_input=False)]) from None
+        faults = error.errors(include_input=False, include_url=False)
+    if faults[0]["type"] == "json_invalid":
+        raise Problem(400, faults[0]["msg"])
+    raise invalid([(("body", *each["loc"]), each["msg"]) for each in faults])
 
 
 def json_body(

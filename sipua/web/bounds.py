@@ -103,7 +103,7 @@ class _Told:
         await self._send(message)
 
     def log(self, source: str, now: float) -> None:
-        route = getattr(self._scope.get("route"), "path", "-")
+        route = getattr(self._scope.get("route"), "path_format", "-")
         level = (
             logging.DEBUG if self._scope["method"] in ("GET", "HEAD") and self.status < 400 else logging.INFO
         )

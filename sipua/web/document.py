@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from sipua.web.guard import Guard, Role
 from sipua.web.problem import SCHEMA, SCHEMA_NAME, described
@@ -36,19 +36,27 @@ def document_of(site: FastAPI, guard: Guard) -> bytes:
     schemas[SCHEMA_NAME] = SCHEMA
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own; ours are problems
         schemas.pop(name, None)
-    roles = {route.unique_id: role_of(route, guard) for route in routes_of(site)}
+    roles = {each.unique_id: role_of(each, guard) for each in operations_of(site)}
     for path in document["paths"].values():
         for operation in path.values():
             _complete(operation, roles.get(operation["operationId"]))
     return orjson.dumps(document)
 
 
-def routes_of(site: FastAPI) -> Iterator[APIRoute]:
-    return (route for route in site.routes if isinstance(route, APIRoute))
+def operations_of(site: FastAPI) -> Iterator[RouteContext]:
+    """Of all routers that are in it."""
+    return (each for each in iter_route_contexts(site.routes) if isinstance(each.original_route, APIRoute))
 
 
-def role_of(route: APIRoute, guard: Guard) -> Role | None:
+def role_of(route: RouteContext, guard: Guard) -> Role | None:
     return next(filter(None, (guard.role_of(each.call) for each in _all(route.dependant))), None)
+
+
+def methods_at(site: FastAPI, path: str) -> list[str]:
+    """Of all routes with this path."""
+    found = [each for each in operations_of(site) if each.path_regex.match(path)]
+    exact = [each for each in found if ":path}" not in str(each.path)]  # an id of a call may have slashes
+    return sorted({method for each in exact or found for method in each.methods or ()})
 
 
 def _all(dependant: Dependant) -> Iterator[Dependant]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
@@ -13,7 +13,7 @@ from sipua import __version__
 from sipua.ports import Clock
 from sipua.web.body import BODY_TIMEOUT_S
 from sipua.web.bounds import AT_ONCE, Bounds
-from sipua.web.document import document_of
+from sipua.web.document import document_of, methods_at
 from sipua.web.guard import Guard
 from sipua.web.limits import Rate
 from sipua.web.problem import Problem, answer, invalid
@@ -59,9 +59,14 @@ def build_site(
 async def _on_problem(request: Request, error: Exception) -> Response:
     if isinstance(error, Problem):
         return answer(error)
-    assert isinstance(error, HTTPException | StarletteHTTPException)
-    detail = f"there is no {request.method[:16]} here" if error.status_code == 405 else ""
-    return answer(Problem(error.status_code, detail, headers=error.headers))
+    assert isinstance(error, StarletteHTTPException)
+    path, status = request.url.path, error.status_code
+    if status == 404:
+        return answer(Problem(404, "there is nothing here; /openapi.json says what there is"))
+    if status == 405:
+        allowed = ", ".join(methods_at(request.app, path))  # starlette names those of one route
+        return answer(Problem(405, f"allowed here: {allowed}", headers={"Allow": allowed}))
+    return answer(Problem(status, headers=error.headers))
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:

@@ -29,6 +29,7 @@ TOKENS_MAX = 256
 LOOK_S = 2.0  # how long a removed token is still good, at most
 TOO_OPEN = 0o026  # readable by others; writable by the group or others
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+HEAD = "# NAME ROLES SHA256 [EXPIRES], as `sipua token add`, `list` and `remove` keep it; the token itself is nowhere"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -153,7 +154,7 @@ def load_tokens(file: Path) -> tuple[Token, ...]:
 def save_lines(file: Path, change: Callable[[list[str]], list[str]]) -> None:
     """Writes the file anew as ``change`` makes it, whole or not at all; comments and order stay. LocalError."""
     try:
-        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        lines = file.read_text("utf-8").splitlines() if file.exists() else [HEAD]
         file.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp: 0600 from the beginning; owner and mode of a file that was there stay
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")

@@ -1,0 +1,95 @@
+"""The OpenAPI document of a running agent, held to by schemathesis: every route, what fits and what does not.
+
+Deterministic and bounded: about ten examples a route. Afterwards the ledger holds what it held before.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from sipua.web.guard import Role
+from sipua.web.tokens import new_token
+from tests.peers.agent import Agent, Emulator
+from tests.web import schemathesis_toml
+
+pytestmark = pytest.mark.peer
+
+CALL, CONSENT = UUID(int=1), UUID(int=2)
+STATED = f"""
+[parameters]
+"path.key" = "{CALL}"
+"path.consent_id" = "{CONSENT}"
+"""
+
+
+def asked(url: str, secret: str) -> Any:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {secret}"})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        return json.load(answer)
+
+
+def a_story(dsn: str, folder: Path) -> None:
+    """One call with a recording."""
+    name = f"2026-01-02/{CALL}_{CONSENT}.wav"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(b"RIFF" + bytes(1000))
+    at = datetime(2026, 1, 2, 8, tzinfo=UTC)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO voice_calls (id, direction, status, started_at, ended_at) "
+            "VALUES (%s, 'inbound', 'completed', %s, %s)",
+            (CALL, at, at),
+        )
+        connection.execute(
+            "INSERT INTO call_consents (id, call_id, consent_result, audio_url, t) VALUES (%s, %s, true, %s, %s)",
+            (CONSENT, CALL, f"file:///{name}", at),
+        )
+        connection.execute(
+            "INSERT INTO voice_events (call_id, type, t) VALUES (%s, 'call_started', %s)", (CALL, at)
+        )
+
+
+def test_every_route_answers_as_the_document_says(
+    start_agent: Callable[..., Agent], emulator: Emulator, tmp_path: Path
+) -> None:
+    made, secret = new_token("judge", frozenset(Role), None)
+    (tmp_path / "tokens").write_text(made.line())
+    (tmp_path / "tokens").chmod(0o600)
+    agent = start_agent(
+        emulator.base_url,
+        SIPUA_HTTP__TOKENS_FILE=str(tmp_path / "tokens"),
+        SIPUA_HTTP__RATE_PER_S="10000",
+    )
+    a_story(agent.database, agent.state / "recordings")
+    url = f"http://{agent.ready['http']}"
+    signed = asked(f"{url}/calls/{CALL}", secret)["recordings"][0]["url"].partition("?")[2]
+    link = "".join(f'"query.{name}" = "{value}"\n' for name, value in parse_qsl(signed))
+    (tmp_path / "judge.toml").write_text(STATED + link + schemathesis_toml())
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "schemathesis.cli", "--config-file", tmp_path / "judge.toml",
+            "run", f"{url}/openapi.json", "--header", f"Authorization: Bearer {secret}", "--checks", "all",
+            "--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--generation-deterministic",
+            "--continue-on-failure", "--no-color", "--request-timeout", "10",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    operations = sum(len(path) for path in asked(f"{url}/openapi.json", secret)["paths"].values())
+    assert f"Tested: {operations}" in done.stdout
+    assert [row["id"] for row in agent.select("SELECT id FROM voice_calls")] == [CALL]
+    log = (agent.state.parent / "serve.log").read_text()
+    assert secret not in log
+    assert "Traceback" not in log
