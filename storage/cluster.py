@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from storage import binaries
-from storage.errors import EmbeddedError
+from storage.errors import EmbeddedError, OtherMajor
 
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
@@ -55,7 +56,10 @@ class Cluster:
     def programs(self) -> binaries.Binaries:
         """Of the major version the data asks for, where the server's user can execute them."""
         version = self.pg / "PG_VERSION"
-        found = binaries.find(int(version.read_text()) if version.exists() else None)
+        try:
+            found = binaries.find(int(version.read_text()) if version.exists() else None)
+        except OtherMajor as error:
+            raise EmbeddedError(f"{self.pg}: {error}; {way_to_move(self.data_dir, error.major)}") from None
         user = self.user()
         return binaries.reachable_copy(found, *user) if user else found
 
@@ -112,6 +116,17 @@ class Cluster:
                 if status.st_uid == uid and status.st_mode & 0o170777 == 0o040700:
                     return place
         raise EmbeddedError(f"no usable socket directory: tried {', '.join(map(str, places))}")
+
+
+def way_to_move(data_dir: Path, major: int) -> str:
+    """From a data directory of that major version to one of ours, with its programs for the time being."""
+    steps = [
+        f"apt-get install postgresql-{major}",
+        "sipua db dump moved.dump",
+        f"mv {shlex.quote(str(data_dir))} {shlex.quote(f'{data_dir}-{major}')}",
+        "sipua db restore moved.dump",
+    ]
+    return "to move it, with no `sipua serve` running:\n" + "\n".join(f"  {step}" for step in steps)
 
 
 def seen_by(path: Path, user: User) -> str:

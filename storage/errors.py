@@ -61,6 +61,16 @@ class EmbeddedError(StoreError):
     reason = "embedded_database"
 
 
+class OtherMajor(EmbeddedError):
+    """The data directory was made by a PostgreSQL whose programs are not here."""
+
+    reason = "other_postgresql"
+
+    def __init__(self, major: int, have: str) -> None:
+        super().__init__(f"the data directory was made by PostgreSQL {major}, but only {have} is installed")
+        self.major = major
+
+
 class QueueFull(StoreError):
     """The writer's bounded queue refused a group of facts."""
 

@@ -22,7 +22,7 @@ from sipua.log import is_json
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
     "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "alerts",
-    "migrate", "purge", "doctor", "token",
+    "db", "migrate", "purge", "doctor", "token",
     "emulate", "drill", "bench", "version",
 )  # fmt: skip
 
