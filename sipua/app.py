@@ -29,6 +29,7 @@ from sipua.call_screening import screening_policy
 from sipua.call_services import CallServices
 from sipua.checks.expiry import Expiry
 from sipua.clock import SystemClock
+from sipua.config_file import secret_file
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.currency import cost_text
 from sipua.database import ledger_waits, ledger_writer, open_database, spent_today, spool_unready, unready
@@ -43,6 +44,8 @@ from sipua.fleet import Fleet, Surroundings
 from sipua.http import bind_tcp, running
 from sipua.http_measure import measured
 from sipua.identity import Identity
+from sipua.ingest.health import health
+from sipua.ingest_service import told_calls, trunk_standings, voice_standing
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
 from sipua.loop_lag import watch_loop
@@ -78,9 +81,11 @@ from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import backend_of
+from sipua.voice_standing import WatchedBackend
 from sipua.web.calls import calls_router, live_router
 from sipua.web.guard import Guard
 from sipua.web.health import health_router
+from sipua.web.ingest import ingest_router
 from sipua.web.limits import rate_of
 from sipua.web.links import Links
 from sipua.web.openai_webhook import openai_webhook_router
@@ -89,6 +94,7 @@ from sipua.web.recordings import RecordingLinks, recordings_router
 from sipua.web.site import build_site
 from sipua.web.tokens import TokenFile
 from sipua.web.trunks import trunks_router
+from sipua.web.twilio import twilio_router
 from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
 from storage.reading import ReadPool
@@ -187,9 +193,11 @@ async def serve(
         )
         spend = await spent_today(settings, dsn)
         rules = dial_rules(settings, dsn)
+        standing = WatchedBackend(backend, clock)
+        voice = voice_service(settings, standing, texts, tools, desk, spend, clock)
         switchboard.services = CallServices(
             legs=endpoint,
-            voice=voice_service(settings, backend, texts, tools, desk, spend, clock),
+            voice=voice,
             pacer=pacer,
             ports=ports,
             media=_media_rules(settings),
@@ -235,6 +243,17 @@ async def serve(
         if at_openai is not None:
             received = at_openai.line.received
             signed.append(openai_webhook_router(at_openai.secrets, received, metrics, clock))
+        told = await stack.enter_async_context(
+            told_calls(settings, backend, standing, texts, voice, ledger, writer, pool, switchboard, clock)
+        )
+
+        def whole_health(database: str, spool: str) -> tuple[int, dict[str, Any]]:
+            trunks = trunk_standings(fleet.views(), files.trunks)
+            return health(clock.now().wall, trunks, voice_standing(settings, standing), database, spool)
+
+        if settings.twilio.auth_token_file:
+            token = secret_file("twilio.auth_token_file", settings.twilio.auth_token_file)
+            signed.append(twilio_router(settings.twilio, token, settings.http.public_url, ledger.put, clock))
         site = build_site(
             guard,
             clock,
@@ -247,6 +266,7 @@ async def serve(
             ],
             prefixed=[
                 live_router(guard, pool, clock),
+                ingest_router(guard, told, whole_health, checks),
                 *signed,
             ],
             path_prefix=settings.http.path_prefix,

@@ -24,6 +24,7 @@ from sipua.alert_settings import AlertSettings
 from sipua.callback_settings import CallbackSettings
 from sipua.currency import CurrencySettings
 from sipua.http_settings import HttpSettings
+from sipua.ingest_settings import IngestSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
 from sipua.memory import MemorySettings
 from sipua.openai_webhook_settings import OpenAIWebhookSettings
@@ -37,6 +38,7 @@ from sipua.section import Section, ZoneName
 from sipua.spend import SpendSettings
 from sipua.tool_settings import ToolSettings, TransferSettings
 from sipua.turn_settings import TurnSettings
+from sipua.twilio_settings import TwilioSettings
 from sipua.whatsapp import WhatsAppSettings
 
 PREFIX = "SIPUA_"
@@ -157,6 +159,8 @@ class Settings(BaseSettings):
     spend: SpendSettings = SpendSettings()
     currency: CurrencySettings = CurrencySettings()
     outbound: OutboundSettings = OutboundSettings()
+    ingest: IngestSettings = IngestSettings()
+    twilio: TwilioSettings = TwilioSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
 

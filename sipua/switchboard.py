@@ -42,7 +42,7 @@ from sipua.sip_events import (
     TransferProgress,
 )
 from sipua.sip_message import SipMessage, mask_number, parse_uri, phone_number
-from sipua.trunk import CARRIER_SID_HEADERS, Trunk
+from sipua.trunk import CARRIER_SID_HEADERS, PARENT_SID_HEADER, Trunk
 from sipua.trunks.routing import Route
 
 log = logging.getLogger(__name__)
@@ -269,7 +269,7 @@ def opening_of(key: UUID, message: SipMessage, source: tuple[str, int], trunk: T
         from_number=from_number,
         to_number=to_number,
         sip_call_id=message.header("call-id") or str(key),
-        carrier_sid=message.header(sid_header) if sid_header else None,
+        carrier_sid=(message.header(PARENT_SID_HEADER) or message.header(sid_header)) if sid_header else None,
         provider=trunk.provider,
         trunk=trunk.name,
         locale=locale_of(from_number),

@@ -10,7 +10,7 @@ from sipua.days import day_of
 from sipua.desk import Desk, platform_tables
 from sipua.desk_service import desk_tools, people_tools
 from sipua.ports import Clock
-from sipua.realtime.backend import OpenAIBackend
+from sipua.realtime.backend import VoiceBackend
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.settings import Settings
 from sipua.spend import Spend
@@ -58,7 +58,7 @@ async def talk_tools(
 
 def voice_service(
     settings: Settings,
-    backend: OpenAIBackend,
+    backend: VoiceBackend,
     texts: TextFiles,
     tools: ToolKits,
     desk: Desk | None,

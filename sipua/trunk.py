@@ -34,6 +34,7 @@ from sipua.trunk_values import (
 from sipua.trunks.numbers import Format, NumberSet
 
 CARRIER_SID_HEADERS = {"twilio": "X-Twilio-CallSid"}  # by provider: its id of a call
+PARENT_SID_HEADER = "X-Parent-CallSid"  # of the call whose leg this is, as our own TwiML sends it
 
 
 class Trunk(Part):

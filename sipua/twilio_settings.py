@@ -15,11 +15,12 @@ class TwilioSettings(Section):
     auth_token_file: str = ""
     """A file with the account's auth token (or shared key), by which they are signed; empty = no webhooks."""
     sip_uri: str = Field(default="", pattern=SIP_URI)
-    """Where calls go: our user at a SIP domain of Twilio's, or our address, such as sip:agent@192.0.2.1;transport=tls."""
+    """Where calls go: our user at a SIP domain of Twilio's, or our address: sip:agent@192.0.2.1;transport=tls."""
     timeout_s: int = Field(default=20, ge=5, le=120)
     """So long it rings here before the caller hears the apology."""
     apology: str = Field(
-        default="We are sorry, we cannot take your call at the moment. Please call again later.", max_length=1000
+        default="We are sorry, we cannot take your call at the moment. Please call again later.",
+        max_length=1000,
     )
     """What the caller hears then; empty = the call just ends."""
     apology_language: str = Field(default="en-US", pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$")

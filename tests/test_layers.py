@@ -40,7 +40,8 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
         "storage", "sipua.app", "sipua.talk_service", "sipua.chat_service", "sipua.chat_screen", "sipua.database",
-        "sipua.desk", "sipua.dial_service", "sipua.ingest", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
+        "sipua.desk", "sipua.dial_service", "sipua.ingest",
+        "sipua.ingest_service", "sipua.twilio", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
         "sipua.readings", "sipua.retention", "sipua.forgetting",
     ),
@@ -87,7 +88,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
-    "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
+    "sipua.ingest.told", "sipua.ingest.ids", "sipua.ingest.health", "sipua.twilio.signature", "sipua.twilio.twiml",
+    "sipua.twilio.calls", "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
     "sipua.signed_webhook", "sipua.openai_webhook", "sipua.sideband_speech",

@@ -21,9 +21,12 @@ from sipua.ingest.ids import call_id_of, row_id
 from sipua.ingest.openai import ClientSecret
 from sipua.ingest.told import Story
 from sipua.ledger_facts import opened_session
+from sipua.locale import country_of, locale_of
 from sipua.ports import CallOpening, Clock, SessionOpening
 from sipua.realtime.config import SessionConfig
+from storage.errors import StoreError
 from storage.facts import CallCreated, CallEnded, Event, Fact, SessionEnded
+from storage.told_reads import ToldCall
 from storage.words import Status
 
 log = logging.getLogger(__name__)
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 STORIES_MAX = 4096
 LATE = timedelta(minutes=2)  # after the end: the last words are written down by then
 SETTLE_S = 0.5  # for the row, before the id is given away
+LOOK_UP_S = 1.0
 KEY_MARGIN_S = 60  # a key that soon ends is not given again
 TOLD_BY = "openai-realtime"
 
@@ -58,23 +62,6 @@ class CannotLookUp(SipuaError):
 
     retryable = True
     reason = "database_unreachable"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the database has of a call. ``id`` is its row's; ``ids`` also those that mean it; ``sessions`` are open."""
-
-    id: UUID
-    ids: Collection[UUID]
-    started_at: datetime
-    ended_at: datetime | None
-    duration_seconds: int | None
-    status: str
-    locale: str
-    has_leg: bool
-    openai_call_id: str | None
-    last_segment_at: datetime | None
-    sessions: Collection[UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +105,8 @@ class Surroundings:
 
     put: Callable[..., None]
     settle: Callable[[float], Awaitable[bool]]
-    look_up: Callable[[UUID], Awaitable[Known | None]]
+    look_up: Callable[[UUID], Awaitable[ToldCall | None]]
     configured: Callable[[CallOpening], SessionConfig]
-    opening: Callable[[UUID, Caller], CallOpening]
     hang_up: Callable[[Collection[UUID]], bool]
     secrets: Secrets
     clock: Clock
@@ -131,7 +117,7 @@ class _Call:
 
     def __init__(self, story: Story) -> None:
         self.story = story
-        self.known: Known | None = None  # as it was looked up
+        self.known: ToldCall | None = None  # as it was looked up
         self.opened: Opened | None = None
         self.key_until = 0.0  # seconds since 1970
         self.ended: Ended | None = None
@@ -159,7 +145,7 @@ class ToldCalls:
                 raise CallIsOver(
                     f"call {call_id} has ended ({call.ended.status}); a new one has another callSid"
                 )
-            opening = self._world.opening(call_id, caller)
+            opening = opening_of(call_id, caller, self._provider)
             self._world.put(*told_call(opening, now, TOLD_BY))
             try:
                 config = self._world.configured(opening)
@@ -234,8 +220,8 @@ class ToldCalls:
         if call is not None:
             return call
         try:
-            known = await self._world.look_up(call_id)
-        except SipuaError:
+            known = await self._looked_up(call_id)
+        except (StoreError, TimeoutError):
             raise CannotLookUp(
                 f"call {call_id} is not known here, and the database cannot be asked now"
             ) from None
@@ -252,14 +238,18 @@ class ToldCalls:
     async def _refresh(self, call: _Call, call_id: UUID) -> None:
         """What the database has of it now: another process may have ended it. Away, what we know counts."""
         try:
-            known = await self._world.look_up(call_id)
-        except SipuaError as error:
-            log.warning("call=%s cannot be looked up: %s", call_id, error)
+            known = await self._looked_up(call_id)
+        except (StoreError, TimeoutError) as error:
+            log.warning("call=%s cannot be looked up: %s", call_id, error or "no answer")
             return
         if known is not None:
             self._take(call, known)
 
-    def _take(self, call: _Call, known: Known) -> None:
+    async def _looked_up(self, call_id: UUID) -> ToldCall | None:
+        async with asyncio.timeout(LOOK_UP_S):
+            return await self._world.look_up(call_id)
+
+    def _take(self, call: _Call, known: ToldCall) -> None:
         call.known = known
         if known.ended_at is not None:
             call.ended = Ended(known.id, known.status, known.ended_at, known.duration_seconds)
@@ -286,7 +276,7 @@ class ToldCalls:
             call.ended = Ended(call_id, "failed", now, 0)
         await self._world.settle(SETTLE_S)
 
-    async def _hang_up(self, known: Known | None, call_id: UUID) -> None:
+    async def _hang_up(self, known: ToldCall | None, call_id: UUID) -> None:
         if known is None or known.openai_call_id is None:
             return
         try:
@@ -294,6 +284,15 @@ class ToldCalls:
                 log.warning("call=%s the voice service did not end its call", call_id)
         except RealtimeError as error:
             log.warning("call=%s the voice service's call could not be ended: %s", call_id, error)
+
+
+def opening_of(call_id: UUID, caller: Caller, provider: str) -> CallOpening:
+    """What is known of a call that we were told of."""
+    return CallOpening(
+        id=call_id, direction="inbound", from_uri="", to_uri="", from_number=caller.from_number,
+        to_number=caller.to_number, sip_call_id="", carrier_sid=caller.sid, provider=provider, trunk="",
+        locale=caller.locale or locale_of(caller.from_number), country=country_of(caller.from_number), source="",
+    )  # fmt: skip
 
 
 def told_call(opening: CallOpening, now: datetime, told_by: str, **more: Any) -> tuple[Fact, ...]:
@@ -304,6 +303,7 @@ def told_call(opening: CallOpening, now: datetime, told_by: str, **more: Any) ->
         twilio_call_sid=sid if opening.provider == "twilio" else None,
         mtn_call_sid=sid if opening.provider == "mtn" else None,
         provider=opening.provider, locale=opening.locale, country=opening.country, started_at=now,
+        lead_phone=opening.from_number,
         metadata={"told_by": told_by, **more}, without_leg=True,
     )  # fmt: skip
     first = Event(

@@ -34,7 +34,11 @@ class VoiceStanding:
     def feature(self) -> Feature:
         if not self.has_key:
             return "off"
-        return "down" if self.refused_at and (self.opened_at is None or self.opened_at < self.refused_at) else "active"
+        return (
+            "down"
+            if self.refused_at and (self.opened_at is None or self.opened_at < self.refused_at)
+            else "active"
+        )
 
 
 def health(

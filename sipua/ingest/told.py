@@ -91,7 +91,7 @@ class Story:
             for path in _KEPT[type]
             if (value := _scalar(_at(event, path))) is not None
         } | ({"event_id": event_id[:NOTE_MAX]} if event_id else {})
-        yield self._event(mapped, event_id or json.dumps(event, sort_keys=True, default=str), now, payload)
+        yield self._event(mapped, event_id or _own_key(event), now, payload)
 
     def _progress(self, type: str, now: datetime) -> Iterator[Fact]:
         """The session talks with the caller; the caller hears it."""
@@ -201,6 +201,14 @@ class Story:
 
     def _event(self, type: EventType, key: str, t: datetime, payload: Mapping[str, Any]) -> Event:
         return Event(row_id(self.call_id, "event", key), self.call_id, type, t, payload)
+
+
+def _own_key(event: Mapping[str, Any]) -> str:
+    """Of an event without an id: the same words are the same event."""
+    try:
+        return json.dumps(event, sort_keys=True, default=str)
+    except (ValueError, RecursionError):
+        return repr(sorted(event))
 
 
 def _at(event: Mapping[str, Any], path: str) -> Any:

@@ -46,7 +46,7 @@ def health_router(
 ) -> APIRouter:
     """``refresh`` copies counters that are kept elsewhere into ``metrics`` before a scrape."""
     router = APIRouter(tags=["health"])
-    parts = {name: _Part(check, check_timeout_s) for name, check in checks.items()}
+    parts = {name: Part(check, check_timeout_s) for name, check in checks.items()}
     reader = guard.requires(Role.READ)
 
     async def may_read(request: Request) -> Principal | None:
@@ -98,7 +98,7 @@ def _json(document: Mapping[str, object], status: int = 200) -> Response:
     return Response(orjson.dumps(document), status, media_type="application/json")
 
 
-class _Part:
+class Part:
     """One check, running once at most however many ask. Its answer is not waited for longer than ``timeout_s``,
     whatever it does when it is cancelled: psycopg waits ten seconds for a server that hangs.
     """

@@ -46,7 +46,8 @@ def write_conf(
     for name, text in tools.items():
         (folder / "tools" / f"{name}.toml").write_text(text)
     for name, lines in trunks.items():
-        text = f'schema = 1\nname = "{name}"\nprovider = "loopback"\ninbound_acl = {lines}\n'
+        provider = "" if "provider = " in lines else 'provider = "loopback"\n'
+        text = f'schema = 1\nname = "{name}"\n{provider}inbound_acl = {lines}\n'
         (folder / "trunks" / f"{name}.toml").write_text(text)
     return folder
 

@@ -1,0 +1,1 @@
+"""Twilio's voice webhooks as values: signatures, TwiML, statuses. No I/O, no clock."""
