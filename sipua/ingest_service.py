@@ -14,6 +14,7 @@ from sipua.ingest.calls import Surroundings, ToldCalls
 from sipua.ingest.health import TrunkStanding, VoiceStanding
 from sipua.ingest.openai import ClientSecret, OpenAIHttp
 from sipua.ledger import Ledger
+from sipua.openai_calls import OpenAICalls
 from sipua.ports import CallOpening, Clock
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig
@@ -35,6 +36,7 @@ class _WatchedSecrets:
     """What becomes of keys is known of the voice service, as what becomes of sessions is."""
 
     openai: OpenAIHttp
+    calls: OpenAICalls
     standing: WatchedBackend
 
     async def client_secret(self, config: SessionConfig, lifetime_s: int) -> ClientSecret:
@@ -46,8 +48,8 @@ class _WatchedSecrets:
         self.standing.opened()
         return secret
 
-    async def hang_up(self, openai_call_id: str) -> bool:
-        return await self.openai.hang_up(openai_call_id)
+    async def hang_up(self, call_id: str) -> None:
+        await self.calls.hang_up(call_id)
 
 
 @asynccontextmanager
@@ -77,14 +79,14 @@ async def told_calls(
         ended = [switchboard.hang_up(id) for id in ids]
         return True in ended
 
-    async with OpenAIHttp(backend, settings.realtime.model) as openai:
+    async with OpenAIHttp(backend, settings.realtime.model) as openai, OpenAICalls(backend) as calls:
         world = Surroundings(
             put=ledger.put,
             settle=writer.flush,
             look_up=lambda id: told_call(pool, id),
             configured=configured,
             hang_up=hang_up,
-            secrets=_WatchedSecrets(openai, standing),
+            secrets=_WatchedSecrets(openai, calls, standing),
             clock=clock,
         )
         yield ToldCalls(world, chosen.provider, chosen.key_s)

@@ -16,12 +16,13 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from sipua.errors import RealtimeError, SipuaError
+from sipua.errors import RealtimeError, RemoteError, SipuaError
 from sipua.ingest.ids import call_id_of, row_id
 from sipua.ingest.openai import ClientSecret
 from sipua.ingest.told import Story
 from sipua.ledger_facts import opened_session
 from sipua.locale import country_of, locale_of
+from sipua.openai_calls import CallGone
 from sipua.ports import CallOpening, Clock, SessionOpening
 from sipua.realtime.config import SessionConfig
 from storage.errors import StoreError
@@ -35,6 +36,7 @@ STORIES_MAX = 4096
 LATE = timedelta(minutes=2)  # after the end: the last words are written down by then
 SETTLE_S = 0.5  # for the row, before the id is given away
 LOOK_UP_S = 1.0
+HANG_UP_S = 3.0
 KEY_MARGIN_S = 60  # a key that soon ends is not given again
 TOLD_BY = "openai-realtime"
 
@@ -90,10 +92,10 @@ class Ended:
 
 
 class Secrets(Protocol):
-    """``sipua.ingest.openai.OpenAIHttp``."""
+    """``sipua.ingest.openai.OpenAIHttp`` and ``sipua.openai_calls.OpenAICalls``."""
 
     async def client_secret(self, config: SessionConfig, lifetime_s: int) -> ClientSecret: ...
-    async def hang_up(self, openai_call_id: str) -> bool: ...
+    async def hang_up(self, call_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class ToldCalls:
                 return call.ended
             known, id = call.known, call.story.call_id
             if known is not None and known.has_leg:
-                if not self._world.hang_up(known.ids):
+                if not self._world.hang_up(known.ids) and not await self._hang_up(known):
                     raise CarriedElsewhere(
                         f"call {call_id} is carried by a SIP leg of another process: hang up there"
                     )
@@ -202,7 +204,8 @@ class ToldCalls:
                 *(SessionEnded(session, id, now) for session in sorted(sessions)),
                 *ended_call(id, now, duration_s, status, "told_to_end"),
             )
-            await self._hang_up(known, id)
+            if known is not None:
+                await self._hang_up(known)
             await self._world.settle(SETTLE_S)
             return call.ended
 
@@ -240,7 +243,7 @@ class ToldCalls:
         try:
             known = await self._looked_up(call_id)
         except (StoreError, TimeoutError) as error:
-            log.warning("call=%s cannot be looked up: %s", call_id, error or "no answer")
+            log.warning("call=%s cannot be looked up: %s", call_id, str(error) or "no answer")
             return
         if known is not None:
             self._take(call, known)
@@ -276,14 +279,21 @@ class ToldCalls:
             call.ended = Ended(call_id, "failed", now, 0)
         await self._world.settle(SETTLE_S)
 
-    async def _hang_up(self, known: ToldCall | None, call_id: UUID) -> None:
-        if known is None or known.openai_call_id is None:
-            return
+    async def _hang_up(self, known: ToldCall) -> bool:
+        """The service's own call, if it is one."""
+        if known.openai_call_id is None:
+            return False
         try:
-            if not await self._world.secrets.hang_up(known.openai_call_id):
-                log.warning("call=%s the voice service did not end its call", call_id)
-        except RealtimeError as error:
-            log.warning("call=%s the voice service's call could not be ended: %s", call_id, error)
+            async with asyncio.timeout(HANG_UP_S):
+                await self._world.secrets.hang_up(known.openai_call_id)
+        except CallGone:
+            return True
+        except (RemoteError, TimeoutError) as error:
+            log.warning(
+                "call=%s the voice service did not end its call: %s", known.id, str(error) or "no answer"
+            )
+            return False
+        return True
 
 
 def opening_of(call_id: UUID, caller: Caller, provider: str) -> CallOpening:

@@ -1,4 +1,4 @@
-"""OpenAI's HTTP side of a Realtime session that somebody else holds: a client secret for it, and the end of its call.
+"""Client secrets: keys with which somebody else opens a Realtime session that is configured as ours are.
 
 What the service refuses becomes one of the errors that the voice sessions have; keys stand in headers and in the
 answer alone, never in an error or a log line.
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 
@@ -26,7 +26,6 @@ TIMEOUT_S = 8.0  # of a secret, with what is tried again
 CONNECT_TIMEOUT_S = 3.0
 PAUSE_S = 0.3  # before what may have passed is tried again
 TRIES = 3
-HANG_UP_S = 3.0
 BODY_MAX = 262_144  # bytes of an answer
 
 
@@ -104,16 +103,7 @@ class OpenAIHttp:
         session_id = known.get("id")
         return ClientSecret(value, expires_at, session_id if isinstance(session_id, str) else "", known)
 
-    async def hang_up(self, openai_call_id: str) -> bool:
-        """Whether the service has ended its call, or had none any more. RealtimeUnreachable."""
-        try:
-            async with asyncio.timeout(HANG_UP_S):
-                status, _ = await self._post(f"/calls/{quote(openai_call_id, safe='')}/hangup", None)
-        except TimeoutError:
-            raise RealtimeUnreachable(f"no answer within {HANG_UP_S:g} s") from None
-        return status in (200, 204, 404)
-
-    async def _post(self, path: str, body: Mapping[str, Any] | None) -> tuple[int, Mapping[str, Any]]:
+    async def _post(self, path: str, body: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
         endpoint = self._endpoints.endpoint(self._model)
         url = http_url(endpoint.url, path)
         try:

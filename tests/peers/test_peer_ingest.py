@@ -101,8 +101,8 @@ def test_a_call_from_its_beginning_to_its_end(told: Agent, http: httpx.Client) -
     assert told.events(row) == [
         "call_started", "openai_session_created", "transcript_segment", "tool_call", "call_ended",
     ]  # fmt: skip
-    [tool] = told.select("SELECT * FROM mcp_tool_calls WHERE call_id = %s", call)
-    assert (tool["args"], tool["success"], tool["error"]) == ({"a": 1}, False, "nothing")
+    [tool_row] = told.select("SELECT * FROM mcp_tool_calls WHERE call_id = %s", call)
+    assert (tool_row["args"], tool_row["success"], tool_row["error"]) == ({"a": 1}, False, "nothing")
     [session] = told.sessions(row)
     assert (str(session["id"]), session["status"]) == (opened["sessionId"], "completed")
     assert "ek_" not in json.dumps(told.select("SELECT * FROM openai_sessions"), default=str) + told.stderr
