@@ -76,6 +76,7 @@ from sipua.talk_service import platform_catalogue, talk_tools, voice_service
 from sipua.tasks import tell_of_a_bug
 from sipua.texts import TextFiles
 from sipua.tools.kits import ToolFolder
+from sipua.tracing import traced
 from sipua.trunk_changes import TrunkChanges
 from sipua.trunk_files import TrunkFiles
 from sipua.trunk_ledger import TrunkLedger
@@ -149,7 +150,8 @@ async def serve(
             settings.rtp_bind,
             own_address.address_of,
         )
-        ledger = Ledger(writer, feed, identity.as_dict(), settings.ledger.project_id)
+        watched = await stack.enter_async_context(traced(writer, settings, identity, metrics, SystemClock()))
+        ledger = Ledger(watched, feed, identity.as_dict(), settings.ledger.project_id)
         recorder = await stack.enter_async_context(recording_calls(settings, ledger, metrics, SystemClock()))
         clock, rng, occupancy = SystemClock(), random.Random(), Occupancy()
         admission = Admission(files.trunks, ports, occupancy)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Protocol
+from uuid import UUID
 
 from sipua import actions as act
 from sipua.alarm import Alarm
@@ -70,6 +71,7 @@ class VoiceService:
     offered: Callable[[str, str | None], AbstractContextManager[Offer]] = nothing_offered
     recall: Callable[[CallOpening], Awaitable[Recollection | None]] = nobody_known
     on_refusal: str = ""  # the department that takes over then
+    traceparent: Callable[[UUID, UUID], str] = lambda call, tool: ""  # see ``sipua.tracing``
 
     @contextlib.contextmanager
     def of_call(self, trunk: str, our_number: str | None) -> Iterator[VoiceService]:
@@ -167,7 +169,15 @@ async def converse(
     ``screening`` says whether there is anybody to talk with, ``consent`` is asked for first.
     """
     last_words, leaving = LastWords(), asyncio.Event()
-    box = ToolBox(service.tools.find, lambda: control, record, lambda: language.locale, metrics, clock)
+    box = ToolBox(
+        service.tools.find,
+        lambda: control,
+        record,
+        lambda: language.locale,
+        metrics,
+        clock,
+        service.traceparent,
+    )
 
     def leave(ending: Ending) -> None:
         last_words.wanted(clock.now().monotonic, ending)

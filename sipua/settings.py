@@ -37,6 +37,7 @@ from sipua.retention_settings import RetentionSettings
 from sipua.section import Section, ZoneName
 from sipua.spend import SpendSettings
 from sipua.tool_settings import ToolSettings, TransferSettings
+from sipua.tracing_settings import TracingSettings
 from sipua.turn_settings import TurnSettings
 from sipua.twilio_settings import TwilioSettings
 from sipua.whatsapp import WhatsAppSettings
@@ -163,6 +164,7 @@ class Settings(BaseSettings):
     twilio: TwilioSettings = TwilioSettings()
     drill: DrillSettings = DrillSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     # the names without a prefix (UNPREFIXED); never in the file
     database_url: SecretStr | None = None

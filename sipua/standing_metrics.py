@@ -53,5 +53,6 @@ ROWS = (
         "sipua_certificate_expiry_timestamp_seconds", "gauge",
         "End of the certificate that we show (sip.tls_certificate), as it was read at the start",
     ),
+    _row("sipua_traces_queue_spans", "gauge", "Spans that wait for the receiver of traces"),
     _row("sipua_traces_dropped_total", "counter", "Spans that the receiver of traces was too slow for, or refused"),
 )  # fmt: skip

@@ -23,6 +23,7 @@ from sipua.settings import Settings, SipSettings
 from sipua.sip_account import Listener
 from sipua.texts import Texts
 from sipua.tls_probe import read_certificate
+from sipua.tracing import check_tracing
 from sipua.trunk import Trunk
 from sipua.trunk_files import check_codecs, check_fit
 from sipua.voice_settings import own_instructions, session_config, unused_instructions
@@ -36,6 +37,7 @@ def checked(settings: Settings, texts: Texts, trunks: Sequence[Trunk], place: Pl
     own_instructions(settings)
     check_texts(settings, texts)
     check_fit(trunks)
+    check_tracing(settings)
     check_codecs(trunks, missing_codecs())
     accounts = accounts_of(trunks, place, secrets_of(trunks))
     own = own_listener(accounts, place)

@@ -19,6 +19,7 @@ from sipua.tools.builtin import RecordConsent, control_tools
 from sipua.tools.files import ToolFiles
 from sipua.tools.kits import ToolKits, tool_kits
 from sipua.tools.registry import Registry
+from sipua.tracing import traceparent_of
 from sipua.voice_settings import language_of, rules_of, session_config
 from sipua.webhook import WhatsAppWebhook
 from storage.platform import Platform
@@ -80,5 +81,6 @@ def voice_service(
         on_refusal=settings.transfer.on_refusal,
         rules=rules_of(settings),
         spend=spend,
+        traceparent=traceparent_of(settings),
         today=lambda: day_of(clock.now().wall, settings.zone),
     )

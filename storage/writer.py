@@ -144,10 +144,13 @@ class LedgerWriter:
             return self._queue_limit // 2
         return self._queue_limit + self._queue_limit // 10
 
-    async def flush(self, timeout: float) -> bool:
-        """Wait until all that was put before is written (or refused for good); False when time is up."""
+    async def flush(self, timeout: float, *, hurried: bool = True) -> bool:
+        """Wait until all that was put before is written (or refused for good); False when time is up.
+
+        Not ``hurried``: in its own time.
+        """
         target = self._backlog.last
-        self._hurry += 1
+        self._hurry += hurried
         self._wake.set()
         try:
             async with asyncio.timeout(timeout):
@@ -157,7 +160,7 @@ class LedgerWriter:
         except TimeoutError:
             return False
         finally:
-            self._hurry -= 1
+            self._hurry -= hurried
         return True
 
     async def close(self, timeout: float) -> bool:

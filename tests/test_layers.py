@@ -44,6 +44,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "sipua.ingest_service", "sipua.twilio", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
         "sipua.readings", "sipua.retention", "sipua.forgetting",
+        "sipua.call_trace", "sipua.tracing",
     ),
     "sipua.web": ("sipua.web", "sipua.app", "sipua.cli"),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
@@ -59,6 +60,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "pesq": ("sipua.bench",),
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
+    "opentelemetry": ("sipua.otel",),
     "openai": (),  # the judge of the tests, never part of the product
     "httpx": (
         "sipua.ingest.openai",
@@ -101,7 +103,7 @@ CORES = (
     "sipua.realtime.names", "sipua.call_language", "sipua.instructions", "sipua.spend", "sipua.realtime.prices",
     "sipua.realtime.continuity", "sipua.realtime.floor", "sipua.realtime.history", "sipua.realtime.uplink",
     "sipua.alerts.incident", "sipua.alerts.message", "sipua.days", "sipua.currency",
-    "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.course",
+    "sipua.call_trace", "sipua.redaction", "sipua.reflexive", "sipua.ports", "sipua.media_figures", "sipua.course",
     "sipua.sound.ring", "sipua.sound.drift", "sipua.sound.talker", "sipua.audio", "sipua.realtime.protocol",
     "sipua.realtime.parse", "sipua.sdes",
     "sipua.realtime.events", "sipua.realtime.commands", "sipua.realtime.config", "sipua.realtime.severity",

@@ -64,8 +64,10 @@ class ToolBox:
         locale: Callable[[], str],
         metrics: Metrics,
         clock: Clock,
+        traceparent: Callable[[UUID, UUID], str] = lambda call, tool: "",
     ) -> None:
         self._find = find
+        self._traceparent = traceparent
         self._control = control
         self._record = record
         self._locale = locale
@@ -155,6 +157,7 @@ class ToolBox:
             locale=self._locale(),
             ledger=self._record,
             control=self._control(),
+            traceparent=self._traceparent(self._record.id, id),
         )
 
     def _worked(self, id: UUID) -> None:

@@ -43,6 +43,7 @@ class ToolContext:
     locale: str
     ledger: CallRecord
     control: Control
+    traceparent: str = ""  # for who does the work elsewhere; "": nobody traces
 
     @property
     def person(self) -> str | None:

@@ -119,6 +119,8 @@ class HttpTools:
             timestamp = int(self._clock.now().wall.timestamp())
             headers = signature(secret, str(context.id), timestamp, body)
             headers |= {"Content-Type": "application/json", "Idempotency-Key": str(context.id)}
+            if context.traceparent:
+                headers["traceparent"] = context.traceparent
             try:
                 return answer(*await self._post(spec, headers, body))
             except (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
