@@ -175,6 +175,11 @@ CASES: dict[str, tuple[Series, Series]] = {
         {'sipua_log_lines_total{level="error"}': rising(1)},
         {'sipua_log_lines_total{level="warning"}': rising(1)},
     ),
+    "SipuaAlertsNotTold": ({"sipua_alerts_waiting": flat(2)}, {"sipua_alerts_waiting": f"0x{N - 10} 2x20"}),
+    "SipuaWebhooksForged": (
+        {'sipua_openai_webhooks_total{type="unknown",result="forged"}': rising(1)},
+        {'sipua_openai_webhooks_total{type="unknown",result="accepted"}': rising(1)},
+    ),
     "SipuaLogLinesDropped": (
         {"sipua_log_lines_dropped_total": rising(1)},
         {"sipua_log_lines_dropped_total": flat(5)},
