@@ -6,6 +6,7 @@ long are cut too, in the database: a story is some megabytes at worst, and 100 k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +95,15 @@ WHERE id = %(id)s OR id = (SELECT call_id FROM sipua.call_aliases WHERE id = %(i
 ORDER BY (id = %(id)s) IS TRUE DESC, started_at DESC NULLS LAST, id LIMIT 1
 """
 
+_SHORT_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}")
+_BEGINNING = "SELECT id FROM public.voice_calls WHERE id BETWEEN %(first)s AND %(last)s LIMIT 2"
+
 
 async def find_call(pool: ReadPool, key: str | UUID) -> UUID | None:
-    """A call by its id, its carrier's (Twilio's, MTN's), the SIP Call-ID or OpenAI's. StoreError."""
+    """A call by its id, its carrier's (Twilio's, MTN's), the SIP Call-ID or OpenAI's. StoreError.
+
+    The first 8 or more letters of an id do, if they are of one call alone.
+    """
     return await pool.read(lambda connection: _find(connection, key))
 
 
@@ -115,6 +122,10 @@ def _find(connection: Connection, key: str | UUID) -> UUID | None:
     if "\0" in key or not 0 < len(key) <= KEY_LIMIT:
         return None
     found = connection.execute(_FIND, {"key": key, "id": _uuid(key)}).fetchone()
+    if found is None and _SHORT_ID.fullmatch(key):
+        first, last = (UUID((key.replace("-", "") + fill * 32)[:32]) for fill in "0f")
+        several = connection.execute(_BEGINNING, {"first": first, "last": last}).fetchall()
+        found = several[0] if len(several) == 1 else None
     return None if found is None else UUID(str(found["id"]))
 
 

@@ -32,8 +32,9 @@ _EVENTS = {
     "openai_input_audio_buffer_speech_stopped": ("conversation", "speech_stopped"),
     "openai_conversation_item_created": ("conversation", "item_created"),
 }
-_ROWS_OF_THEIR_OWN = ("transcript_segment", "tool_call")
-_TOLD = ("reason", "message", "codec", "sip_code", "by", "why", "status", "error", "outcome")  # of a payload
+_TOLD = (
+    "direction", "trunk", "tool", "reason", "message", "codec", "sip_code", "by", "why", "status", "error", "outcome",
+)  # fmt: skip  # of a payload
 _ANSWERS = {True: "yes", False: "no", None: "no answer"}
 
 
@@ -50,14 +51,27 @@ def _attempts(story: Mapping[str, Any]) -> Iterator[Entry]:
         yield _entry(row["started_at"], "attempt", "invite", text, row)
 
 
+def event_entry(row: Row) -> Entry | None:
+    """A row of ``voice_events`` by itself; None for what another row tells better."""
+    if row["type"] == "transcript_segment":
+        return None
+    payload = row["payload"] if isinstance(row["payload"], dict) else {}
+    kind, what = _EVENTS.get(row["type"], ("sip", row["type"] or "unknown"))
+    if row["type"] == "tool_call":
+        kind, what = "tool", "called"
+    told = [f"{name} {payload[name]}" for name in _TOLD if payload.get(name) not in (None, "", 0)]
+    return _entry(row["t"], kind, what, ", ".join(told), {"id": row["id"], "payload": payload})
+
+
+def transcript_entry(row: Row) -> Entry:
+    """A row of ``transcripts``."""
+    return _entry(row["t"], "conversation", "said", f"{row['role']}: {row['content'] or ''}", row)
+
+
 def _events(story: Mapping[str, Any]) -> Iterator[Entry]:
     for row in story["events"]:
-        if row["type"] in _ROWS_OF_THEIR_OWN:
-            continue
-        kind, what = _EVENTS.get(row["type"], ("sip", row["type"] or "unknown"))
-        payload = row["payload"] if isinstance(row["payload"], dict) else {}
-        told = [f"{name} {payload[name]}" for name in _TOLD if payload.get(name) not in (None, "", 0)]
-        yield _entry(row["t"], kind, what, ", ".join(told), {"id": row["id"], "payload": payload})
+        if row["type"] != "tool_call" and (entry := event_entry(row)) is not None:
+            yield entry
 
 
 def _sessions(story: Mapping[str, Any]) -> Iterator[Entry]:
@@ -75,8 +89,7 @@ def _consents(story: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def _transcripts(story: Mapping[str, Any]) -> Iterator[Entry]:
-    for row in story["transcripts"]:
-        yield _entry(row["t"], "conversation", "said", f"{row['role']}: {row['content'] or ''}", row)
+    yield from map(transcript_entry, story["transcripts"])
 
 
 def _tools(story: Mapping[str, Any]) -> Iterator[Entry]:

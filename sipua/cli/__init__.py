@@ -21,8 +21,8 @@ from sipua.log import is_json
 
 # A command is the function, or the Typer of subcommands, of the module of the same name.
 COMMANDS = (
-    "serve", "demo", "init", "call", "dial", "chat", "route", "trunks", "trunk", "catalog", "callbacks", "alerts",
-    "db", "migrate", "purge", "doctor", "token",
+    "serve", "demo", "init", "call", "dial", "chat", "calls", "show", "tail", "export", "route", "trunks", "trunk",
+    "catalog", "callbacks", "alerts", "db", "migrate", "purge", "doctor", "token",
     "emulate", "drill", "bench", "version",
 )  # fmt: skip
 

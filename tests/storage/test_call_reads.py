@@ -31,7 +31,6 @@ from storage.reading import ReadPool
 from storage.trunk_facts import CallAttempt, DrillRun, TrunkState
 from storage.trunk_reads import trunk_states
 from storage.writer import LedgerWriter
-from tests.postgres import database, postgres_server, template  # noqa: F401
 from tests.storage.rows import run
 
 T0 = datetime(2026, 11, 22, 9, tzinfo=UTC)
@@ -59,7 +58,7 @@ async def write(dsn: str, *facts: Any) -> None:
 
 
 @pytest.fixture
-async def pool(database: str) -> AsyncIterator[ReadPool]:  # noqa: F811
+async def pool(database: str) -> AsyncIterator[ReadPool]:
     async with ReadPool(database) as pool:
         yield pool
 
@@ -90,7 +89,7 @@ FILTERS = [
 ]
 
 
-async def test_filters(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_filters(pool: ReadPool, database: str) -> None:
     await write(
         database,
         created(1),
@@ -122,7 +121,7 @@ def test_what_no_filter_is(given: dict[str, Any], said: str) -> None:
         CallFilter(**given)
 
 
-async def test_pages_neither_repeat_nor_skip(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_pages_neither_repeat_nor_skip(pool: ReadPool, database: str) -> None:
     """Also calls of the same moment, and while new ones come."""
     await write(database, *(created(n, started_at=T0) for n in range(1, 8)))
     seen: list[str] = []
@@ -150,7 +149,7 @@ async def test_a_page_is_bounded(pool: ReadPool, limit: int) -> None:
         await list_calls(pool, CallFilter(), None, limit)
 
 
-async def test_look_up(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_look_up(pool: ReadPool, database: str) -> None:
     await write(
         database,
         created(1, twilio_call_sid="CA1", sip_session_id="leg@phone"),
@@ -198,7 +197,7 @@ def talk(id: int) -> Group:
     )  # fmt: skip
 
 
-async def test_a_story_in_order(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_a_story_in_order(pool: ReadPool, database: str) -> None:
     await write(database, *talk(1))
     story = await call_story(pool, uuid(1))
     assert story is not None
@@ -225,7 +224,7 @@ async def test_a_story_in_order(pool: ReadPool, database: str) -> None:  # noqa:
     }  # fmt: skip
 
 
-async def test_a_long_story_is_cut_and_says_so(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_a_long_story_is_cut_and_says_so(pool: ReadPool, database: str) -> None:
     """The latest rows stay; long texts and JSON are shortened."""
     most = PARTS["transcripts"].most
     await write(database, created(1))
@@ -248,7 +247,7 @@ async def test_a_long_story_is_cut_and_says_so(pool: ReadPool, database: str) ->
     assert [*story["events"][0]["payload"]] == ["cut"]
 
 
-async def test_what_goes_on_now(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_what_goes_on_now(pool: ReadPool, database: str) -> None:
     now = datetime.now(UTC)
     answered = now - timedelta(seconds=30)
     await write(
@@ -289,7 +288,7 @@ async def test_what_goes_on_now(pool: ReadPool, database: str) -> None:  # noqa:
     assert found.calls[1]["cost_usd"] == 0.5
 
 
-async def test_too_many_live_calls_are_cut(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_too_many_live_calls_are_cut(pool: ReadPool, database: str) -> None:
     run(
         database,
         f"INSERT INTO public.voice_calls (direction) SELECT 'inbound' FROM generate_series(1, {MOST_LIVE + 1})",
@@ -298,7 +297,7 @@ async def test_too_many_live_calls_are_cut(pool: ReadPool, database: str) -> Non
     assert (len(found.calls), found.is_cut) == (MOST_LIVE, True)
 
 
-async def test_days_are_those_of_the_zone(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_days_are_those_of_the_zone(pool: ReadPool, database: str) -> None:
     """Kigali is two hours ahead: 21:59:59 UTC is still that day there, 22:00 the next."""
     usage = {"usage": {"cost_usd": 0.25}}
     night = datetime(2026, 11, 20, 22, tzinfo=UTC)
@@ -325,7 +324,7 @@ async def test_days_are_those_of_the_zone(pool: ReadPool, database: str) -> None
         await per_day(pool, "UTC", 401, date(2026, 11, 22))
 
 
-async def test_trunks_and_drills(pool: ReadPool, database: str) -> None:  # noqa: F811
+async def test_trunks_and_drills(pool: ReadPool, database: str) -> None:
     of: dict[str, Any] = {"node": "n", "worker": 0, "instance": uuid(1), "trunk": "mtn", "seen_at": T0}
     drill = DrillRun(uuid(5), uuid(6), "black-hole", True, 3, 0, "1", "n", at(0), at(9))
     await write(

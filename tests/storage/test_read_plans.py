@@ -14,7 +14,7 @@ from storage.call_reads import list_calls, live_calls, per_day
 from storage.call_story import call_story
 from storage.made_up import TALK_EVERY, call_id, make_up, sip_session_id
 from storage.reading import ReadPool
-from tests.postgres import create_database, drop_database, postgres_server, template  # noqa: F401
+from tests.postgres import create_database, drop_database
 
 CALLS = 20_000
 NOW = datetime.now(UTC)
@@ -26,7 +26,7 @@ _OURS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sipua-r
 
 
 @pytest.fixture(scope="module")
-def crowd(postgres_server: str, template: str) -> Iterator[str]:  # noqa: F811
+def crowd(postgres_server: str, template: str) -> Iterator[str]:
     dsn = create_database(postgres_server, template)
     make_up(dsn, CALLS, lambda count: None)
     yield dsn
