@@ -57,7 +57,7 @@ class Talk:
             "session.created", session={"id": f"sess_{id(self)}", "type": "realtime", "audio": {}}
         )
         asked = (await self.until("session.update"))["session"]
-        audio = {"input": PCMU, "output": PCMU}
+        audio = {side: asked.get("audio", {}).get(side, {}) | PCMU for side in ("input", "output")}
         await self.send("session.updated", session=asked | {"id": f"sess_{id(self)}", "audio": audio})
         self.instructions = asked["instructions"]
 
