@@ -54,6 +54,8 @@ async def run_checks(folder: Path) -> list[Check]:
         checks += [tried for tried in [await languages.transcription(settings, texts)] if tried is not None]
     checks += await tools(folder, settings, [trunk.name for trunk in trunks])
     checks += await whatsapp(settings.whatsapp)
+    if (hook := await services.openai_webhook(settings)) is not None:
+        checks.append(hook)
     if texts is not None:
         checks += await people(settings, texts, datetime.now(UTC))
     checks += await told(settings.alerts)

@@ -8,6 +8,8 @@ import storage.errors as store
 from sipua.checks.report import Check, Status
 from sipua.database import migrate_dsn, open_database
 from sipua.errors import ConfigError, RealtimeError, SipuaError
+from sipua.openai_calls import CallGone, OpenAICalls
+from sipua.openai_service import webhook_secrets
 from sipua.realtime.config import AudioFormat
 from sipua.realtime.endpoint import is_in_the_clear
 from sipua.realtime_settings import warnings
@@ -17,6 +19,7 @@ from storage.dsn import redact
 from storage.migrate import check as check_schema
 from storage.migrate import misfits
 
+NO_CALL = "rtc_sipua_doctor"
 NAMED = 3  # of what a database lacks; the rest is counted
 
 
@@ -71,3 +74,26 @@ async def voice_service(settings: Settings) -> Check:
         todos.append("use https:// or wss://")
     status: Status = "warn" if odd else "ok"
     return Check("voice service", status, "; ".join([detail, *odd]), "; ".join(todos))
+
+
+async def openai_webhook(settings: Settings) -> Check | None:
+    """None where there is none. Its secrets, and whether requests about calls are understood: one about no call."""
+    chosen, name = settings.openai_webhook, "OpenAI's webhook"
+    if not chosen.secret_file:
+        return None
+    try:
+        count = len(webhook_secrets(chosen))
+        backend = backend_of(settings)
+    except ConfigError as error:
+        return Check(name, "fail", str(error), "docs/openai-calls.md says what belongs there", True)
+    told = f"{count} secret{'s' if count > 1 else ''}, calls: {chosen.incoming}"
+    if chosen.incoming == "ignore":
+        return Check(name, "ok", told)
+    try:
+        async with OpenAICalls(backend, pauses_s=()) as calls:
+            await calls.hang_up(NO_CALL)
+    except CallGone:
+        return Check(name, "ok", f"{told}; {settings.openai_base_url} answers requests about calls")
+    except RealtimeError as error:
+        return Check(name, "fail", str(error), "check key and network: calls could not be accepted")
+    return Check(name, "warn", f"{told}; a call that cannot exist was hung up", "check OPENAI_BASE_URL")

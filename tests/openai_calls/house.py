@@ -90,6 +90,10 @@ class House:
         """The agent has said it, in the rows."""
         await self.until(f"SELECT 1 FROM transcripts WHERE role = 'assistant' AND content LIKE '%{text}%'")
 
+    async def idle(self) -> None:
+        """No call is up."""
+        await until(lambda: self.line.calls_up, lambda up: not up)
+
     async def ended(self, count: int = 1) -> list[dict[str, Any]]:
         return await self.until(
             "SELECT * FROM voice_calls WHERE ended_at IS NOT NULL ORDER BY started_at", count
