@@ -84,6 +84,7 @@ from sipua.trunks.health import Health
 from sipua.voice_settings import backend_of
 from sipua.voice_standing import WatchedBackend
 from sipua.web.calls import calls_router, live_router
+from sipua.web.dashboard_service import Agent, Surface, build_dashboard
 from sipua.web.guard import Guard
 from sipua.web.health import health_router
 from sipua.web.ingest import ingest_router
@@ -256,6 +257,22 @@ async def serve(
         if settings.twilio.auth_token_file:
             token = secret_file("twilio.auth_token_file", settings.twilio.auth_token_file)
             signed.append(twilio_router(settings.twilio, token, settings.http.public_url, ledger.put, clock))
+        dashboard = None
+        if tokens is not None and settings.dashboard.enabled:
+            dashboard = build_dashboard(
+                settings,
+                Agent(
+                    identity.node,
+                    switchboard.call_ids,
+                    switchboard.hang_up,
+                    fleet.views,
+                    checks,
+                    standing.told,
+                ),
+                Surface(guard, tokens, pool, recording_links),
+                feed,
+                clock,
+            )
         site = build_site(
             guard,
             clock,
@@ -265,6 +282,7 @@ async def serve(
                 calls_router(guard, pool, recording_links),
                 recordings_router(guard, pool, recording_links, Shelf(settings)),
                 trunks_router(guard, pool, fleet.views),
+                *(dashboard.routers if dashboard is not None else ()),
             ],
             prefixed=[
                 live_router(guard, pool, clock),
@@ -308,6 +326,7 @@ async def serve(
             ("retention", keep_young(dsn, settings.retention, settings.zone, clock)),
             ("tool-files", tools.follow(tool_folder)),
             *([("tokens", tokens.follow())] if tokens is not None else []),
+            *([("dashboard", dashboard.hub.run())] if dashboard is not None else []),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
@@ -322,6 +341,8 @@ async def serve(
                 clock,
             )
         )
+        if dashboard is not None:
+            stack.callback(dashboard.hub.close)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)

@@ -16,9 +16,10 @@ QUEUE_LIMIT = 2000
 
 
 class Subscription:
-    """One reader of the feed."""
+    """One reader of the feed. One that is not ``eager`` gets what is published anyway, and has nothing measured."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, eager: bool = True) -> None:
+        self.eager = eager
         self._entries: deque[Mapping[str, Any]] = deque(maxlen=QUEUE_LIMIT)
         self._wake = asyncio.Event()
         self._dropped = 0  # since the reader was last told
@@ -54,7 +55,8 @@ class Feed:
 
     @property
     def is_watched(self) -> bool:
-        return bool(self._subscriptions)
+        """Whether somebody wants what takes time to find out."""
+        return any(each.eager for each in self._subscriptions)
 
     @property
     def readers(self) -> int:
@@ -75,8 +77,8 @@ class Feed:
             subscription.put(entry)
 
     @contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
-        subscription = Subscription()
+    def subscribe(self, *, eager: bool = True) -> Iterator[Subscription]:
+        subscription = Subscription(eager=eager)
         self._subscriptions.add(subscription)
         try:
             yield subscription

@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sipua.alert_settings import AlertSettings
 from sipua.callback_settings import CallbackSettings
 from sipua.currency import CurrencySettings
+from sipua.dashboard_settings import DashboardSettings
 from sipua.http_settings import HttpSettings
 from sipua.ingest_settings import IngestSettings
 from sipua.media_settings import KeySettings, Port, RtpSettings
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
     sip: SipSettings = SipSettings()
     rtp: RtpSettings = RtpSettings()
     http: HttpSettings = HttpSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     database: DatabaseSettings = DatabaseSettings()
     ledger: LedgerSettings = LedgerSettings()
     realtime: RealtimeSettings = RealtimeSettings()

@@ -132,6 +132,10 @@ class Switchboard:
         self._start(self._run(call), f"call-{record.id}")
         return call, way
 
+    def call_ids(self) -> frozenset[str]:
+        """Of the calls that are up."""
+        return frozenset(map(str, self._calls))
+
     def hang_up(self, id: UUID) -> bool:
         """An operator ends a call; False: it is not up here."""
         call = self._calls.get(id)

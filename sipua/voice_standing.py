@@ -48,3 +48,9 @@ class WatchedBackend:
         """``reason`` and code: never what the service wrote."""
         self.refused_at = self._clock.now().wall
         self.refused_why = f"{error.reason}{f' ({error.code})' if error.code else ''}"
+
+    def told(self) -> str:
+        """``ok``, ``unknown`` before the first session, or why the last one was refused."""
+        if self.refused_at is not None and (self.opened_at is None or self.opened_at < self.refused_at):
+            return self.refused_why
+        return "unknown" if self.opened_at is None else "ok"

@@ -92,6 +92,7 @@ CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.syn
 CORES = (
     "sipua.ingest.told", "sipua.ingest.ids", "sipua.ingest.health", "sipua.twilio.signature", "sipua.twilio.twiml",
     "sipua.twilio.calls", "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
+    "sipua.web.dashboard_board", "sipua.web.dashboard_view",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",
     "sipua.remote_tools",
     "sipua.signed_webhook", "sipua.openai_webhook", "sipua.sideband_speech",

@@ -35,6 +35,7 @@ PACKAGES = {
     "nft": "nftables",
     "ip": "iproute2",
     "tshark": "tshark",
+    "chromium": "chromium",
 }
 SOUNDS = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
 
