@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from sipua.dial_request import DialRequest
 from sipua.dial_rules import DialRefused, OnTheList
-from sipua.dial_service import DialService
 from sipua.errors import ConfigError, SipuaError
 from sipua.outcome import Status
 from sipua.sip_message import mask_number
-from sipua.switchboard import NoRoute, Switchboard
+from sipua.switchboard import NoRoute
 from sipua.web.body import json_body, read_json
 from sipua.web.guard import Guard, Principal, Role
 from sipua.web.idempotency import Idempotency, OtherRequest
@@ -53,11 +52,25 @@ _STATUS: tuple[tuple[type[SipuaError], int], ...] = (
 )
 
 
+class Placed(Protocol):
+    @property
+    def key(self) -> UUID: ...
+
+
+class Dialling(Protocol):
+    """``sipua.dial_service.DialService``."""
+
+    async def place(self, request: DialRequest) -> tuple[Placed, object]: ...
+
+
+class CallsUp(Protocol):
+    """``sipua.switchboard.Switchboard``."""
+
+    def hang_up(self, id: UUID) -> bool: ...
+
+
 def placing_router(
-    guard: Guard,
-    pool: ReadPool,
-    dialling: Callable[[], DialService | None],
-    switchboard: Switchboard,
+    guard: Guard, pool: ReadPool, dialling: Callable[[], Dialling | None], calls_up: CallsUp
 ) -> APIRouter:
     """``dialling``: None while the agent starts."""
     router = APIRouter(tags=["calls"])
@@ -133,7 +146,7 @@ def placing_router(
         responses=told(shape(call="uuid"), "it is being ended", status=202),
     )  # fmt: skip
     async def hang_up(call_id: UUID, who: Principal = Depends(operator)) -> Response:
-        if not switchboard.hang_up(call_id):
+        if not calls_up.hang_up(call_id):
             raise Problem(404, "no call with this id is up in this process")
         log.info("call=%s is ended for %s", call_id, who.name)
         return json_answer({"call": str(call_id)}, 202)
