@@ -79,6 +79,9 @@ def _printable(text: str) -> str:
 Number = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
 
 
+WITH_TYPE: dict[str, Any] = {"required": ["type"], "properties": {"type": {"type": "string"}}}
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -101,7 +104,7 @@ class Told(_Body):
     """An event of the Realtime session, as the service sent it or as it was sent there."""
 
     call_id: Annotated[UUID, Field(alias="callId", strict=False)]
-    event: dict[str, Any]
+    event: Annotated[dict[str, Any], Field(json_schema_extra=WITH_TYPE)]
 
 
 class Ending(_Body):

@@ -1,6 +1,6 @@
 """The OpenAPI document of a running agent, held to by schemathesis: every route, what fits and what does not.
 
-Deterministic and bounded: about ten examples a route. Afterwards the ledger holds what it held before.
+Deterministic and bounded: about ten examples a route. Afterwards the ledger holds nothing half.
 """
 
 from __future__ import annotations
@@ -89,7 +89,11 @@ def test_every_route_answers_as_the_document_says(
     assert done.returncode == 0, done.stdout + done.stderr
     operations = sum(len(path) for path in asked(f"{url}/openapi.json", secret)["paths"].values())
     assert f"Tested: {operations}" in done.stdout
-    assert [row["id"] for row in agent.select("SELECT id FROM voice_calls")] == [CALL]
+    # nobody was called, and of calls that others hold there are whole rows or none
+    halves = (
+        "SELECT id FROM voice_calls WHERE direction <> 'inbound' OR status IS NULL OR twilio_call_sid IS NULL"
+    )
+    assert [row["id"] for row in agent.select(halves)] == [CALL]
     log = (agent.state.parent / "serve.log").read_text()
     assert secret not in log
     assert "Traceback" not in log
