@@ -80,7 +80,7 @@ class VoiceLink:
         self._unfinished: str | None = None  # item that was cut off with its session
         self._lost_at = 0.0
         self._heard_at: float | None = None  # the end of the caller's words, as long as no answer has begun
-        self._answer = ""  # the response to them
+        self._answers: list[str] = []  # responses since then: those that only call tools say nothing
         self._wake = asyncio.Event()
         self._only_listens = False
         self._leaving: asyncio.Task[None] | None = None
@@ -260,7 +260,7 @@ class VoiceLink:
     def _on_audio(self, number: int, delta: ev.AudioDelta) -> None:
         self._history.audio(delta.item_id, len(delta.audio) // self._bytes_per_ms)
         self._events.put(delta)
-        if self._heard_at is not None and delta.response_id == self._answer:
+        if self._heard_at is not None and delta.response_id in self._answers:
             self._observer.answered(delta.item_id, self._now() - self._heard_at)
             self._heard_at = None
 
@@ -287,9 +287,9 @@ class VoiceLink:
             case ev.SpeechStarted():
                 self._heard_at = None
             case ev.SpeechStopped():
-                self._heard_at, self._answer = self._now(), ""
+                self._heard_at, self._answers = self._now(), []
             case ev.ResponseCreated():
-                self._answer = self._answer or event.response_id
+                self._answers = [*self._answers[1 - OWNERS_MAX :], event.response_id]
                 self._owners[event.response_id] = number
                 if len(self._owners) > OWNERS_MAX:
                     del self._owners[next(iter(self._owners))]
