@@ -54,9 +54,17 @@ class TooBusy(StoreError):
 class ReadPool:
     """For one event loop. ``async with`` opens and closes it; a database that is away costs the reads, not the pool."""
 
-    def __init__(self, dsn: str, *, most: int = MOST_CONNECTIONS, statement_s: float = STATEMENT_S) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        most: int = MOST_CONNECTIONS,
+        statement_s: float = STATEMENT_S,
+        connect_s: float = CONNECT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._dsn = check_dsn(dsn)
-        self._limit_s = statement_s
+        self._limit_s, self._connect_s, self._patience_s = statement_s, connect_s, patience_s
         self._waiting = 0
         self._lending = threading.Lock()
         self._lent: set[Connection] = set()
@@ -73,8 +81,8 @@ class ReadPool:
             min_size=0,
             max_size=most,
             max_idle=IDLE_S,
-            timeout=CONNECT_S,
-            reconnect_timeout=CONNECT_S,
+            timeout=connect_s,
+            reconnect_timeout=connect_s,
             num_workers=1,
             configure=_configure,
             check=ConnectionPool.check_connection,
@@ -88,7 +96,7 @@ class ReadPool:
 
     async def __aexit__(self, *_: object) -> None:
         self._cut(self._lent)
-        await asyncio.to_thread(self._pool.close, PATIENCE_S)
+        await asyncio.to_thread(self._pool.close, self._patience_s)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -98,7 +106,7 @@ class ReadPool:
         self._waiting += 1
         mine: set[Connection] = set()  # the connection, while the thread has it
         try:
-            async with asyncio.timeout(CONNECT_S + self._limit_s + PATIENCE_S):
+            async with asyncio.timeout(self._connect_s + self._limit_s + self._patience_s):
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, self._read, work, mine)
         except TimeoutError:

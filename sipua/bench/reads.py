@@ -20,7 +20,7 @@ from typing import Any
 
 import storage.errors as store
 from sipua.bench.figures import machine, percentile
-from sipua.bench.ledger import Ticker
+from sipua.bench.ledger import TICK_S, Ticker
 from sipua.errors import LocalError, Stopped, StoreError
 from storage.call_filter import CallFilter
 from storage.call_reads import list_calls, live_calls, per_day
@@ -95,7 +95,7 @@ async def _measured(dsn: str, options: ReadsOptions, stop: asyncio.Event, say: S
     async with ReadPool(dsn) as pool:
         deep = await _deep_page(pool)
         ticker = Ticker()
-        await asyncio.sleep(CONTROL_S)
+        await asyncio.sleep(min(CONTROL_S, options.repeats * TICK_S))
         control = await ticker.stop()
         ticker = Ticker()
         for name, read in _reads(pool, options.calls, deep, chance).items():

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from psycopg import conninfo
 
+from storage.call_filter import CallFilter
+from storage.call_reads import list_calls
+from storage.call_story import call_story
 from storage.errors import DatabaseUnreachable
+from storage.export import Export, Period
 from storage.facts import CallCreated, CallEnded, Event, Group, Transcript
 from storage.migrate import check, load, migrate, misfits
+from storage.reading import ReadPool
 from storage.writer import LedgerWriter
 from tests.certificates import Authority
 from tests.storage import debian, shapes
@@ -100,6 +105,20 @@ async def test_migrated_through_the_pooler_and_written_by_the_least_login(hosted
     assert (writer.stats.poisoned, writer.stats.unmatched, writer.stats.written) == (0, 0, 200)
     written = "SELECT count(*) AS n FROM voice_calls c JOIN transcripts t ON t.call_id = c.id WHERE content = 'hello'"
     assert rows(hosted.direct, written + " AND status = 'completed'") == [{"n": 50}]
+    await read_back(hosted.writer, calls)
+
+
+async def read_back(dsn: str, calls: list[UUID]) -> None:
+    """By the same login through the pooler, more at once than it has connections; and a cursor, row by row."""
+    async with ReadPool(dsn) as pool:
+        stories = await asyncio.gather(*(call_story(pool, call) for call in calls))
+        page = await list_calls(pool, CallFilter(status="completed"), None, 200)
+    assert {call["id"] for call in page.calls} >= {str(call) for call in calls}
+    assert [story["transcripts"][0]["content"] for story in stories if story is not None] == ["hello"] * 50
+    period = Period(NOW - timedelta(days=3650))
+    exported = [row["call_id"] for batch in Export(dsn, "transcripts", period).batches() for row in batch]
+    assert set(exported) >= {str(call) for call in calls}
+    assert [exported.count(str(call)) for call in calls] == [1] * 50
 
 
 async def test_without_tls_nobody_gets_in(hosted: Hosted) -> None:
