@@ -58,6 +58,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "sipua.realtime.emulator": ("sipua.realtime.emulator", "sipua.cli", "sipua.bench"),
     "matplotlib": ("sipua.bench",),  # of the extra "bench", with pesq and visqol
     "pesq": ("sipua.bench",),
+    "pyarrow": ("sipua.export_file",),
     "sounddevice": ("sipua.sound.portaudio",),
     "visqol": ("sipua.bench",),
     "opentelemetry": ("sipua.otel",),
