@@ -234,7 +234,7 @@ async def serve(
         parts = Parts(metrics, pacer, ports, occupancy, feed, writer, endpoint, shown_until(settings.sip))
         metrics.standing.reads(readings(parts, settings))
         checks = {
-            "database": lambda: unready(dsn),
+            "database": lambda: unready(dsn, writer),
             "spool": lambda: spool_unready(writer),
             "sip": sip_ready,
         }

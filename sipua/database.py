@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import storage.errors as store
 from sipua import __version__
 from sipua.clock import SystemClock
+from sipua.database_watch import may_wait, open_when_fit, remember
 from sipua.days import day_begins, day_of
 from sipua.errors import ConfigError, SipuaError, StoreError
 from sipua.identity import Identity
@@ -23,6 +24,7 @@ from sipua.tasks import tell_of_a_bug
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
+from storage.gate import Gate
 from storage.migrate import MigrationReport, migrate, misfits
 from storage.queries import ping, spent_since
 from storage.reaper import Reaper
@@ -111,14 +113,25 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
     What dead processes left in their spools is written in the background before anything new is.
     """
     spools = settings.spool_path
-    try:
+
+    async def look() -> None:
         await bring_up_to_date(dsn, settings)
         await refuse_misfit(dsn)
+        remember(settings, dsn)
+
+    gate = Gate()
+    try:
+        try:
+            await look()
+        except store.StoreError as error:
+            if not may_wait(settings, dsn, error):
+                raise
+            gate = Gate(str(error))
         reaper = Reaper(
             dsn, node=identity.node, worker=identity.worker, instance=identity.instance, spools=spools
         )
         left = adopt(spools) if spools is not None else Adoption([], [])
-        if not left.spools:
+        if not left.spools and not gate.why:
             await reaper.close()
         spool = None
         if spools is not None:
@@ -135,9 +148,16 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
         instance=identity.instance,
         spool=spool,
         adopted=left.spools,
+        gate=gate,
     )
     writer.start()
-    reaping = asyncio.create_task(reaper.run(writer), name="reaper")
+
+    async def reap() -> None:
+        if gate.why:
+            await open_when_fit(gate, look)
+        await reaper.run(writer)
+
+    reaping = asyncio.create_task(reap(), name="reaper")
     reaping.add_done_callback(tell_of_a_bug)
     now = datetime.now(UTC)
     writer.put(
@@ -149,8 +169,9 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
         reaping.cancel()
         await asyncio.wait({reaping})
         writer.put((ProcessEnded(identity.instance, datetime.now(UTC)),))
-        if not await writer.close(FLUSH_TIMEOUT_S):
-            log.error("the ledger could not be written within %g s of the end", FLUSH_TIMEOUT_S)
+        timeout_s = 0.0 if gate.why else FLUSH_TIMEOUT_S  # nothing is written through a shut one
+        if not await writer.close(timeout_s):
+            log.error("the ledger could not be written within %g s of the end", timeout_s)
 
 
 async def spent_today(settings: Settings, dsn: str | None) -> Spend:
@@ -185,13 +206,13 @@ async def claimed(dsn: str, told: Webhook, at: Moment, timeout_s: float) -> bool
         return None
 
 
-async def unready(dsn: str) -> str:
-    """Why it cannot be used now; "" if it can."""
+async def unready(dsn: str, writer: LedgerWriter | None = None) -> str:
+    """Why it cannot be used now; "" if it can. One that is there may not fit."""
     try:
         await ping(dsn)
     except store.StoreError as error:
         return str(error)
-    return ""
+    return writer.gate.why if writer is not None else ""
 
 
 def ledger_waits(writer: LedgerWriter) -> str:

@@ -23,6 +23,7 @@ from storage.errors import BadDsn, DatabaseUnreachable, StoreError
 
 WEAK_SSLMODES = ("disable", "allow", "prefer")
 CONNECT_TIMEOUT_S = 5
+_CLOSED = "not currently accepting connections"  # somebody has closed it, and will open it again
 _PERMANENT = (
     "authentication failed",
     "no password supplied",
@@ -76,6 +77,7 @@ def unreachable(error: psycopg.Error, dsn: str) -> DatabaseUnreachable:
     lines = (error.diag.message_primary or str(error)).splitlines()
     text = "; ".join(" ".join(line.split()) for line in lines if line.strip()) or type(error).__name__
     permanent = error.sqlstate in ("3D000", "28000", "28P01") or any(words in text for words in _PERMANENT)
+    permanent = permanent and _CLOSED not in text
     return DatabaseUnreachable(f"database {redact(dsn)}: {text}", retryable=not permanent)
 
 

@@ -31,6 +31,7 @@ from storage.delivery import Delivery, Entry, Verdict
 from storage.durations import Durations
 from storage.errors import QueueFull, SpoolError, StoreError
 from storage.facts import CallCreated, CallEnded, Group
+from storage.gate import Gate
 from storage.spool import Spool, SpoolState
 from storage.spool_folder import Adopted
 
@@ -83,6 +84,7 @@ class LedgerWriter:
         instance: UUID | None = None,
         spool: Spool | None = None,
         adopted: Sequence[Adopted] = (),
+        gate: Gate | None = None,
     ) -> None:
         self._delivery = Delivery(dsn, write_timeout_s)
         self._queue_limit = queue_limit
@@ -94,6 +96,7 @@ class LedgerWriter:
         self._backlog = Backlog(queue_limit, spool)
         self._spool = spool
         self._adopted = deque(adopted)
+        self.gate = gate or Gate()
         self._dropped = self._poisoned = self._retries = self._replayed = 0  # facts; retries; groups
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
@@ -108,7 +111,8 @@ class LedgerWriter:
 
     @property
     def last_error(self) -> StoreError | None:
-        return self._delivery.last_error or self._last_error
+        shut = StoreError(self.gate.why) if self.gate.why else None
+        return shut or self._delivery.last_error or self._last_error
 
     def start(self) -> None:
         """Start the task now (inside a running loop) instead of with the first ``put``."""
@@ -219,6 +223,7 @@ class LedgerWriter:
     # -- the task ------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        await self.gate.wait()
         while self._adopted:
             await self._replay(self._adopted[0])
             self._adopted.popleft()

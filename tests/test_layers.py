@@ -43,7 +43,7 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
         "sipua.desk", "sipua.dial_service", "sipua.ingest",
         "sipua.ingest_service", "sipua.twilio", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
-        "sipua.readings", "sipua.retention", "sipua.forgetting",
+        "sipua.readings", "sipua.retention", "sipua.forgetting", "sipua.database_watch",
         "sipua.call_trace", "sipua.tracing",
     ),
     "sipua.web": ("sipua.web", "sipua.app", "sipua.cli"),
