@@ -83,10 +83,11 @@ class Call:
     # the service's side
 
     def accept(self, setup: SessionSetup, accepted: Event) -> None:
+        """RequestError, and it rings on, if what is asked cannot be."""
         loop = asyncio.get_running_loop()
+        self._core = RealtimeSession(setup, now=loop.time())
         self.state, self._speed = "up", setup.speed
         self.story["accepted"] = accepted
-        self._core = RealtimeSession(setup, now=loop.time())
         self._core.advance(loop.time())
         self._core.outputs(loop.time())  # session.created: nobody listens yet
         self._line = Line(self._core.ids, FORMAT, setup.speed)
@@ -137,11 +138,10 @@ class Call:
         self._wake.set()
 
     async def press(self, key: str) -> None:
-        assert self._core is not None
+        """Without an event_id: so the SDK has it."""
         await self._tell(
             {
                 "type": "input_audio_buffer.dtmf_event_received",
-                "event_id": self._core.ids.new("event"),
                 "event": key,
                 "received_at": int(time.time()),
             }
@@ -160,7 +160,7 @@ class Call:
                     await self._tell(event)
                 for output in core.outputs(now):
                     if isinstance(output, Send):
-                        for event in self._line.sent(output.event, now):
+                        for event in self._line.sent(output.event, now, interrupts=core.interrupts):
                             await self._tell(event)
                     elif isinstance(output, Close):
                         await self.over(code=output.code)

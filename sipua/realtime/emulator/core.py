@@ -118,6 +118,12 @@ class RealtimeSession:
         """As it is configured now."""
         return self._session
 
+    @property
+    def interrupts(self) -> bool:
+        """Whether the caller's voice cuts off an answer."""
+        detection = self._session["audio"]["input"]["turn_detection"]
+        return detection is not None and bool(detection["interrupt_response"])
+
     def heard(self) -> list[Samples]:
         """What the caller said since the last time (8 kHz), if it is to be recorded."""
         return self._input.take()
