@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,14 +14,13 @@ from rich.table import Table
 from rtp.errors import TraceError
 from rtp.traces import DEFAULT_SECONDS as TRACE_SECONDS
 from rtp.traces import read, standard
-from sipua.bench.egress.gaps import LONG_MS
 from sipua.bench.egress.run import DEFAULT_SECONDS as EGRESS_SECONDS
 from sipua.bench.egress.run import MAX_SECONDS as MAX_EGRESS_SECONDS
 from sipua.bench.egress.run import run_egress
 from sipua.bench.figures import machine, machine_line
 from sipua.bench.flood import DEFAULT_FLOOD_S, DEFAULT_RATE, FloodOptions, run_flood
 from sipua.bench.jitter.plot import plot
-from sipua.bench.jitter.run import Row, Verdict, judge, measure
+from sipua.bench.jitter.run import judge, measure
 from sipua.bench.ledger import MAX_OUTAGE_S, LedgerOptions, run_ledger
 from sipua.bench.outage.run import OutageOptions, run_outage
 from sipua.bench.path import DEFAULT_SECONDS, MAX_SECONDS, PathOptions, run_path
@@ -30,31 +28,23 @@ from sipua.bench.quality import PROMPTS, PROMPTS_PACKAGE, run_quality
 from sipua.bench.reads import MAX_CALLS, ReadsOptions, run_reads
 from sipua.bench.srtp import rows, run_srtp
 from sipua.bench.turns import DEFAULT_INTERRUPTIONS, MAX_INTERRUPTIONS, run_turns
+from sipua.cli.bench_shown import (
+    at_least,
+    cells_of,
+    show,
+    show_egress,
+    show_jitter,
+    show_ledger,
+    show_outage,
+    show_promises,
+    show_turns,
+)
 from sipua.cli.command import Json, print_json, run
 from sipua.errors import ConfigError
 from sipua.log import configure_logging
 
-MEASURES = {
-    "uplink_ms": "uplink: caller's RTP sent → append received",
-    "downlink_ms": "downlink: first delta sent → first RTP received",
-    "tick_wait_ms": "… of it waiting for the 20 ms tick",
-    "own_ms": "… of it the agent's own",
-}
-TURN_MEASURES = {
-    "stop_ms": "speech_started sent → last RTP of what was interrupted",
-    "truncate_error_ms": "audio_end_ms against what the wire had",
-    "uplink_ms": MEASURES["uplink_ms"],
-    "downlink_ms": MEASURES["downlink_ms"],
-}
-FLOORS = {
-    "udp": "floor: UDP on loopback, within the bench",
-    "websocket": "floor: WebSocket on loopback, within the bench",
-}
-
-VERDICTS = {True: ("green", "kept"), False: ("red", "not kept"), None: ("yellow", "cannot tell here")}
 PASSED_THROUGH = ("PCMU", "PCMA")  # what is said in codes must come out as it went in
 MIN_EGRESS_SECONDS = 2.0
-JITTER_COLUMNS = 160  # the table's width, also into a pipe
 
 app = typer.Typer(
     help="Measurements: ratios and times in one run.",
@@ -184,7 +174,7 @@ def reads(
     for column in ("", "p50", "p95", "target", "p99"):
         table.add_column(column, justify="left" if not column else "right")
     for name, figures in document["reads_ms"].items():
-        p95, target = _cells(figures["p95"], document["targets_ms"].get(name))
+        p95, target = cells_of(figures["p95"], document["targets_ms"].get(name))
         table.add_row(name.replace("_", " "), f"{figures['p50']:.2f}", p95, target, f"{figures['p99']:.2f}")
     out = Console(highlight=False)
     out.print(table)
@@ -305,7 +295,7 @@ def quality(
     ):
         table.add_column(column, justify="left" if column == "heard as" else "right")
     for row in document["rows"]:
-        cells = [*_least(row["pesq_nb"], row["target"]), str(row["cases"])]
+        cells = [*at_least(row["pesq_nb"], row["target"]), str(row["cases"])]
         if visqol:
             cells += [f"{row['visqol']:.2f}", str(row["visqol_cases"])]
         table.add_row(f"{row['loss']:.0%}", row["mode"], *cells)
@@ -313,98 +303,6 @@ def quality(
     out.print(table)
     show_promises(out, document["promises"])
     out.print(machine_line(document["machine"]))
-
-
-def show_jitter(rows: list[Row], verdicts: list[Verdict]) -> None:
-    """One line a trace: added delay in ms and late packets in %."""
-    policies = list(dict.fromkeys(row.policy for row in rows))
-    table = Table(title="added ms (late %)", title_justify="left", box=None)
-    table.add_column("", no_wrap=True)
-    for policy in policies:
-        table.add_column(policy, justify="right", no_wrap=True)
-    for name in dict.fromkeys(row.trace for row in rows):
-        cells = {row.policy: row for row in rows if row.trace == name}
-        table.add_row(
-            name,
-            *(
-                f"{cells[policy].added_ms_mean:.2f} ({cells[policy].late_fraction * 100:.2f})"
-                for policy in policies
-            ),
-        )
-    out = Console(highlight=False)
-    out.width = max(out.width, JITTER_COLUMNS)
-    out.print(table)
-    broken = [each for each in verdicts if not each.is_kept]
-    out.print(f"{len(verdicts) - len(broken)} of {len(verdicts)} promises kept")
-    for each in broken:
-        out.print(f"[red]{each.trace}: not {each.promise}, but {each.measured:g}[/red]")
-
-
-def show_turns(document: Mapping[str, Any]) -> None:
-    """Figures beside what is promised."""
-    out = Console(highlight=False)
-    table = Table(title="milliseconds", title_justify="left", box=None)
-    for column in ("", "p50", "target", "p95", "target", "max", "target"):
-        table.add_column(column, justify="left" if not column else "right")
-    for key, name in TURN_MEASURES.items():
-        figures, targets = document[key], document["targets"][key]
-        cells = [
-            cell
-            for p in ("p50", "p95", "max")
-            for cell in (_cells(figures[p], targets.get(p)) if p in figures else ("", ""))
-        ]
-        table.add_row(name, *cells)
-    out.print(table)
-    told = document["truncations"]
-    out.print(
-        f"{document['interruptions']} interruptions ({document['two_items']} of two items), "
-        f"{told['right']} truncations, missing {told['missing']}, unwanted {told['unwanted']}"
-    )
-    out.print(machine_line(document["machine"]))
-
-
-def show_egress(document: Mapping[str, Any]) -> None:
-    """Gaps beside the control's, what a media leg costs, and the promises."""
-    out = Console(highlight=False)
-    table = Table(title="gaps between packets, milliseconds", title_justify="left", box=None)
-    for column in ("", "p50", "p99", "longest", f"> {LONG_MS:g}"):
-        table.add_column(column, justify="left" if not column else "right")
-    for key, name in (("egress", f"{document['calls']} calls"), ("control", "bare ticker on the same core")):
-        figures, long = document["gap_ms"][key], document["long_gaps"][key]
-        count = sum(each["count"] for each in long)
-        table.add_row(name, *(f"{figures[each]:.2f}" for each in ("p50", "p99", "max")), str(count))
-    out.print(table)
-    for key in ("control", "unexplained"):
-        for each in document["long_gaps"][key]:
-            out.print(
-                f"{key}: {each['count']} gaps, longest {each['longest_ms']:.1f} ms, in second {each['second']}"
-            )
-    if document["tshark"] is not None:
-        judged = document["tshark"]
-        out.print(
-            f"tshark: {judged['streams']} streams, {judged['lost']} packets lost, "
-            f"jitter {judged['jitter_ms_mean']:.2f} ms, of the worst {judged['jitter_ms_worst']:.2f} ms"
-        )
-    cut, busy = document["barge_in_ms"], document["busy"]
-    out.print(
-        f"flush → last packet: p50 {cut['p50']:.2f} ms, longest {cut['max']:.2f} ms ({cut['count']} flushes)\n"
-        f"busy: {busy['percent_of_the_core']:.0f} % of the core (others {busy['others_percent_of_the_core']:.0f} %), "
-        f"{busy['facts_written']} facts written"
-    )
-    for cost in document["cost"]:
-        out.print(
-            f"media alone, {cost['legs']} legs: {cost['percent_of_a_core_per_call']:.3f} % of a core per call "
-            f"(others {cost['others_percent_of_the_core']:.0f} % of the core)"
-        )
-    show_promises(out, document["promises"])
-    out.print(machine_line(document["machine"]))
-
-
-def show_promises(out: Console, promises: list[dict[str, Any]]) -> None:
-    """One line each."""
-    for each in promises:
-        colour, words = VERDICTS[each["is_kept"]]
-        out.print(f"[{colour}]{words}[/{colour}]: {each['promise']}")
 
 
 def _options(seconds: float | None, samples: int | None, codec: str) -> PathOptions:
@@ -418,91 +316,3 @@ def _options(seconds: float | None, samples: int | None, codec: str) -> PathOpti
     if not 0 < options.expected_seconds <= MAX_SECONDS:
         raise ConfigError(f"{options.expected_seconds:g} s of measuring: allowed are up to {MAX_SECONDS:g}")
     return options
-
-
-def show(document: Mapping[str, Any]) -> None:
-    """The figures for people, on stdout."""
-    table = Table(title=f"{document['codec']}, milliseconds", title_justify="left", box=None)
-    for column in ("", "p50", "target", "p95", "target"):
-        table.add_column(column, justify="left" if not column else "right")
-    for key, name in MEASURES.items():
-        targets = document["targets"].get(key, {})
-        cells = [cell for p in ("p50", "p95") for cell in _cells(document[key][p], targets.get(p))]
-        table.add_row(name, *cells)
-    for key, name in FLOORS.items():
-        if key in document["floor_ms"]:
-            figures = document["floor_ms"][key]
-            table.add_row(name, f"{figures['p50']:.2f}", "", f"{figures['p95']:.2f}", "", style="dim")
-    out = Console(highlight=False)
-    out.print(table)
-    lost, means = document["lost"], document["mean_ms"]
-    out.print(
-        f"{document['samples']} first deltas (lost {lost['downlink']}), {document['uplink_samples']} caller frames "
-        f"(lost {lost['uplink']}); mean own {means['own']:.2f} ms"
-    )
-    out.print(machine_line(document["machine"]))
-
-
-def _least(value: float, target: float | None) -> tuple[str, str]:
-    """Figure and the least that is promised, green where it is met and red where not."""
-    if target is None:
-        return f"{value:.2f}", ""
-    colour = "green" if value >= target else "red"
-    return f"[{colour}]{value:.2f}[/{colour}]", f"≥ {target:.2f}"
-
-
-def _cells(value: float, target: float | None) -> tuple[str, str]:
-    """Figure and target, green where it is met and red where not."""
-    if target is None:
-        return f"{value:.2f}", ""
-    colour = "green" if value <= target else "red"
-    return f"[{colour}]{value:.2f}[/{colour}]", f"≤ {target:g}"
-
-
-def show_ledger(document: Mapping[str, Any]) -> None:
-    flat_out, outage = document["flat_out"], document["outage"]
-    table = Table(box=None, show_header=False)
-    for name in ("without_spool", "with_spool"):
-        costs = document[name]
-        said = f"{costs['append_us_p50']:.1f} µs (p99 {costs['append_us_p99']:.1f})"
-        table.add_row(f"append, {name.replace('_', ' ')}", said)
-    table.add_row("sustained", f"{flat_out['rows_per_s']} rows/s")
-    table.add_row(
-        "outage", f"{outage['seconds']:g} s, {outage['calls']} calls, {outage['rows_per_s']:g} rows/s"
-    )
-    table.add_row(
-        "rows that waited", f"{outage['waiting_rows']}, {outage['spool_bytes'] / 2**20:.1f} MB on disk"
-    )
-    table.add_row("lost, doubled", f"{outage['lost']}, {outage['doubled']}")
-    table.add_row("caught up after", f"{outage['catch_up_s']:.1f} s")
-    ticks = {"alone": document["control_tick_late_ms"], "flat out": flat_out["tick_late_ms"]}
-    for name, late in (ticks | outage["tick_late_ms"]).items():
-        table.add_row(f"20 ms tick late, {name}", f"{late['p99']:.1f} ms p99, {late['p100']:.1f} ms worst")
-    console = Console()
-    console.print(table)
-    console.print(machine_line(document["machine"]), style="dim")
-
-
-def show_outage(document: Mapping[str, Any]) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_row(
-        "calls",
-        f"{document['calls']} by SIP, {document['rows_per_s']:g} rows/s, {document['seconds']:g} s without database",
-    )
-    for name, part in (("outage", document["outage"]), ("outage and kill -9", document["kill"])):
-        table.add_row(name, f"{part['said']} rows: {part['lost']} lost, {part['doubled']} doubled")
-        table.add_row("  caught up after", f"{part['catch_up_s']:.1f} s")
-        table.add_row("  calls", f"{part['calls']} rows, {part['open']} of them open")
-    kill, outage = document["kill"], document["outage"]
-    table.add_row("  under way at the kill", f"{kill['under_way']} rows")
-    for name, gap in outage["gap_ms"].items():
-        said = f"p50 {gap['p50']:.1f}, p99 {gap['p99']:.1f}, longest {gap['max']:.1f} ms"
-        table.add_row(f"RTP gap, {name}", said)
-    gaps = outage["long_gaps"]
-    table.add_row(
-        f"gaps above {LONG_MS:g} ms",
-        f"{gaps['egress']} of {outage['packets']}, control {gaps['control']}, unexplained {len(gaps['unexplained'])}",
-    )
-    console = Console()
-    console.print(table)
-    console.print(machine_line(document["machine"]), style="dim")
