@@ -23,6 +23,7 @@ class Occupancy:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._capacity = LocalCapacity()
         self._slots = Slots(0)
+        self._limit = 0
         self._held: Callable[[], int] = lambda: 0
         self._trunks: dict[UUID, str] = {}
         self._lock = threading.Lock()
@@ -34,7 +35,7 @@ class Occupancy:
         Of a few (PyPI's four) none is kept: its own 486 refuses the next.
         """
         with self._lock:
-            self._held = held
+            self._held, self._limit = held, limit
             self._slots.limit = limit + 1 if 0 < limit < KEEPS_ONE_FROM else limit
 
     def calls_up(self, trunk: str) -> int:
@@ -48,9 +49,8 @@ class Occupancy:
             return self._slots.in_use(self._now(), self._held())
 
     def slots(self) -> int:
-        """All that there are."""
-        with self._lock:
-            return self._slots.limit
+        """Calls that pjsua takes; 0 until it is up."""
+        return self._limit
 
     # ---- calls that come in ------------------------------------------------------------------------------
 

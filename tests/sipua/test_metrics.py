@@ -15,14 +15,18 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from rtp.playout import PlayoutCounters
+from rtp.ports import PortAllocator
 from sipua.clock import SystemClock
 from sipua.feed import QUEUE_LIMIT, Feed
 from sipua.http import bind_tcp, running
 from sipua.http_measure import measured
 from sipua.media_figures import PlayoutFigures
+from sipua.media_ports import MediaPorts
 from sipua.metric_families import OTHER, SERIES_MAX, VALUE_MAX_CHARS, Buckets, Described, Labelled, Standing
 from sipua.metrics import Metrics
+from sipua.occupancy import Occupancy
 from sipua.realtime.counters import Counters
+from sipua.trunk import Trunk
 from sipua.web.site import build_site
 from storage.durations import BOUNDS_S, Durations
 from tests.web.serving import PLENTY, a_guard
@@ -191,3 +195,22 @@ def test_durations_fall_into_their_buckets(seconds: list[float]) -> None:
         (bound, sum(each <= bound for each in seconds)) for bound in (*BOUNDS_S, float("inf"))
     ]
     assert durations.sum_s == pytest.approx(sum(seconds))
+
+
+@pytest.mark.parametrize("limit", [4, 1024])
+def test_slots_are_those_of_pjsua_whatever_is_kept(limit: int) -> None:
+    occupancy = Occupancy()
+    assert occupancy.slots() == 0
+    occupancy.open(limit, lambda: 0)
+    assert occupancy.slots() == limit
+
+
+def test_ports_of_all_ranges_are_counted() -> None:
+    ports = MediaPorts(PortAllocator(0, 0))
+    trunk = Trunk.model_validate({"schema": 1, "name": "a", "provider": "x", "inbound_acl": ["127.0.0.1/32"]})
+    assert ports.counts() == (0, 0)
+    opened = ports.open(trunk, "127.0.0.1")
+    assert ports.counts() == (1, 0)  # of what the system gives there is no end
+    ports.give_back(opened.sockets)
+    assert ports.counts() == (0, 0)
+    assert PortAllocator(20_000, 20_009).size == 5
