@@ -121,7 +121,7 @@ WORLD = ("time", "asyncio", "socket", "threading", "selectors", "ssl", "subproce
 # storage package, which knows no settings of ours, where a user's state and sockets live.
 ENVIRONMENT = (
     "sipua.settings", "sipua.settings_file", "sipua.config_file", "sipua.cli.command", "sipua.demo", "sipua.children",
-    "storage.embedded", "storage.cluster", "storage.programs",
+    "storage.embedded", "storage.cluster", "storage.programs", "sipua.systemd",
 )  # fmt: skip
 
 

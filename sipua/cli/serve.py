@@ -13,6 +13,7 @@ from sipua import app
 from sipua.cli.command import Conf, Json, conf_dir, print_json, run, settings_of
 from sipua.identity import Identity
 from sipua.log import configure_logging
+from sipua.systemd import Systemd
 from sipua.texts import TextFiles
 from sipua.tools.kits import ToolFolder
 from sipua.trunk_files import TrunkFiles
@@ -31,6 +32,7 @@ def serve(conf: Conf = None, json: Json = False) -> None:
     tool_folder = ToolFolder(conf_dir(conf))
     tokens = token_file(settings.http.tokens_file)
     identity = Identity(settings.node, settings.worker)
+    supervisor = Systemd.of_process()
     log = settings.log
     configure_logging(log.level, log.format, identity.as_dict(), secrets=settings.secrets())
 
@@ -42,6 +44,7 @@ def serve(conf: Conf = None, json: Json = False) -> None:
         # packet: with Python's 5 ms a backlog that is read in a thread made gaps of 80 ms and more (measured)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         print_json(line)
+        supervisor.tell(READY="1", STATUS=f"SIP {line['sip']}, HTTP {line['http']}")
 
     def read_again() -> None:
         files.asked.set()
@@ -52,8 +55,19 @@ def serve(conf: Conf = None, json: Json = False) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, read_again)
-        await app.serve(
-            settings, files, texts, identity, stop=stop, ready=ready, tool_folder=tool_folder, tokens=tokens
-        )
+        beating = asyncio.create_task(supervisor.beat(stop), name="systemd")
+        try:
+            await app.serve(
+                settings,
+                files,
+                texts,
+                identity,
+                stop=stop,
+                ready=ready,
+                tool_folder=tool_folder,
+                tokens=tokens,
+            )
+        finally:
+            beating.cancel()
 
     run(work)
