@@ -32,7 +32,15 @@ from sipua.clock import SystemClock
 from sipua.config_file import secret_file
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.currency import cost_text
-from sipua.database import ledger_waits, ledger_writer, open_database, spent_today, spool_unready, unready
+from sipua.database import (
+    ledger_waits,
+    ledger_writer,
+    open_database,
+    spent_today,
+    spool_unready,
+    unready,
+    untold_callbacks,
+)
 from sipua.days import day_of
 from sipua.desk import Desk
 from sipua.desk_service import callback_notifier
@@ -190,7 +198,11 @@ async def serve(
         stack.callback(pacer.stop)
         consent = consent_policy(settings, recorder)
         desk = Desk(dsn, writer, settings.memory, clock, await platform_catalogue(settings, dsn))
-        await stack.enter_async_context(callback_notifier(settings.callbacks, desk, metrics, clock))
+        await stack.enter_async_context(
+            callback_notifier(
+                settings.callbacks, desk, metrics, clock, lambda: untold_callbacks(dsn, writer, identity)
+            )
+        )
         tools, webhook = await stack.enter_async_context(
             talk_tools(settings, texts, tool_folder.files, desk, clock, asks_consent=consent is not None)
         )

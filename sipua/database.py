@@ -21,6 +21,8 @@ from sipua.ports import Moment
 from sipua.settings import Settings
 from sipua.spend import Spend
 from sipua.tasks import tell_of_a_bug
+from sipua.tools.callback import Wish
+from storage.callbacks import callbacks_untold
 from storage.dsn import check_dsn, redact
 from storage.embedded import EmbeddedPostgres
 from storage.facts import ProcessEnded, ProcessStarted
@@ -36,6 +38,7 @@ from storage.writer import LedgerWriter
 log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT_S = 5.0
+UNTOLD_MAX = 200  # call-back requests that are taken up at the start
 LAG_S = 30.0  # a row that waits so long waits for a database that hangs
 MIGRATE_URL = "SIPUA_DATABASE__MIGRATE_URL"
 NAMED = 5  # of what does not fit; the rest is counted
@@ -213,6 +216,24 @@ async def unready(dsn: str, writer: LedgerWriter | None = None) -> str:
     except store.StoreError as error:
         return str(error)
     return writer.gate.why if writer is not None else ""
+
+
+async def untold_callbacks(
+    dsn: str, writer: LedgerWriter, identity: Identity, limit: int = UNTOLD_MAX
+) -> list[Wish]:
+    """Requests that processes before us could tell nobody. Raises StoreError."""
+    await writer.recovered.wait()
+    try:
+        rows = await callbacks_untold(dsn, identity.node, identity.worker, limit)
+    except store.StoreError as error:
+        raise _mapped(error) from error
+    return [
+        Wish(
+            row["id"], row["reference"] or "", row["number"], row["name"], row["department"], row["wanted_at"],
+            row["reason"], row["call_id"], row["locale"] or "", row["created_at"],
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def ledger_waits(writer: LedgerWriter) -> str:

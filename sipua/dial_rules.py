@@ -63,6 +63,11 @@ class DoNotCall:
         self._patterns = NumberSet()
         self._read()
 
+    @property
+    def count(self) -> int:
+        """Numbers and patterns."""
+        return len(self._numbers) + len(self._patterns.patterns)
+
     def includes(self, number: str) -> bool:
         """As the file is now."""
         self._read()

@@ -114,6 +114,12 @@ class TextFiles:
         self.check: Callable[[Texts], None] = lambda texts: None  # raises SipuaError for what does not fit
         self.on_read: Callable[[Texts], None] = lambda texts: None
         self._conf_dir = conf_dir
+        self._knows_trunks = trunks is not None
+
+    def _read(self) -> Texts:
+        """Trunks that may be named are those of the files as they are now: they are read again together."""
+        names = [file.stem for file in (self._conf_dir / "trunks").glob("*.toml")]
+        return load_texts(self._conf_dir, names if self._knows_trunks else None)
 
     async def follow(self) -> None:
         """Reads them whenever asked, until cancelled."""
@@ -121,7 +127,7 @@ class TextFiles:
             await self.asked.wait()
             self.asked.clear()
             try:
-                texts = await asyncio.to_thread(load_texts, self._conf_dir)
+                texts = await asyncio.to_thread(self._read)
                 self.check(texts)
             except SipuaError as error:
                 log.error("languages and instructions were not read again, the old ones stay: %s", error)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sipua.checks import languages, machine, registration, services, trunk_files, trunk_wire
+from sipua.checks.outbound import outbound
 from sipua.checks.own_certificate import own_certificate
 from sipua.checks.people import people
 from sipua.checks.recordings import recordings
@@ -58,6 +59,7 @@ async def run_checks(folder: Path) -> list[Check]:
         checks.append(hook)
     if texts is not None:
         checks += await people(settings, texts, datetime.now(UTC))
+    checks += outbound(settings, datetime.now(UTC))
     checks += await told(settings.alerts)
     if (kept := await recordings(settings)) is not None:
         checks.append(kept)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rtp.g711 import encode_pcmu
 from sipua.checks.report import Check, Status, listed
+from sipua.departments import FILE as DEPARTMENTS
 from sipua.errors import ConfigError, RealtimeError
 from sipua.languages import UNREVIEWED
 from sipua.realtime import events as ev
@@ -30,7 +31,8 @@ def texts(folder: Path, settings: Settings, trunks: list[str]) -> tuple[Check, T
         found = load_texts(folder, trunks)
         own_instructions(settings)
     except ConfigError as error:
-        return Check("languages", "fail", str(error), "mend the file, or remove it", True), None
+        name = "departments" if DEPARTMENTS in str(error) else "languages"
+        return Check(name, "fail", str(error), "mend the file, or remove it", True), None
     status: Status = "ok"
     details, todos = [", ".join(found.languages.by_code)], []
     if unreviewed := found.languages.unreviewed():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
@@ -12,6 +11,7 @@ import typer
 from rtp.codec import codec_by_name
 from rtp.dtmf import DIGITS
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, conf_dir, print_json, run, settings_of
+from sipua.cli.numbers import NUMBER
 from sipua.errors import ConfigError
 from sipua.phone_keys import WAIT, Way
 from sipua.phone_script import CallOptions, CallResult
@@ -23,7 +23,6 @@ from sipua.trunk_files import load_trunks
 
 WavFile = Path | None
 HEADPHONES = "use headphones, or the far end hears itself through your microphone"
-NUMBER = re.compile(r"\+?[0-9][0-9 ().-]{3,}[0-9]")
 
 
 def _list_devices(wanted: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from typing import Annotated
 
@@ -13,12 +12,11 @@ from sipua.chat_input import LineReader
 from sipua.chat_screen import Lines, Text
 from sipua.chat_service import ChatOptions, run_chat
 from sipua.cli.command import FAILURE_EXIT, Conf, conf_dir, run, settings_of
+from sipua.cli.numbers import check_e164
 from sipua.log import configure_logging
 from sipua.outcome import Ending, Status
 from sipua.texts import TextFiles
 from sipua.tools.files import load_tool_files
-
-E164 = re.compile(r"\+[1-9][0-9]{5,14}")
 
 
 def chat(
@@ -70,9 +68,7 @@ def chat(
 
 
 def _number(option: str, value: str) -> str | None:
-    if value and not E164.fullmatch(value):
-        raise typer.BadParameter(f"{option} {value!r}; allowed: E.164, such as +250788123456")
-    return value or None
+    return check_e164(option, value) if value else None
 
 
 def _write(text: str) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from sipua.cli.agent import refused
 from sipua.cli.command import FAILURE_EXIT, Conf, Json, print_json, run, settings_of
+from sipua.cli.numbers import check_number
 from sipua.control import ask, watch
 from sipua.errors import ConfigError, LocalError
 from sipua.trunks.attempt import CallRules
@@ -70,7 +71,8 @@ def dial(
     """
     settings = settings_of(conf)
     request = {
-        "command": "dial", "id": str(uuid4()), "to": number, "from": caller, "trunk": trunk, "language": language,
+        "command": "dial", "id": str(uuid4()), "to": check_number("TO", number),
+        "from": check_number("--from", caller) if caller else "", "trunk": trunk, "language": language,
         "purpose": purpose, "instructions": _read(instructions), "answering_machine": machine, "message": message,
         "force": force, "until": "ended" if wait else "answered",
     }  # fmt: skip

@@ -141,7 +141,10 @@ def caller_id(plan: NumberPlan, caller: str = "") -> str:
     allowed = NumberSet((*plan.allowed_caller_ids.patterns, *([plan.caller_id] if plan.caller_id else [])))
     if not caller and not plan.caller_id:
         raise NumberError("", "was given neither for the call nor as caller_id of the trunk", allowed.shown())
-    number = normalise(plan, caller, Format.NATIONAL) if caller else plan.caller_id
+    try:
+        number = normalise(plan, caller, Format.NATIONAL) if caller else plan.caller_id
+    except NumberError:
+        raise NumberError(caller, "is no number to be presented as caller id", allowed.shown()) from None
     if number not in allowed:
         raise NumberError(number, "may not be presented as caller id", allowed.shown())
     return number

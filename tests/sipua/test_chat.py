@@ -354,7 +354,7 @@ async def test_at_a_terminal_ctrl_c_ends_in_order(tmp_path: Path) -> None:
     ("option", "told"), [({"language": "xx"}, "allowed: en"), ({"caller": "0788"}, r"E\.164")]
 )
 def test_an_unknown_language_or_number_is_named(option: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(typer.BadParameter, match=told):
+    with pytest.raises((typer.BadParameter, ConfigError), match=told):
         chat(conf=tmp_path, **option)
 
 

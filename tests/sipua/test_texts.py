@@ -113,6 +113,26 @@ async def test_texts_are_read_again_when_asked(tmp_path: Path, caplog: pytest.Lo
         await following
 
 
+async def test_departments_read_again_may_name_the_trunks_of_now_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sipua.texts")
+    files = TextFiles(tmp_path, ["mtn"])
+    following = asyncio.create_task(files.follow())
+    theirs = '[departments.desk.targets]\nother = "+250788000002"'
+    write(tmp_path, "departments.toml", f'[departments.desk]\ntarget = "+250788000001"\n{theirs}')
+    for text, told in (("", "no such trunk"), ("schema = 1", "read again: ")):
+        if text:  # added meanwhile; whether it can be is another file's matter
+            write(tmp_path, "trunks/other.toml", text)
+        count = len(caplog.records)
+        files.asked.set()
+        async with asyncio.timeout(10):
+            while len(caplog.records) == count:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.005)
+        assert any(told in record.message for record in caplog.records[count:])
+    following.cancel()
+
+
 def test_a_start_with_a_broken_text_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "instructions/default.md", "{{nobody}}")
     with pytest.raises(ConfigError, match=r"default\.md:1: unknown variable"):

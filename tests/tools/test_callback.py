@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -26,7 +27,7 @@ from sipua.callback_settings import CallbackSettings
 from sipua.clock import SystemClock
 from sipua.departments import Department, Departments
 from sipua.desk import Desk
-from sipua.desk_service import people_tools
+from sipua.desk_service import callback_notifier, people_tools
 from sipua.http import bind_tcp, running
 from sipua.memory import MemorySettings
 from sipua.metrics import Metrics
@@ -240,6 +241,24 @@ async def test_a_command_is_given_the_same_on_stdin(
     if is_told:
         assert json.loads(file.read_text())["data"]["id"] == str(WISH.id)
     assert why in caplog.text
+
+
+async def test_what_earlier_processes_could_tell_nobody_is_told_once_it_can_be_read(tmp_path: Path) -> None:
+    queue, file, tries = Queue(), tmp_path / "told.json", 0
+    known = asyncio.Event()
+
+    async def left() -> list[Wish]:
+        nonlocal tries
+        tries += 1
+        return [WISH]
+
+    settings = CallbackSettings(notify_command=[sys.executable, "-c", COMMANDS[0][0], str(file)])
+    desk_of_ours = desk(queue)
+    desk_of_ours.callback_told = lambda id: known.set()  # type: ignore[method-assign]
+    metrics = Metrics(node="n", worker=0, instance="i", version="0")
+    async with callback_notifier(settings, desk_of_ours, metrics, SystemClock(), left), asyncio.timeout(10):
+        await known.wait()
+    assert (json.loads(file.read_text())["data"]["id"], tries) == (str(WISH.id), 1)
 
 
 async def test_of_two_channels_only_the_one_that_failed_is_tried_again(tmp_path: Path) -> None:
