@@ -15,7 +15,6 @@ from sipua.web.problem import SCHEMA, SCHEMA_NAME, described
 
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "a token of `sipua token add`"},
-    "session": {"type": "apiKey", "in": "cookie", "name": "sipua_session", "description": "the dashboard's login"},
 }  # fmt: skip
 ALL = {429: "too often; Retry-After says when", 503: "too many at once, or the database does not answer"}
 GUARDED = {
@@ -69,7 +68,7 @@ def _complete(operation: dict[str, Any], role: Role | None) -> None:
     responses: dict[str, Any] = operation["responses"]
     refusals = dict(ALL)
     if role is not None:
-        operation["security"] = [{"bearer": []}, {"session": []}]
+        operation["security"] = [{"bearer": []}]
         operation["description"] = f"{operation.get('description', '')}\n\nRole: {role.value}.".strip()
         refusals |= GUARDED
     if "requestBody" in operation:

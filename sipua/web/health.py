@@ -80,7 +80,7 @@ def health_router(
         description="Open to all or for tokens with the role read, as http.metrics says.",
         responses=_FIGURES
         | problems(_401="no token, where one is asked for", _403="another role", _404="off: there are no tokens"),
-        openapi_extra={"security": [{}, {"bearer": []}, {"session": []}]},
+        openapi_extra={"security": [{}, {"bearer": []}]},
     )  # fmt: skip
     async def scrape(request: Request) -> Response:
         await may_read(request)
