@@ -85,7 +85,6 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    call_id: UUID
     status: str
     ended_at: datetime | None  # None: its leg has been told to end
     duration_seconds: int | None
@@ -189,7 +188,7 @@ class ToldCalls:
                     raise CarriedElsewhere(
                         f"call {call_id} is carried by a SIP leg of another process: hang up there"
                     )
-                return Ended(id, known.status, None, None)
+                return Ended(known.status, None, None)
             now = self._world.clock.now().wall
             since = call.story.talked_since or call.story.began
             has_talked = call.story.talked_since is not None or (
@@ -198,7 +197,7 @@ class ToldCalls:
             if duration_s is None:
                 duration_s = max(0, round((now - since).total_seconds())) if has_talked else 0
             status: Status = "completed" if has_talked or duration_s else "no_answer"
-            call.ended = Ended(id, status, now, duration_s)
+            call.ended = Ended(status, now, duration_s)
             sessions = {row_id(call_id, "session", ""), *(known.sessions if known is not None else ())}
             self._world.put(
                 *(SessionEnded(session, id, now) for session in sorted(sessions)),
@@ -255,7 +254,7 @@ class ToldCalls:
     def _take(self, call: _Call, known: ToldCall) -> None:
         call.known = known
         if known.ended_at is not None:
-            call.ended = Ended(known.id, known.status, known.ended_at, known.duration_seconds)
+            call.ended = Ended(known.status, known.ended_at, known.duration_seconds)
 
     def _remember(self, id: UUID, call: _Call) -> _Call:
         self._calls.pop(id, None)
@@ -275,9 +274,10 @@ class ToldCalls:
             *ended_call(call_id, now, 0, "failed", error.reason),
         )
         log.warning("call=%s has no voice session: %s", call_id, error)
-        if call.known is None or not call.known.has_leg:
-            call.ended = Ended(call_id, "failed", now, 0)
         await self._world.settle(SETTLE_S)
+        await self._refresh(call, call_id)
+        if call.ended is None and (call.known is None or not call.known.has_leg):
+            call.ended = Ended("failed", now, 0)
 
     async def _hang_up(self, known: ToldCall) -> bool:
         """The service's own call, if it is one."""

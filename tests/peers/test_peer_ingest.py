@@ -147,7 +147,7 @@ def test_a_sip_call_of_the_same_call_sid_is_the_same_call(
     assert "Told" in spoken
     assert len(spoken) > 1
     ended = http.post(f"{PATH}/end", json={"callId": opened["callId"]}).json()
-    assert (ended["status"], ended["callId"]) == ("completed", str(row["id"]))
+    assert (ended["status"], ended["callId"]) == ("completed", opened["callId"])
 
 
 def test_the_end_hangs_up_the_leg(told: Agent, http: httpx.Client, sipp: StartSipp) -> None:
