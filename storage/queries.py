@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +11,8 @@ from psycopg.rows import dict_row
 
 from storage.dsn import connected
 
+# Of a call that others hold nothing is heard for so long: their session cannot live longer than an hour.
+TOLD_LEASE = timedelta(minutes=65)
 LOST = "process_lost"  # voice_calls.outcome of a call whose process died
 
 _CALL_ROWS = {
@@ -52,7 +54,9 @@ FROM (
   FROM public.voice_calls o
   WHERE o.ended_at IS NULL AND coalesce(o.metadata ->> 'instance', '') <> ALL (%(spared)s)
     AND (o.metadata ->> 'instance' = ANY (%(dead)s)
-      OR (o.metadata ->> 'node' = %(node)s AND coalesce(o.metadata ->> 'worker', '0') = %(worker)s))
+      OR (o.metadata ->> 'node' = %(node)s AND coalesce(o.metadata ->> 'worker', '0') = %(worker)s)
+      OR (o.metadata ? 'told_by' AND NOT o.metadata ? 'instance' AND o.started_at < %(quiet)s
+        AND NOT EXISTS (SELECT 1 FROM public.voice_events e WHERE e.call_id = o.id AND e.t >= %(quiet)s)))
   FOR UPDATE SKIP LOCKED
 ) AS last
 WHERE c.id = last.id AND c.ended_at IS NULL RETURNING c.id, c.ended_at
@@ -159,9 +163,10 @@ async def close_orphans(
 ) -> list[UUID]:
     """Close the calls that earlier runs of this node and worker left open, with sessions, tools and an event each.
 
-    So are those of the ``dead`` instances. Calls of ``instance`` itself, of the ``spared`` ones and of other nodes or
-    workers are not touched. Node and worker must therefore be unique among the processes alive on a database. Who holds
-    the tables for longer than ``lock_timeout_s`` (0: however long) makes it a StoreError. Returns the ids of the calls
+    So are those of the ``dead`` instances, and those that others hold if nothing was heard for ``TOLD_LEASE``. Calls
+    of ``instance`` itself, of the ``spared`` ones and of other nodes or workers are not touched. Node and worker must
+    therefore be unique among the processes alive on a database. Who holds the tables for longer than
+    ``lock_timeout_s`` (0: however long) makes it a StoreError. Returns the ids of the calls
     closed.
     """
     values = {
@@ -169,6 +174,7 @@ async def close_orphans(
         "worker": str(worker),
         "now": now,
         "lost": outcome,
+        "quiet": now - TOLD_LEASE,
         "dead": [str(each) for each in dead],
         "spared": [str(each) for each in (instance, *spared)],
     }

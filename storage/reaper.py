@@ -29,6 +29,7 @@ from storage.writer import BEAT_S, LedgerWriter
 log = logging.getLogger(__name__)
 
 LEASE_S = 6 * BEAT_S
+LOOKS_UNTIL_ALL = 30  # calls that others hold may have been left without the death of a process
 LOCK_TIMEOUT_S = 2.0  # who holds the tables longer may have kept the living from speaking, too
 
 _OTHERS = """
@@ -75,13 +76,14 @@ class Reaper:
     async def run(self, writer: LedgerWriter) -> None:
         """Until cancelled: once everything that dead processes left is written, and then lease by lease."""
         await writer.recovered.wait()
-        dead, is_first = list(writer.dead), True
+        dead, left = list(writer.dead), 0
         while True:
             try:
                 dead += await self._expired()
-                if is_first or dead:
+                if dead or not left:
                     await self.close(dead, lock_timeout_s=LOCK_TIMEOUT_S)
-                dead, is_first = [], False
+                    left = LOOKS_UNTIL_ALL
+                dead, left = [], left - 1
             except StoreError as error:
                 self._leases.could_not_look()
                 log.info("dead processes are looked for later: %s", error)

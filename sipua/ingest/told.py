@@ -98,6 +98,7 @@ class Story:
         if type == "session.created" and self.talked_since is None:
             self.talked_since = now
             yield CallChanged(self.call_id, now, status="in_progress")
+            yield self._event("answered", "answered", now, {"by": "session.created"})
         if type in _HEARD and not self._is_heard:
             self._is_heard = True
             seconds = max(0.0, (now - self.began).total_seconds())

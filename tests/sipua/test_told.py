@@ -50,7 +50,8 @@ CALLED = {"call_id": "call_1", "name": "search", "arguments": '{"query": "moto"}
 
 # What is told, and what is kept of it: types of voice_events, and facts of other kinds.
 TABLE: list[tuple[dict[str, Any], list[str]]] = [
-    ({"type": "session.created", "session": {"id": "s", "model": "m"}}, ["openai_session_created", "CallChanged"]),
+    ({"type": "session.created", "session": {"id": "s", "model": "m"}},
+     ["openai_session_created", "CallChanged", "answered"]),
     ({"type": "session.updated", "session": {"id": "s"}}, ["openai_session_updated"]),
     ({"type": "response.created", "response": {"id": "r"}}, ["openai_response_created"]),
     ({"type": "response.done", "response": {"id": "r", "status": "completed"}}, ["openai_response_done"]),

@@ -25,6 +25,7 @@ from storage.facts import (
     ToolDone,
     Transcript,
 )
+from storage.queries import TOLD_LEASE, close_orphans
 from storage.spool import Spool
 from storage.spool_folder import adopt
 from storage.writer import LedgerWriter
@@ -218,3 +219,16 @@ async def test_an_alias_goes_with_its_call(database: str) -> None:
     assert len(rows(database, "SELECT 1 FROM sipua.call_aliases")) == 1
     run(database, "DELETE FROM voice_calls")
     assert rows(database, "SELECT 1 FROM sipua.call_aliases") == []
+
+
+async def test_a_call_that_nobody_speaks_of_any_more_is_closed(database: str) -> None:
+    """Its teller died; one that a leg carries, or that is spoken of, goes on."""
+    quiet, spoken_of, carried = uuid4(), uuid4(), uuid4()
+    later = at(0) + TOLD_LEASE + timedelta(seconds=30)
+    for call, sid in ((quiet, "CA1"), (spoken_of, "CA2"), (carried, "CA3")):
+        await written(database, by_http(call, sid)[:-1])
+    await written(database, [(Event(uuid4(), spoken_of, "error", at(60)),), *by_sip(uuid4(), "CA3")[:-1]])
+    closed = await close_orphans(database, node="n", worker=9, instance=uuid4(), now=later)
+    assert closed == [quiet]
+    [row] = rows(database, f"SELECT * FROM voice_calls WHERE id = '{quiet}'")
+    assert (row["status"], row["outcome"], row["ended_at"]) == ("failed", "process_lost", at(4.5))
