@@ -46,6 +46,7 @@ BEGIN
     ('wa_messages', 'sipua.wa_messages', 'at < $1'),
     ('trunk_changes', 'sipua.trunk_changes', 'at < $1'),
     ('drill_runs', 'sipua.drill_runs', 'started_at < $1'),
+    ('webhooks', 'sipua.webhooks', 'received_at < $1'),
     -- the place of a process among its rows is wanted as long as a spool of it may lie somewhere
     ('writers', 'sipua.writers', 'seen_at < $1 AND NOT EXISTS (SELECT FROM sipua.processes p '
       'WHERE p.instance = sipua.writers.instance AND (p.ended_at IS NULL OR p.ended_at >= $1))'),
@@ -108,6 +109,7 @@ BEGIN
       ('voice_events', 'public.voice_events', 'call_id = ANY ($1)', 'payload = ''{}'''),
       ('openai_sessions', 'public.openai_sessions', 'call_id = ANY ($1)',
         'instructions = NULL, tools = NULL, metadata = ''{}'', session_id = ''forgotten-'' || id'),
+      ('webhooks', 'sipua.webhooks', 'call_id = ANY ($1)', 'object_id = NULL'),
       ('call_consents', 'public.call_consents', 'call_id = ANY ($1)', 'audio_url = NULL'),
       ('voice_calls', 'public.voice_calls', 'id = ANY ($1)',
         'from_e164 = CASE direction WHEN ''outbound'' THEN from_e164 END, '

@@ -44,6 +44,8 @@ class RetentionSettings(Section):
     """The history of trunks."""
     drill_runs: Days = 0
     """Results of drills."""
+    webhooks: Days = 30
+    """Webhooks that came; a sender repeats one for days, and it is known again by its row."""
     processes: Days = 90
     """Processes that have ended, with how far their rows had come; a spool that lay longer may be written twice."""
 

@@ -28,7 +28,7 @@ LOCK_TIMEOUT, STATEMENT_TIMEOUT = "2s", "60s"
 TABLES = (
     "transcripts", "voice_events", "mcp_tool_calls", "call_consents", "openai_sessions", "wa_messages", "wa_threads",
     "voice_memories", "service_requests", "callback_requests", "call_attempts", "voice_calls", "trunk_changes",
-    "drill_runs", "processes",
+    "drill_runs", "webhooks", "processes",
 )  # fmt: skip
 _WITH = {"transcripts": ("voice_calls.transcript",), "processes": ("writers",)}
 

@@ -52,13 +52,13 @@ def test_every_table_has_its_days_and_children_go_first() -> None:
     assert order == list(retention.TABLES)
     assert order.index("transcripts") < order.index("voice_calls")
     assert befores({"transcripts": 5}, at(12)) == {"transcripts": at(12, day=5)}
-    assert RetentionSettings().days() == {"processes": 90}
+    assert RetentionSettings().days() == {"webhooks": 30, "processes": 90}
 
 
 async def test_a_run_deletes_and_notes_what_is_set(database: str) -> None:
     await written(database, whole_call(OLD), whole_call(YOUNG))
     chosen = RetentionSettings(transcripts=30, voice_events=30)
-    expected = {"transcripts": 1, "voice_events": 1, "processes": 0}
+    expected = {"transcripts": 1, "voice_events": 1, "webhooks": 1, "processes": 0}
     assert await purge_all(database, chosen, NOW, dry=True) == expected
     assert await retention.last_purge(database) is None
     assert await purge_all(database, chosen, NOW) == expected
@@ -79,7 +79,8 @@ def sipua(tmp_path: Path, database: str) -> Shell:
 
 async def test_the_command_says_what_goes_and_deletes_it(sipua: Shell, database: str) -> None:
     await written(database, whole_call(OLD), whole_call(YOUNG))
-    days = {"SIPUA_RETENTION__TRANSCRIPTS": "30", "SIPUA_RETENTION__PROCESSES": "0"}
+    days = {f"SIPUA_RETENTION__{name}": "0" for name in ("PROCESSES", "WEBHOOKS")}
+    days["SIPUA_RETENTION__TRANSCRIPTS"] = "30"
     dry = await asyncio.to_thread(sipua, "purge", "--dry-run", **days)
     assert dry.stdout == b"transcripts: 1 would go, older than 30 days\n"
     done = await asyncio.to_thread(sipua, "purge", "--table", "transcripts", **days)

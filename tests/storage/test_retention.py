@@ -98,6 +98,12 @@ async def written(dsn: str, *calls: list[Fact]) -> None:
         writer.put(tuple(facts))
         assert await writer.flush(10)
         assert await writer.close(5)
+        call = next(fact for fact in facts if isinstance(fact, CallCreated))
+        run(
+            dsn,
+            "INSERT INTO sipua.webhooks (id, source, type, object_id, call_id, received_at) "
+            f"VALUES ('{uuid4()}', 'openai', 'x', 'rtc_1', '{call.id}', '{call.started_at}')",
+        )
         assert (writer.stats.poisoned, writer.stats.unmatched) == (0, 0)
         run(
             dsn,
