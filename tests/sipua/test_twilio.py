@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 from xml.etree import ElementTree
 
 import pytest
@@ -14,6 +15,9 @@ from starlette.datastructures import MultiDict
 from twilio.request_validator import RequestValidator
 from twilio.twiml.voice_response import VoiceResponse
 
+from sipua.sip_message import parse_message
+from sipua.switchboard import opening_of
+from sipua.trunk import Trunk
 from sipua.twilio import twiml
 from sipua.twilio.calls import WORDS, NotTwilio, begun, call_of, told
 from sipua.twilio.signature import is_signed
@@ -188,3 +192,22 @@ def test_what_twilio_does_not_send_is_refused(fields: dict[str, str]) -> None:
 def test_a_duration_is_a_number_of_seconds(duration: str, seconds: int) -> None:
     facts = told({**CALL, "CallStatus": "completed", "CallDuration": duration}, T0)
     assert [fact.duration_seconds for fact in facts if isinstance(fact, CallEnded)] == [seconds]
+
+
+INVITE = "INVITE sip:agent@192.0.2.1 SIP/2.0\r\nCall-ID: leg@twilio\r\nX-Twilio-CallSid: {leg}\r\n{more}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("provider", "more", "sid"),
+    [
+        ("twilio", f"X-Parent-CallSid: {SID}\r\n", SID),
+        ("twilio", "", LEG),
+        ("loopback", f"X-Parent-CallSid: {SID}\r\n", None),  # who is no Twilio says nothing of its calls
+    ],
+)
+def test_a_leg_that_our_twiml_has_dialled_is_the_call_that_it_names(
+    provider: str, more: str, sid: str | None
+) -> None:
+    trunk = Trunk.model_validate({"schema": 1, "name": "t", "provider": provider, "domain": "carrier.test"})
+    message = parse_message(INVITE.format(leg=LEG, more=more))
+    assert opening_of(UUID(int=1), message, ("192.0.2.9", 5060), trunk).carrier_sid == sid
