@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg import conninfo
 
+from storage import retention
 from storage.call_filter import CallFilter
 from storage.call_reads import list_calls
 from storage.call_story import call_story
@@ -106,6 +107,7 @@ async def test_migrated_through_the_pooler_and_written_by_the_least_login(hosted
     written = "SELECT count(*) AS n FROM voice_calls c JOIN transcripts t ON t.call_id = c.id WHERE content = 'hello'"
     assert rows(hosted.direct, written + " AND status = 'completed'") == [{"n": 50}]
     await read_back(hosted.writer, calls)
+    await delete(hosted.writer)
 
 
 async def read_back(dsn: str, calls: list[UUID]) -> None:
@@ -119,6 +121,16 @@ async def read_back(dsn: str, calls: list[UUID]) -> None:
     exported = [row["call_id"] for batch in Export(dsn, "transcripts", period).batches() for row in batch]
     assert set(exported) >= {str(call) for call in calls}
     assert [exported.count(str(call)) for call in calls] == [1] * 50
+
+
+async def delete(dsn: str) -> None:
+    """The functions do as their owner may, who is no superuser; nothing of a session is needed."""
+    before = datetime.now(UTC) - timedelta(days=2)
+    old = await retention.purge(dsn, "transcripts", before, dry=True)
+    assert old
+    assert await retention.purge(dsn, "transcripts", before, batch=1, pause_s=0) == old
+    assert await retention.purge(dsn, "transcripts", before, dry=True) == 0
+    assert set((await retention.forget(dsn, ["+250788999999"], dry=False, recordings=0)).values()) == {0}
 
 
 async def test_without_tls_nobody_gets_in(hosted: Hosted) -> None:
