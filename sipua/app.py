@@ -68,7 +68,7 @@ from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
 from sipua.ports import Clock
-from sipua.readings import Parts, readings
+from sipua.readings import Parts, readings, reads_of
 from sipua.recording_service import consent_policy, recording_calls
 from sipua.recording_store import Shelf
 from sipua.resolve import resolve_trunks
@@ -253,6 +253,7 @@ async def serve(
         rate = rate_of(settings.http.rate_per_s)
         guard = Guard(tokens, clock, rate)
         pool = await stack.enter_async_context(ReadPool(dsn))
+        metrics.standing.reads(reads_of(pool))
         recording_links = RecordingLinks(Links(settings.http.public_url), clock)
         signed = [whatsapp_router(webhook)] if webhook is not None else []
         if at_openai is not None:

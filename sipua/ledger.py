@@ -307,7 +307,7 @@ class Record:
         """Stands in the event of the segment, whose text comes later."""
         self._latency[item_id] = {"first_audio_at": at.wall.isoformat(), "latency_seconds": round(seconds, 3)}
         _bound(self._latency)
-        self._publish("turn", item=item_id, seconds=round(seconds, 3))
+        self._publish("turn", item=item_id, ms=round(seconds * 1000))
 
     def cut_off(self, at: Moment, item_id: str, heard_ms: int) -> None:
         """Its transcript says what was made, as nobody knows which words these milliseconds were."""

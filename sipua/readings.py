@@ -14,6 +14,7 @@ from sipua.metric_families import Buckets, Read
 from sipua.metrics import Metrics
 from sipua.occupancy import Occupancy
 from sipua.settings import Settings
+from storage.reading import ReadPool
 from storage.spool import SpoolState
 from storage.writer import LedgerWriter
 
@@ -110,3 +111,12 @@ def _ledger(writer: LedgerWriter, settings: Settings) -> dict[str, Read]:
             },
         }
     return found
+
+
+def reads_of(pool: ReadPool) -> dict[str, Read]:
+    """What others ask of the database."""
+    return {
+        "sipua_database_reads_waiting": lambda: pool.waiting,
+        "sipua_database_reads_refused_total": lambda: pool.refused,
+        "sipua_database_read_seconds": lambda: Buckets(pool.took.cumulative(), pool.took.sum_s),
+    }

@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
@@ -28,6 +29,7 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool
 
 from storage.dsn import check_dsn, connect_options, mapped_errors, redact
+from storage.durations import Durations
 from storage.errors import DatabaseUnreachable, StoreError
 
 MOST_CONNECTIONS = 3
@@ -66,6 +68,8 @@ class ReadPool:
         self._dsn = check_dsn(dsn)
         self._limit_s, self._connect_s, self._patience_s = statement_s, connect_s, patience_s
         self._waiting = 0
+        self.refused = 0  # reads: too many waited, or the database did not answer
+        self.took = Durations()
         self._lending = threading.Lock()
         self._lent: set[Connection] = set()
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="read")
@@ -102,18 +106,27 @@ class ReadPool:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """``work`` in one transaction. Raises StoreError."""
         if self._waiting >= MOST_WAITING:
+            self.refused += 1
             raise TooBusy(f"database {redact(self._dsn)}: {MOST_WAITING} reads wait already")
         self._waiting += 1
         mine: set[Connection] = set()  # the connection, while the thread has it
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._connect_s + self._limit_s + self._patience_s):
                 loop = asyncio.get_running_loop()
                 return await loop.run_in_executor(self._threads, self._read, work, mine)
         except TimeoutError:
+            self.refused += 1
             raise DatabaseUnreachable(f"database {redact(self._dsn)}: no answer") from None
         finally:
             self._cut(mine)
             self._waiting -= 1
+            self.took.add(time.monotonic() - began)
+
+    @property
+    def waiting(self) -> int:
+        """Reads that are not over."""
+        return self._waiting
 
     def _read(self, work: Callable[[Connection], T], mine: set[Connection]) -> T:
         """In a thread."""

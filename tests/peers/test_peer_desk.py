@@ -207,4 +207,4 @@ def test_while_the_database_is_away_calls_go_on_and_nothing_is_lost(
     assert said(desk, kept) == ["Welcome."]
     stamps = sorted(packet.timestamp for packet in first.heard)
     assert (stamps[-1] - stamps[0]) // 160 + 1 == len(stamps)  # not a frame is missing
-    assert desk.metric("sipua_ledger_facts_dropped") == 0
+    assert desk.metric("sipua_ledger_facts_dropped_total") == 0
