@@ -47,7 +47,10 @@ async def test_one_too_many_is_refused(database: str) -> None:
         with pytest.raises(TooBusy, match="64 reads wait already") as caught:
             await pool.read(lambda connection: None)
         assert caught.value.retryable
+        assert (pool.waiting, pool.refused) == (MOST_WAITING, 1)
         await asyncio.gather(*waiting)
+        assert pool.waiting == 0
+        assert pool.took.cumulative()[-1][1] == MOST_WAITING
         await pool.read(lambda connection: connection.execute("SELECT 1"))
 
 
