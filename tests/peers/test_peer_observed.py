@@ -97,7 +97,7 @@ def test_a_call_is_seen_and_nothing_private_is(
             SIPUA_TRACING__ENDPOINT=receiver.endpoint,
         )
         sipp(agent.sip, "refused", source=STRANGER).wait()
-        caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=6000, caller=CALLER)
+        caller = sipp(agent.sip, "call", rtp_port=phone.port, duration_ms=8000, caller=CALLER)
         until(lambda: phone.target, "the call is up")
         phone.say(read_wav(shipped_speech("question_en.wav")))
         call = agent.closed_call(caller.wait().call_id)
@@ -134,8 +134,8 @@ def look_at_figures(text: str) -> None:
     assert total("sipua_turn_latency_seconds_count") == 1
     assert total("sipua_realtime_connect_seconds_count", why="first") == 1
     assert total("sipua_realtime_bytes_total", direction="sent") > 10_000
-    assert total("sipua_playout_frames_total", kind="spoken") > 100
-    assert total("sipua_rtp_pacer_lateness_seconds_count") > 100
+    assert total("sipua_playout_frames_total", kind="spoken") > 10
+    assert total("sipua_rtp_pacer_lateness_seconds_count") > 50
     assert total("sipua_ledger_facts_written_total") > 10
     assert total("sipua_ledger_write_seconds_count") >= 1
     assert total("sipua_ledger_facts_dropped_total") == 0
