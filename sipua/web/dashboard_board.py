@@ -88,6 +88,10 @@ class Board:
             if id not in self._own and id not in self._ended:
                 self._see(id, row)
 
+    def forget_others(self) -> None:
+        """Nobody looks at the database any more: what it said then is not what it will say."""
+        self._others.clear()
+
     def show(self, part: str, value: Any) -> None:
         """Something beside the calls, if it is not what was shown last."""
         if self.parts.get(part) != value:

@@ -132,6 +132,7 @@ class Hub:
         self._streams.discard(stream)
         if not self._streams:
             self._looked_on(False)
+            self._board.forget_others()
             self._epoch = secrets.token_hex(
                 4
             )  # what happens from now on is not kept: who comes back gets everything

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect, sync_playwright
 
 from sipua.web.tokens import Role, digest_of
 from tests.peers.agent import Agent
@@ -20,6 +20,7 @@ SECRETS = {
     Role.OPERATE: "sipua_of_an_operator",
     Role.INGEST: "sipua_of_a_writer",
 }
+PATIENCE_MS = 25_000
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 860}
 
@@ -40,6 +41,7 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(
             executable_path=shutil.which(PROGRAM), args=[*flags, "--disable-gpu", "--disable-dev-shm-usage"]
         )
+        expect.set_options(timeout=PATIENCE_MS)
         try:
             yield browser
         finally:
@@ -54,7 +56,7 @@ class Visitor:
     odd: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("dialog", self._dialog)
         self.page.on("pageerror", lambda error: self.odd.append(f"error: {error}"))
         self.page.on("console", self._console)
@@ -88,10 +90,17 @@ class Visitor:
 
 
 @contextmanager
-def visiting(browser: Browser, size: dict[str, int] = DESK, *, dark: bool = False) -> Iterator[Visitor]:
-    """A browser of one's own: nothing is left of it."""
+def visiting(
+    browser: Browser, size: dict[str, int] = DESK, *, dark: bool = False, is_judged: bool = False
+) -> Iterator[Visitor]:
+    """A browser of one's own: nothing is left of it. ``is_judged``: scripts of a judge may run in its pages."""
     scheme = "dark" if dark else "light"
-    context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+    context = browser.new_context(
+        viewport=size,  # type: ignore[arg-type]
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+        bypass_csp=is_judged,
+    )
     visitor = Visitor(context.new_page())
     try:
         yield visitor

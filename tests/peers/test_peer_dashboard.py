@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ from psycopg.types.json import Jsonb
 from sipua.resources import shipped_speech
 from sipua.web.guard import Role
 from tests.peers.agent import Agent, Emulator
-from tests.peers.browser import PHONE, Visitor, chromium, visiting, write_tokens
+from tests.peers.browser import DESK, PHONE, Visitor, chromium, visiting, write_tokens
 from tests.peers.conftest import need
 from tests.postgres import create_database, drop_database
 
@@ -308,3 +309,61 @@ def test_after_a_restart_the_page_comes_back_by_the_login(
         expect(page.get_by_label("Token")).to_be_visible(timeout=20_000)
         visitor.log_in()
         expect(connection).to_have_text("Live")
+
+
+# ---- judged by axe-core ------------------------------------------------------------------------------------------
+
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+POINTS = [{"at_s": 5 * n, "mos": 4.3 - n / 10, "loss_percent": n / 2, "jitter_ms": 3.0} for n in range(1, 9)]
+MEASURED = {"points": POINTS, "turns": [{"at_s": 7, "ms": 420}, {"at_s": 14, "ms": 900}]}
+
+
+@pytest.mark.parametrize(("dark", "size"), [(False, DESK), (True, PHONE)], ids=["light desk", "dark phone"])
+def test_axe_finds_no_fault_in_any_view(
+    browser: Browser, site: Agent, dark: bool, size: dict[str, int]
+) -> None:
+    axe = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
+    with psycopg.connect(site.database) as connection:
+        id = insert_call(connection, 1, started_at=datetime.now(UTC), metadata=Jsonb({"quality": MEASURED}))
+    found: dict[str, list[Any]] = {}
+
+    def judge(view: str) -> None:
+        page.evaluate(axe)
+        told = page.evaluate("rules => axe.run(document, { runOnly: rules })", RULES)
+        assert len(told["passes"]) > 20
+        found[view] = [
+            (each["id"], [node["target"] for node in each["nodes"]]) for each in told["violations"]
+        ]
+
+    with visiting(browser, size, dark=dark, is_judged=True) as visitor:
+        page = visitor.open(site).page
+        expect(page.get_by_label("Token")).to_be_visible()
+        judge("login")
+        visitor.log_in()
+        headings = {
+            "live": "Live calls",
+            "history": "Call history",
+            "trunks": "Trunks",
+            "cost": "Cost per day",
+        }
+        for view, heading in headings.items():
+            page.goto(f"http://{site.ready['http']}/dashboard/#/{view}")
+            expect(page.get_by_role("heading", level=1, name=heading)).to_be_visible()
+            if view == "history":
+                expect(page.locator("tbody tr")).to_have_count(50)
+            judge(view)
+        page.goto(f"http://{site.ready['http']}/dashboard/#/call/{id}")
+        expect(page.get_by_role("img")).to_have_count(4)
+        judge("call")
+        with psycopg.connect(site.database) as connection:
+            connection.execute(
+                "UPDATE voice_calls SET ended_at = NULL, status = 'in_progress' WHERE id = %s", (id,)
+            )
+        page.get_by_role("link", name="Live", exact=True).click()
+        expect(page.get_by_role("article").filter(has_text="talking")).to_have_count(1)
+        judge("a live call")
+        with psycopg.connect(site.database) as connection:
+            connection.execute(
+                "UPDATE voice_calls SET ended_at = now(), status = 'failed' WHERE id = %s", (id,)
+            )
+    assert {view: faults for view, faults in found.items() if faults} == {}

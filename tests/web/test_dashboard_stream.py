@@ -17,7 +17,7 @@ from sipua.web.dashboard_board import Board
 from sipua.web.dashboard_sessions import COOKIE
 from sipua.web.dashboard_stream import OF_ONE_LOGIN, WAITING_MAX, Hub, Stream, frames
 from sipua.web.problem import Problem
-from tests.web.test_dashboard_board import INCOMING, of
+from tests.web.test_dashboard_board import INCOMING, ROW, of
 from tests.web.test_dashboard_login import a_site
 
 
@@ -149,6 +149,16 @@ async def test_who_comes_back_with_a_mark_that_is_none_of_ours_gets_everything(l
         epoch = (await (await scene.page()).next()).id.partition("-")[0]
         page = await scene.page(last_id=last_id.replace("{epoch}", epoch))
         assert (await page.next()).name == "snapshot"
+
+
+async def test_calls_of_other_processes_are_those_of_now_and_not_of_the_last_look() -> None:
+    async with running() as scene:
+        page = await scene.page()
+        scene.board.see_others([ROW])
+        assert (await page.next()).data["up"] == 0
+        assert (await page.next()).data["up"] == 1
+        await page.chunks.aclose()  # type: ignore[attr-defined]
+        assert (await (await scene.page()).next()).data["calls"] == []
 
 
 async def test_who_was_the_only_one_and_comes_back_gets_everything() -> None:

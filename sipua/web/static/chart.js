@@ -13,7 +13,7 @@ let plots = 0;
  * `points`: [x, y] by x; `kind`: "curve", "dots" or "bars"; `limit`: a y to hold; `text`: x → text; `floor`, `least`,
  * `most`: the axis begins there, reaches at least so high, ends there.
  */
-export function plot({ title, unit, points, kind = "curve", limit = null, text, floor = 0, least = 0, most = null, xLabel, digits = 1 }) {
+export function plot({ title, unit, points, kind = "curve", limit = null, text, floor = 0, least = 0, most = null, xLabel, digits = 1, heading = "h3" }) {
   const id = `plot-${++plots}`;
   const values = points.map(([, y]) => y);
   const told = points.length
@@ -22,7 +22,7 @@ export function plot({ title, unit, points, kind = "curve", limit = null, text, 
     : "Nothing was measured.";
   const image = svg("svg", { role: "img", "aria-labelledby": `${id}-title ${id}-told` });
   const figureElement = h("figure", { class: "plot panel" },
-    h("h3", { id: `${id}-title` }, title),
+    h(heading, { id: `${id}-title` }, title),
     h("p", { id: `${id}-told`, class: "quiet" }, told));
   if (!points.length) return figureElement;
   const draw = () => fill(image, shapes({ points, kind, limit, text, floor, least, most, digits }, image.clientWidth || 480));

@@ -29,7 +29,7 @@ export function costView() {
     fill(note, `${figure(sum("calls"), 0)} calls, ${figure(sum("minutes"), 0)} minutes, ${cost}. Days are those of ${zone}.`);
     const oldestFirst = [...all].reverse();
     const bars = (title, unit, name, digits) =>
-      plot({ title, unit, kind: "bars", digits, xLabel: "Day", text: (index) => oldestFirst[index].day,
+      plot({ title, unit, kind: "bars", digits, heading: "h2", xLabel: "Day", text: (index) => oldestFirst[index].day,
         points: oldestFirst.map((day, index) => [index, day[name] ?? 0]) });
     fill(body, bars("Cost per day", "USD", "cost_usd", 2), bars("Calls per day", "calls", "calls", 0));
     fill(rows, table({ caption: "Day by day", rows: all, columns: columns(currency) }));

@@ -89,7 +89,7 @@ class Card {
     this.#foot = h("footer", {}, h("span", { class: "quiet" }, call.own ? false : "on another process"), this.#hangUp);
     this.element = h("article", { class: "panel call", "aria-label": `Call from ${from} to ${to}` },
       h("header", {},
-        h("h3", { class: "mono" }, h("a", { href: `#/call/${call.id}` }, `${from} → ${to}`)),
+        h("h2", { class: "mono" }, h("a", { href: `#/call/${call.id}` }, `${from} → ${to}`)),
         h("span", {}, this.#phase, " ", this.#time)),
       this.#facts, this.#talk.element, this.#foot);
   }
