@@ -21,7 +21,7 @@ from sipua.outcome import CALLER_HUNG_UP, MAX_DURATION, Ending
 from sipua.ports import Clock
 from sipua.realtime import events as ev
 from sipua.realtime.backend import VoiceSession
-from sipua.realtime.commands import function_output_item, laid_over
+from sipua.realtime.commands import function_output_item
 from sipua.realtime.config import SessionConfig
 from sipua.realtime.counters import Counters
 from sipua.realtime.outbox import QueueFullError
@@ -77,7 +77,6 @@ class Sideband:
         self._events = VoiceEvents(lambda delta: None)
         self._session: VoiceSession
         self._is_lost = False
-        self._updates: dict[str, Any] = {}
         self._waiting: deque[Command] = deque()
         self._running: OrderedDict[str, None] = OrderedDict()
         self._done: deque[str] = deque(maxlen=DONE_MAX)
@@ -141,8 +140,6 @@ class Sideband:
         self._is_lost = False
         self._observer.outage(self._clock.now().monotonic - lost_at)
         log.info("session %s joined again", self._session.session_id)
-        if self._updates:
-            self._session.session_update(self._updates, required=False)
         waiting, self._waiting = self._waiting, deque()
         for command in waiting:
             self._tell(command)
@@ -251,12 +248,7 @@ class Sideband:
         return self.item_create(function_output_item(call_id, output))
 
     def session_update(self, changes: Mapping[str, Any], *, required: bool = False) -> str:
-        self._updates = laid_over(self._updates, changes)
-        return (
-            ""
-            if self._is_lost
-            else self._tell(lambda session: session.session_update(changes, required=required))
-        )
+        return self._tell(lambda session: session.session_update(changes, required=required))
 
     def _tell(self, command: Command) -> str:
         """ "" while there is no connection: it waits for the next one."""
