@@ -34,7 +34,9 @@ def test_a_trunk_and_the_database_that_go_away_and_come_back(
 ) -> None:
     file = tmp_path / "told"
     with trunk_side() as registrar:
-        trunk = registering(registrar, tmp_path, options_interval_s=0.5, options_timeout_s=0.2)
+        trunk = registering(
+            registrar, tmp_path, options_interval_s=0.5, options_timeout_s=0.2, hold_down_s=0.5
+        )
         agent = start_agent(
             emulator.base_url,
             trunks={"carrier": trunk},
