@@ -175,17 +175,20 @@ def fetched(cursor: psycopg.Cursor[DictRow]) -> list[Row]:
 
 def plain(value: Any) -> Any:
     """A column's value as JSON knows it; what stands in jsonb is that already."""
-    match value:
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        case date():
-            return value.isoformat()
-        case Decimal():
-            return float(value) if value.is_finite() else None
-        case UUID():
-            return str(value)
-        case _:
-            return value
+    convert = _PLAIN.get(type(value))
+    return value if convert is None else convert(value)
+
+
+def _utc(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    datetime: _utc,
+    date: date.isoformat,
+    Decimal: lambda value: float(value) if value.is_finite() else None,
+    UUID: str,
+}
 
 
 def _configure(connection: Connection) -> None:
