@@ -252,6 +252,9 @@ SAMPLES = {
     "DRILL__TEST_NUMBER": "+12025550123",
     "LOG__LEVEL": "debug",
     "LOG__FORMAT": "json",
+    "TRACING__ENDPOINT": "http://127.0.0.1:4318/v1/traces",
+    "TRACING__SAMPLE": "0.25",
+    "TRACING__HEADERS_FILE": "/etc/sipua/tracing.headers",
 }
 
 
@@ -543,6 +546,7 @@ def test_the_shipped_file_shows_the_defaults(tmp_path: Path) -> None:
             "twilio",
             "drill",
             "log",
+            "tracing",
         )
     } | {"realtime": {"vad": {}}}
     plain = re.sub(r"(?m)^# ([a-z0-9_]+ = )", r"\1", text)
