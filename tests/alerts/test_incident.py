@@ -27,6 +27,10 @@ COURSES = {
         [(0, DOWN), (30, DOWN), (40, UP), (90, DOWN), (100, UP), (150, DOWN), (160, UP), (220, UP)],
         ["opened", "recovered"],
     ),
+    "which is not over while it flaps": (
+        [(0, DOWN), (30, DOWN), (40, UP), (90, DOWN), (91, UP), (110, UP), (150, UP)],
+        ["opened"],
+    ),
     "what flaps from the start is told too": (
         [(0, DOWN), (2, UP), (20, DOWN), (22, UP), (40, DOWN)],
         ["opened"],
