@@ -126,9 +126,10 @@ async def test_what_fails_amid_leaves_everything_as_it_was(database: str, other:
     with pytest.raises(StoreError, match=r"psql: .*theirs|depend"):
         await archive.restore(other, file, is_embedded=True)
     with psycopg.connect(other) as connection:
+        connection.execute(b"SELECT FROM sipua.call_media")  # was removed before the tables
         connection.execute(b"DROP VIEW public.theirs")
     whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) * 3 // 4])
+    file.write_bytes(whole[:-300])  # amid the rows
     with pytest.raises(StoreError, match="pg_restore: "):
         await archive.restore(other, file, is_embedded=True)
     assert rows(other) == before
