@@ -1,9 +1,12 @@
-"""``sipua bench outage``: its arithmetic by table."""
+"""``sipua bench outage``: its arithmetic by table, and as a user runs it. No times asserted, but nothing lost."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
+import orjson
 import pytest
 
 from sipua.bench.outage.count import Count, counted
@@ -35,3 +38,15 @@ def told(*counts: tuple[int, int, int]) -> Sequence[Told]:
 )  # fmt: skip
 def test_rows_are_counted(found: Sequence[Told], was_killed: bool, count: Count) -> None:
     assert counted(found, {"a": 5}, was_killed=was_killed) == count
+
+
+def test_the_figures_of_a_short_run() -> None:
+    options = ["--seconds", "1", "--calls", "2", "--rows-per-s", "30", "--json"]
+    command = [sys.executable, "-m", "sipua", "bench", "outage", *options]
+    document = orjson.loads(subprocess.check_output(command, timeout=100))
+    for part in (document["outage"], document["kill"]):
+        assert (part["lost"], part["doubled"]) == (0, 0)
+        assert (part["calls"], part["open"]) == (2, 0)
+        assert part["said"] > 60
+    assert document["outage"]["under_way"] == 0
+    assert document["outage"]["packets"] > 100
