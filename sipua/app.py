@@ -29,7 +29,6 @@ from sipua.call_screening import screening_policy
 from sipua.call_services import CallServices
 from sipua.checks.expiry import Expiry
 from sipua.clock import SystemClock
-from sipua.config_file import secret_file
 from sipua.control import SOCKET_NAME, ControlServer
 from sipua.currency import cost_text
 from sipua.database import (
@@ -49,11 +48,9 @@ from sipua.dialler import Dialler
 from sipua.errors import LocalError
 from sipua.feed import Feed
 from sipua.fleet import Fleet, Surroundings
-from sipua.http import bind_tcp, running
-from sipua.http_measure import measured
+from sipua.http import bind_tcp
+from sipua.http_service import Process, http_service
 from sipua.identity import Identity
-from sipua.ingest.health import health
-from sipua.ingest_service import told_calls, trunk_standings, voice_standing
 from sipua.keys import KeyRules
 from sipua.ledger import Ledger
 from sipua.loop_lag import watch_loop
@@ -68,9 +65,8 @@ from sipua.pj.build import max_calls, slots_taken
 from sipua.pj.endpoint import SipEndpoint
 from sipua.pj.startup import EndpointConfig
 from sipua.ports import Clock
-from sipua.readings import Parts, readings, reads_of
+from sipua.readings import Parts, readings
 from sipua.recording_service import consent_policy, recording_calls
-from sipua.recording_store import Shelf
 from sipua.resolve import resolve_trunks
 from sipua.retention import keep_young
 from sipua.settings import Settings
@@ -91,23 +87,8 @@ from sipua.trunk_ledger import TrunkLedger
 from sipua.trunks.health import Health
 from sipua.voice_settings import backend_of
 from sipua.voice_standing import WatchedBackend
-from sipua.web.calls import calls_router, live_router
-from sipua.web.dashboard_service import Agent, Surface, build_dashboard
-from sipua.web.guard import Guard
-from sipua.web.health import health_router
-from sipua.web.ingest import ingest_router
-from sipua.web.limits import rate_of
-from sipua.web.links import Links
-from sipua.web.openai_webhook import openai_webhook_router
-from sipua.web.placing import placing_router
-from sipua.web.recordings import RecordingLinks, recordings_router
-from sipua.web.site import build_site
 from sipua.web.tokens import TokenFile
-from sipua.web.trunks import trunks_router
-from sipua.web.twilio import twilio_router
-from sipua.web.whatsapp import whatsapp_router
 from storage.dsn import redact
-from storage.reading import ReadPool
 from storage.writer import LedgerWriter
 
 log = logging.getLogger(__name__)
@@ -239,10 +220,6 @@ async def serve(
                 return failure[0]
             return "draining" if admission.draining.is_set() else "" if "sip" in line else "starting"
 
-        def refresh() -> None:
-            metrics.standing.take()
-            metrics.show_trunks(fleet.views())
-
         parts = Parts(metrics, pacer, ports, occupancy, feed, writer, endpoint, shown_until(settings.sip))
         metrics.standing.reads(readings(parts, settings))
         checks = {
@@ -250,64 +227,31 @@ async def serve(
             "spool": lambda: spool_unready(writer),
             "sip": sip_ready,
         }
-        rate = rate_of(settings.http.rate_per_s)
-        guard = Guard(tokens, clock, rate)
-        pool = await stack.enter_async_context(ReadPool(dsn))
-        metrics.standing.reads(reads_of(pool))
-        recording_links = RecordingLinks(Links(settings.http.public_url), clock)
-        signed = [whatsapp_router(webhook)] if webhook is not None else []
-        if at_openai is not None:
-            received = at_openai.line.received
-            signed.append(openai_webhook_router(at_openai.secrets, received, metrics, clock))
-        told = await stack.enter_async_context(
-            told_calls(settings, backend, standing, texts, voice, ledger, writer, pool, switchboard, clock)
-        )
-
-        def whole_health(database: str, spool: str) -> tuple[int, dict[str, Any]]:
-            trunks = trunk_standings(fleet.views(), files.trunks)
-            return health(clock.now().wall, trunks, voice_standing(settings, standing), database, spool)
-
-        if settings.twilio.auth_token_file:
-            token = secret_file("twilio.auth_token_file", settings.twilio.auth_token_file)
-            signed.append(twilio_router(settings.twilio, token, settings.http.public_url, ledger.put, clock))
-        dashboard = None
-        if tokens is not None and settings.dashboard.enabled:
-            dashboard = build_dashboard(
+        http = await stack.enter_async_context(
+            http_service(
                 settings,
-                Agent(
-                    identity.node,
-                    switchboard.call_ids,
-                    switchboard.hang_up,
-                    fleet.views,
-                    checks,
-                    standing.told,
+                Process(
+                    node=identity.node,
+                    dsn=dsn,
+                    files=files,
+                    texts=texts,
+                    ledger=ledger,
+                    writer=writer,
+                    switchboard=switchboard,
+                    fleet=fleet,
+                    backend=backend,
+                    standing=standing,
+                    voice=voice,
+                    whatsapp=webhook,
+                    at_openai=at_openai,
+                    dialling=lambda: commands.dialling,
+                    checks=checks,
+                    metrics=metrics,
+                    feed=feed,
+                    clock=clock,
                 ),
-                Surface(guard, tokens, pool, recording_links),
-                feed,
-                clock,
-            )
-        site = build_site(
-            guard,
-            clock,
-            routers=[
-                health_router(metrics, checks, refresh, guard, is_open=settings.http.metrics_are_open),
-                placing_router(guard, pool, lambda: commands.dialling, switchboard),
-                calls_router(guard, pool, recording_links),
-                recordings_router(guard, pool, recording_links, Shelf(settings)),
-                trunks_router(guard, pool, fleet.views),
-                *(dashboard.routers if dashboard is not None else ()),
-            ],
-            prefixed=[
-                live_router(guard, pool, clock),
-                ingest_router(guard, told, whole_health, checks),
-                *signed,
-            ],
-            path_prefix=settings.http.path_prefix,
-            rate=rate,
-        )
-        http_host, http_port = await stack.enter_async_context(
-            running(
-                measured(site, metrics, clock), http_socket, trusted_proxies=settings.http.trusted_proxies
+                tokens,
+                http_socket,
             )
         )
         sip_host, sip_port = await endpoint.start()
@@ -326,7 +270,7 @@ async def serve(
         line |= {
             "event": "ready",
             "sip": join_address(sip_host, sip_port),
-            "http": join_address(http_host, http_port),
+            "http": join_address(*http.address),
             "database": redact(dsn),
         }
 
@@ -339,7 +283,7 @@ async def serve(
             ("retention", keep_young(dsn, settings.retention, settings.zone, clock)),
             ("tool-files", tools.follow(tool_folder)),
             *([("tokens", tokens.follow())] if tokens is not None else []),
-            *([("dashboard", dashboard.hub.run())] if dashboard is not None else []),
+            *([("dashboard", http.hub.run())] if http.hub is not None else []),
         ):
             task = asyncio.create_task(work, name=name)
             task.add_done_callback(tell_of_a_bug)
@@ -354,8 +298,8 @@ async def serve(
                 clock,
             )
         )
-        if dashboard is not None:
-            stack.callback(dashboard.hub.close)
+        if http.hub is not None:
+            stack.callback(http.hub.close)
         ready(line)
         await stop.wait()
         log.info("stopping: %d calls up", switchboard.calls_up)

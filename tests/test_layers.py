@@ -39,14 +39,16 @@ IMPORTERS: dict[str, tuple[str, ...]] = {
     "rich": ("sipua.cli",),
     "uvloop": ("sipua.cli", "sipua.bench.egress"),  # its calls run on the loop that serve has
     "storage": (
-        "storage", "sipua.app", "sipua.talk_service", "sipua.chat_service", "sipua.chat_screen", "sipua.database",
+        "storage", "sipua.app", "sipua.http_service", "sipua.talk_service",
+        "sipua.chat_service", "sipua.chat_screen", "sipua.database",
         "sipua.desk", "sipua.dial_service", "sipua.ingest",
         "sipua.ingest_service", "sipua.twilio", "sipua.ledger", "sipua.ledger_facts", "sipua.trunk_ledger",
         "sipua.demo", "sipua.checks", "sipua.bench", "sipua.drills", "sipua.cli", "sipua.web",
         "sipua.readings", "sipua.retention", "sipua.forgetting", "sipua.database_watch",
         "sipua.call_trace", "sipua.tracing",
     ),
-    "sipua.web": ("sipua.web", "sipua.app", "sipua.cli"),
+    "sipua.web": ("sipua.web", "sipua.http_service", "sipua.app", "sipua.cli"),
+    "sipua.http_service": ("sipua.app",),
     "sipua.cli": ("sipua.cli", "sipua.__main__"),
     "sipua.drills": ("sipua.drills", "sipua.cli"),
     "sipua.app": ("sipua.cli",),
