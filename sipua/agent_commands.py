@@ -1,6 +1,6 @@
 """What a running agent answers on its control channel, but ``watch``. One per process, made by the composition root.
 
-``fleet``, ``switchboard`` and ``dialling`` are set once they are there: the channel is open before anything else is.
+``fleet``, ``calls`` and ``dialling`` are set once they are there: the channel is open before anything else is.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from sipua.calls_up import CallsUp
 from sipua.control import Handler
 from sipua.dial_request import dial_request
 from sipua.dial_service import DialService
 from sipua.errors import ConfigError, LocalError
 from sipua.fleet import Fleet
 from sipua.fleet_view import route_document
-from sipua.switchboard import Switchboard
 from sipua.trunk_files import TrunkFiles
 
 Request = Mapping[str, Any]
@@ -27,7 +27,7 @@ class AgentCommands:
 
     def __init__(self, line: Mapping[str, Any], files: TrunkFiles) -> None:
         self.fleet: Fleet | None = None
-        self.switchboard: Switchboard | None = None
+        self.calls: CallsUp | None = None
         self.dialling: DialService | None = None
         self._line = line
         self._files = files
@@ -43,7 +43,7 @@ class AgentCommands:
         }
 
     async def status(self, _: Request) -> Answer:
-        calls = self.switchboard.calls_up if self.switchboard is not None else 0
+        calls = self.calls.calls_up if self.calls is not None else 0
         return {
             **self._line, "calls": calls, "tasks": len(asyncio.all_tasks()), "trunks": self._files.status(),
         }  # fmt: skip

@@ -27,6 +27,7 @@ from sipua.alerts.state_file import FILE_NAME as ALERTS_FILE
 from sipua.alerts.watched import Watched, alerting
 from sipua.call_screening import screening_policy
 from sipua.call_services import CallServices
+from sipua.calls_up import AllCalls
 from sipua.checks.expiry import Expiry
 from sipua.clock import SystemClock
 from sipua.control import SOCKET_NAME, ControlServer
@@ -215,6 +216,8 @@ async def serve(
             )
         )
 
+        calls = AllCalls(switchboard, *([at_openai.line] if at_openai is not None else []))
+
         async def sip_ready() -> str:
             if failure:
                 return failure[0]
@@ -237,7 +240,7 @@ async def serve(
                     texts=texts,
                     ledger=ledger,
                     writer=writer,
-                    switchboard=switchboard,
+                    calls=calls,
                     fleet=fleet,
                     backend=backend,
                     standing=standing,
@@ -263,7 +266,7 @@ async def serve(
         if at_openai is not None:
             stack.push_async_callback(at_openai.line.end_all)
         stack.callback(admission.draining.set)
-        commands.fleet, commands.switchboard = fleet, switchboard
+        commands.fleet, commands.calls = fleet, calls
         commands.dialling = DialService(
             switchboard, dialler, rules, lambda: texts.texts.languages, metrics, clock
         )
@@ -302,7 +305,7 @@ async def serve(
             stack.callback(http.hub.close)
         ready(line)
         await stop.wait()
-        log.info("stopping: %d calls up", switchboard.calls_up)
+        log.info("stopping: %d calls up", calls.calls_up)
     if failure:
         raise LocalError(f"the SIP thread died: {failure[0]}")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sipua.call_voice import VoiceService
+from sipua.calls_up import CallsUp
 from sipua.config_file import secret_file
 from sipua.dial_service import DialService
 from sipua.feed import Feed
@@ -28,7 +29,6 @@ from sipua.readings import reads_of
 from sipua.realtime.backend import OpenAIBackend
 from sipua.recording_store import Shelf
 from sipua.settings import Settings
-from sipua.switchboard import Switchboard
 from sipua.texts import TextFiles
 from sipua.trunk_files import TrunkFiles
 from sipua.voice_standing import WatchedBackend
@@ -66,7 +66,7 @@ class Process:
     texts: TextFiles
     ledger: Ledger
     writer: LedgerWriter
-    switchboard: Switchboard
+    calls: CallsUp
     fleet: Fleet
     backend: OpenAIBackend
     standing: WatchedBackend
@@ -97,7 +97,7 @@ async def http_service(
     settings: Settings, process: Process, tokens: TokenFile | None, sock: socket.socket
 ) -> AsyncIterator[HttpService]:
     """For as long as the process serves HTTP at ``sock``. Raises ConfigError."""
-    http, clock, switchboard, fleet = settings.http, process.clock, process.switchboard, process.fleet
+    http, clock, calls, fleet = settings.http, process.clock, process.calls, process.fleet
     rate = rate_of(http.rate_per_s)
     guard = Guard(tokens, clock, rate)
     links = RecordingLinks(Links(http.public_url), clock)
@@ -115,7 +115,7 @@ async def http_service(
                 process.ledger,
                 process.writer,
                 pool,
-                switchboard,
+                calls,
                 clock,
             )
         )
@@ -136,7 +136,7 @@ async def http_service(
             clock,
             routers=[
                 health_router(process.metrics, checks, process.refresh, guard, is_open=is_open),
-                placing_router(guard, pool, process.dialling, switchboard),
+                placing_router(guard, pool, process.dialling, calls.hang_up),
                 calls_router(guard, pool, links),
                 recordings_router(guard, pool, links, Shelf(settings)),
                 trunks_router(guard, pool, fleet.views),
@@ -172,12 +172,5 @@ def _signed(settings: Settings, process: Process) -> list[APIRouter]:
 
 
 def _agent(process: Process) -> Agent:
-    calls = process.switchboard
-    return Agent(
-        process.node,
-        calls.call_ids,
-        calls.hang_up,
-        process.fleet.views,
-        process.checks,
-        process.standing.told,
-    )
+    views = process.fleet.views
+    return Agent(process.node, process.calls, views, process.checks, process.standing.told)

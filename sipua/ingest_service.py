@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from sipua.call_voice import VoiceService
+from sipua.calls_up import CallsUp
 from sipua.errors import RealtimeError
 from sipua.fleet_view import TrunkView
 from sipua.ingest.calls import Surroundings, ToldCalls
@@ -19,7 +20,6 @@ from sipua.ports import CallOpening, Clock
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import AudioFormat, SessionConfig
 from sipua.settings import Settings
-from sipua.switchboard import Switchboard
 from sipua.texts import TextFiles
 from sipua.trunk import Trunk
 from sipua.voice_settings import language_of
@@ -62,7 +62,7 @@ async def told_calls(
     ledger: Ledger,
     writer: LedgerWriter,
     pool: ReadPool,
-    switchboard: Switchboard,
+    calls_up: CallsUp,
     clock: Clock,
 ) -> AsyncIterator[ToldCalls]:
     """For as long as the process serves them."""
@@ -76,7 +76,7 @@ async def told_calls(
             return service.configured(language, FORMATS[chosen.audio])
 
     def hang_up(ids: Collection[UUID]) -> bool:
-        ended = [switchboard.hang_up(id) for id in ids]
+        ended = [calls_up.hang_up(id) for id in ids]
         return True in ended
 
     async with OpenAIHttp(backend, settings.realtime.model) as openai, OpenAICalls(backend) as calls:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sipua.errors import RemoteError
 from sipua.openai_webhook import TRUNK, Incoming, Told, opening_of
-from sipua.outcome import Ending, ending_of_code
+from sipua.outcome import OPERATOR_HUNG_UP, OPERATOR_HUNG_UP_RINGING, Ending, ending_of_code
 from sipua.ports import CallOpening, CallRecord, Moment
 from sipua.sideband_call import SidebandCall, SidebandServices
 from sipua.sip_message import mask_number
@@ -57,6 +57,19 @@ class OpenAILine:
     @property
     def calls_up(self) -> int:
         return len(self._calls)
+
+    def call_ids(self) -> frozenset[str]:
+        """Of the calls that are up."""
+        return frozenset(map(str, self._calls))
+
+    def hang_up(self, id: UUID) -> bool:
+        """An operator ends a call; False: it is not up here."""
+        call = self._calls.get(id)
+        if call is None:
+            return False
+        log.info("call=%s is ended by an operator", id)
+        call.stop(OPERATOR_HUNG_UP, OPERATOR_HUNG_UP_RINGING)
+        return True
 
     async def received(self, told: Told) -> str:
         """What is made of it: accepted, rejected, ignored, noted or duplicate."""

@@ -94,10 +94,10 @@ class SidebandCall:
         self._stop: Ending | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def stop(self) -> None:
-        """The process ends."""
+    def stop(self, up: Ending = SHUTDOWN, ringing: Ending = SHUTDOWN_RINGING) -> None:
+        """The process ends, or an operator ends the call: it is hung up if it is ``up``, else refused."""
         if self._stop is None:
-            self._stop = SHUTDOWN if self._answered is not None else SHUTDOWN_RINGING
+            self._stop = up if self._answered is not None else ringing
             if self._task is not None:
                 self._task.cancel()
 

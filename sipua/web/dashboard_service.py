@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter
 
+from sipua.calls_up import CallsUp
 from sipua.feed import Feed
 from sipua.fleet_view import TrunkView
 from sipua.machine_zone import machine_zone
@@ -40,13 +40,10 @@ CHECK_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What the dashboard knows of the process that it is in. ``calls``: the ids of those that are up; ``voice``: "ok",
-    "unknown", or why there was no session.
-    """
+    """What the dashboard knows of the process that it is in. ``voice``: "ok", "unknown", or why there was no session."""
 
     node: str
-    calls: Callable[[], Collection[str]]
-    hang_up: Callable[[UUID], bool]
+    calls: CallsUp
     trunks: Callable[[], Sequence[TrunkView]]
     checks: Mapping[str, Check]
     voice: Callable[[], str]
@@ -82,7 +79,7 @@ def build_dashboard(
     hub = _hub(own.streams_max, agent, surface.pool, feed, clock)
     pages = Pages("https:" if settings.recording.s3_bucket else "")  # a bucket's links lead to its own host
     about = {"node": agent.node, "zone": zone.key}
-    page = dashboard_router(surface.guard, sessions, hub, pages, about, agent.hang_up)
+    page = dashboard_router(surface.guard, sessions, hub, pages, about, agent.calls.hang_up)
     ledger = ledger_router(surface.guard, surface.pool, surface.links, clock, zone, settings.currency)
     return Dashboard((page, ledger), hub)
 
@@ -111,7 +108,7 @@ def _hub(streams_max: int, agent: Agent, pool: ReadPool, feed: Feed, clock: Cloc
         (OTHERS_EVERY_S, _patient(others)),
         (DRILLS_EVERY_S, _patient(drills)),
     )
-    return Hub(board, feed, clock, agent.calls, looks, streams_max)
+    return Hub(board, feed, clock, agent.calls.call_ids, looks, streams_max)
 
 
 def _patient(look: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

@@ -63,16 +63,13 @@ class Dialling(Protocol):
     async def place(self, request: DialRequest) -> tuple[Placed, object]: ...
 
 
-class CallsUp(Protocol):
-    """``sipua.switchboard.Switchboard``."""
-
-    def hang_up(self, id: UUID) -> bool: ...
-
-
 def placing_router(
-    guard: Guard, pool: ReadPool, dialling: Callable[[], Dialling | None], calls_up: CallsUp
+    guard: Guard,
+    pool: ReadPool,
+    dialling: Callable[[], Dialling | None],
+    hang_up_call: Callable[[UUID], bool],
 ) -> APIRouter:
-    """``dialling``: None while the agent starts."""
+    """``dialling``: None while the agent starts; ``hang_up_call`` is False where this process has no such call."""
     router = APIRouter(tags=["calls"])
     operator = guard.requires(Role.OPERATE)
     asked = Idempotency()
@@ -146,7 +143,7 @@ def placing_router(
         responses=told(shape(call="uuid"), "it is being ended", status=202),
     )  # fmt: skip
     async def hang_up(call_id: UUID, who: Principal = Depends(operator)) -> Response:
-        if not calls_up.hang_up(call_id):
+        if not hang_up_call(call_id):
             raise Problem(404, "no call with this id is up in this process")
         log.info("call=%s is ended for %s", call_id, who.name)
         return json_answer({"call": str(call_id)}, 202)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from openai.types.realtime import call_accept_params
 from pydantic import TypeAdapter
 
+from sipua.calls_up import AllCalls
 from tests.openai_calls.house import CALLER, OUR_LINE, a_house, rows, until
 
 SCRIPT = """
@@ -132,6 +134,34 @@ async def test_the_process_ends_in_order(tmp_path: Path, database: str) -> None:
     first, second = rows(database, "SELECT status, outcome FROM voice_calls ORDER BY started_at")
     assert (first["status"], first["outcome"]) == ("completed", "agent_shutdown")
     assert (second["status"], second["outcome"]) == ("busy", "busy")
+
+
+async def test_an_operator_ends_a_call_that_is_up(tmp_path: Path, database: str) -> None:
+    async with a_house(tmp_path, database, script=SCRIPT) as house:
+        calls = AllCalls(NoCalls(), house.line)
+        call = await house.dial()
+        await house.said("Hello.")
+        (id,) = calls.call_ids()
+        assert calls.calls_up == 1
+        assert not calls.hang_up(uuid4())
+        assert calls.hang_up(UUID(id))
+        (row,) = await house.ended()
+        assert (await house.look(call))["hung_up"] == "by us"
+        await house.idle()
+        assert (calls.call_ids(), calls.hang_up(UUID(id))) == (frozenset(), False)
+    assert (str(row["id"]), row["status"], row["outcome"]) == (id, "completed", "operator_hangup")
+
+
+class NoCalls:
+    """A switchboard with nothing on it."""
+
+    calls_up = 0
+
+    def call_ids(self) -> frozenset[str]:
+        return frozenset()
+
+    def hang_up(self, id: UUID) -> bool:
+        return False
 
 
 DROPS = ["1:sideband_drop=9", "1:sideband_drop=14"]

@@ -60,7 +60,7 @@ class Line:
         guard = guard or a_guard()
         self.gate.set()
         async with ReadPool(dsn) as pool:
-            router = placing_router(guard, pool, lambda: self if self.is_ready else None, self)
+            router = placing_router(guard, pool, lambda: self if self.is_ready else None, self.hang_up)
             async with serving([router], guard=guard) as client:
                 client.headers.update(bearer(Role.OPERATE))
                 yield client
