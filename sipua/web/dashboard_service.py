@@ -40,7 +40,7 @@ CHECK_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What the dashboard knows of the process that it is in. ``voice``: "ok", "unknown", or why there was no session."""
+    """What is known of the process that the dashboard is in. ``voice``: "ok", "unknown", or why there was none."""
 
     node: str
     calls: CallsUp
