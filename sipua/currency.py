@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field, model_validator
 
 from sipua.section import Section
@@ -24,6 +26,13 @@ class CurrencySettings(Section):
                 "code = 'USD': costs are shown in US dollars in any case; give another one or none"
             )
         return self
+
+
+def cost_of(metadata: object) -> float | None:
+    """What a call has cost in US dollars, of the column ``metadata``; others write that too."""
+    usage = metadata.get("usage") if isinstance(metadata, Mapping) else None
+    found = usage.get("cost_usd") if isinstance(usage, Mapping) else None
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def cost_fields(usd: float | None, currency: CurrencySettings) -> dict[str, float | str | None]:

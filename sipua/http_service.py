@@ -137,7 +137,7 @@ async def http_service(
             routers=[
                 health_router(process.metrics, checks, process.refresh, guard, is_open=is_open),
                 placing_router(guard, pool, process.dialling, calls.hang_up),
-                calls_router(guard, pool, links),
+                calls_router(guard, pool, links, settings.currency),
                 recordings_router(guard, pool, links, Shelf(settings)),
                 trunks_router(guard, pool, fleet.views),
                 *(dashboard.routers if dashboard is not None else ()),

@@ -17,6 +17,7 @@ from rich.text import Text
 from sipua.cli.columns import in_columns, printable, width_of_stdout
 from sipua.cli.command import Conf, print_json, run, settings_of
 from sipua.cli.times import moment
+from sipua.currency import CurrencySettings, cost_fields, cost_text
 from sipua.database import bring_up_to_date, open_database
 from sipua.errors import StoreError
 from sipua.masked import masked, masked_text
@@ -106,18 +107,24 @@ def _listed(
 
     found, mark = run(work, patience=0)
     if json:
-        print_json({"calls": found if full else masked(found), "next": mark})
+        priced = [call | cost_fields(call["cost_usd"], settings.currency) for call in found]
+        print_json({"calls": priced if full else masked(priced), "next": mark})
         return
     if not found:
         typer.echo("no such call")
         return
-    typer.echo("\n".join(list_lines(found, settings.zone, width_of_stdout(), full=full)))
+    typer.echo("\n".join(list_lines(found, settings.zone, settings.currency, width_of_stdout(), full=full)))
     if mark is not None:
         typer.echo(f"more: --after '{mark}'", err=True)
 
 
 def list_lines(
-    found: Sequence[Mapping[str, Any]], zone: tzinfo | None, width: int, *, full: bool
+    found: Sequence[Mapping[str, Any]],
+    zone: tzinfo | None,
+    currency: CurrencySettings,
+    width: int,
+    *,
+    full: bool,
 ) -> list[str]:
     """A line a call. ``id`` is its beginning: `sipua show` takes it."""
     head = ("id", "began", "call", "lang", "trunk", "status", "outcome", "s", "MOS", "cost")
@@ -132,7 +139,7 @@ def list_lines(
             call["outcome"] or "",
             "" if call["duration_seconds"] is None else str(call["duration_seconds"]),
             "" if call["mos"] is None else f"{call['mos']:.1f}",
-            "" if call["cost_usd"] is None else f"${call['cost_usd']:.3f}",
+            cost_text(call["cost_usd"], currency),
         )
         for call in found
     ]

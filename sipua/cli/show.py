@@ -14,7 +14,7 @@ import typer
 from sipua.cli.calls import Full, reading
 from sipua.cli.columns import printable, width_of_stdout
 from sipua.cli.command import Conf, Json, print_json, run, settings_of
-from sipua.currency import CurrencySettings, cost_text
+from sipua.currency import CurrencySettings, cost_fields, cost_of, cost_text
 from sipua.errors import LocalError
 from sipua.masked import masked
 from storage.call_story import call_story
@@ -53,7 +53,10 @@ def show(
     if not full:
         story = masked(story)
     if json:
-        print_json(story)
+        print_json(
+            story
+            | {"call": story["call"] | cost_fields(cost_of(story["call"]["metadata"]), settings.currency)}
+        )
         return
     width = max(LEAST_WIDTH, width_of_stdout())
     for line in story_lines(story, settings.zone, settings.currency, is_all=all):
@@ -94,10 +97,8 @@ def story_lines(
 
 def _figures(story: Mapping[str, Any], currency: CurrencySettings) -> Iterator[str]:
     call, media, quality = story["call"], story["media"] or {}, story["quality"] or {}
-    usage = call["metadata"].get("usage") if isinstance(call["metadata"], Mapping) else None
-    cost = usage.get("cost_usd") if isinstance(usage, Mapping) else None
-    if isinstance(cost, int | float):
-        yield f"  cost {cost_text(cost, currency)}"
+    if cost := cost_text(cost_of(call["metadata"]), currency):
+        yield f"  cost {cost}"
     whole = media.get("quality") or {}
     told = (("MOS {:.1f}", whole.get("mos")), ("loss {:g} %", whole.get("loss_percent")),
             ("jitter {:.1f} ms", media.get("jitter_ms")))  # fmt: skip

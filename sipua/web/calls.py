@@ -9,11 +9,12 @@ from typing import Annotated, get_args
 from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from sipua.currency import CurrencySettings, cost_fields, cost_of
 from sipua.ports import Clock
 from sipua.web.guard import Guard, Role
 from sipua.web.problem import Problem, invalid
 from sipua.web.recordings import RecordingLinks
-from sipua.web.shapes import Responses, json_answer, long_answer, several, shape, told
+from sipua.web.shapes import Responses, json_answer, long_answer, several, shape, told, with_some
 from storage.call_filter import MOST_ROWS, CallFilter
 from storage.call_reads import list_calls, live_calls, live_contract
 from storage.call_story import PARTS, call_story
@@ -23,13 +24,13 @@ from storage.words import Direction, Status
 
 KEY_MAX = 255  # characters of an id
 
-CALL = shape(
+CALL = with_some(shape(
     id="uuid", call_sid="text", direction=get_args(Direction), from_e164="text?", to_e164="text?", provider="text?",
     trunk="text?", channel="text?", locale="text?", country="text?", status=get_args(Status), outcome="text?",
     intent="text?", handoff="flag?", handoff_target="text?", consent_obtained="flag?", lead_name="text?",
     started_at="time?", ended_at="time?", duration_seconds="integer?", first_time_to_assistant_seconds="number?",
     cost_usd="number?", mos="number?",
-)  # fmt: skip
+), cost="number?", currency="text")  # fmt: skip
 CALL_EXAMPLE = {
     "id": "0b8e7d6c-5a4f-4e3d-9c2b-1a0f9e8d7c6b", "call_sid": "CA00000000000000000000000000000001",
     "direction": "inbound", "from_e164": "+250788123456", "to_e164": "+250788000000", "provider": "twilio",
@@ -136,7 +137,10 @@ class CallQuery(BaseModel):
         )
 
 
-def calls_router(guard: Guard, pool: ReadPool, links: RecordingLinks) -> APIRouter:
+def calls_router(
+    guard: Guard, pool: ReadPool, links: RecordingLinks, currency: CurrencySettings
+) -> APIRouter:
+    """Where ``currency`` is set, costs are told in it too."""
     router = APIRouter(tags=["calls"], dependencies=[Depends(guard.requires(Role.READ))])
 
     @router.get("/calls", summary="Calls, the newest first", responses=CALLS)
@@ -145,7 +149,8 @@ def calls_router(guard: Guard, pool: ReadPool, links: RecordingLinks) -> APIRout
             page = await list_calls(pool, query.filter(), query.after, query.limit)
         except ValueError as error:
             raise _fault(str(error)) from None
-        return json_answer({"calls": page.calls, "next": page.next})
+        calls = [call | cost_fields(call["cost_usd"], currency) for call in page.calls]
+        return json_answer({"calls": calls, "next": page.next})
 
     @router.get("/calls/{key:path}", summary="One call, and everything that happened on it", responses=STORY)
     async def story(key: PathKey) -> Response:
@@ -153,6 +158,7 @@ def calls_router(guard: Guard, pool: ReadPool, links: RecordingLinks) -> APIRout
         if found is None:
             raise Problem(404, "there is no call with this id, carrier's id or SIP Call-ID")
         links.put_into(found)
+        found["call"] |= cost_fields(cost_of(found["call"]["metadata"]), currency)
         return await long_answer(found)
 
     return router

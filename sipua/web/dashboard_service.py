@@ -40,7 +40,7 @@ CHECK_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """What is known of the process that the dashboard is in. ``voice``: "ok", "unknown", or why there was none."""
+    """What is known of the process around it. ``voice``: "ok", "unknown", or why there was no session."""
 
     node: str
     calls: CallsUp

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sipua.currency import cost_of
 from sipua.sip_message import mask_number
 
 Json = dict[str, Any]
@@ -53,7 +54,7 @@ def story(found: Row) -> Json:
     metadata = call["metadata"] if isinstance(call["metadata"], Mapping) else {}
     quality = found["quality"] or {}
     return {
-        "call": _of(call, CALL) | _numbers(call) | {"cost_usd": _cost(metadata.get("usage"))},
+        "call": _of(call, CALL) | _numbers(call) | {"cost_usd": cost_of(metadata)},
         "models": sorted({each["model"] for each in found["sessions"] if each["model"]}),
         "media": found["media"],
         "points": _timed(quality.get("points")),
@@ -76,12 +77,6 @@ def trunk(document: Row) -> Json:
 def numbers(row: Row) -> Json:
     """In full."""
     return {"from": row["from_e164"], "to": row["to_e164"]}
-
-
-def _cost(usage: object) -> float | None:
-    """Others write metadata too."""
-    found = usage.get("cost_usd") if isinstance(usage, Mapping) else None
-    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def _of(row: Row, names: tuple[str, ...]) -> Json:

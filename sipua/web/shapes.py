@@ -34,6 +34,11 @@ def shape(**fields: str | Schema | tuple[str, ...]) -> Schema:
     }
 
 
+def with_some(schema: Schema, **fields: str) -> Schema:
+    """``schema``, which may also have these."""
+    return {**schema, "properties": schema["properties"] | {k: _field(v) for k, v in fields.items()}}
+
+
 def several(items: Schema) -> Schema:
     return {"type": "array", "items": items}
 

@@ -76,7 +76,7 @@ def test_a_list_and_its_filters(sipua: Callable[..., str]) -> None:
     assert "→ +250*****3456" in newest
     when = (NOW - timedelta(hours=1) + timedelta(hours=2)).strftime("%Y-%m-%d %H:%M:%S")
     assert oldest.startswith(f"11111111  {when}  ← +250*****3456")
-    assert oldest.split()[-6:] == ["twilio", "completed", "caller_hangup", "60", "4.3", "$0.021"]
+    assert oldest.split()[-7:] == ["twilio", "completed", "caller_hangup", "60", "4.3", "USD", "0.0213"]
     assert ANN in sipua("calls", "--full")
     for options, found in {
         ("--from", ANN): 1, ("--digits", "3456"): 2, ("--status", "busy"): 0, ("--since", "30min"): 1,
@@ -92,6 +92,20 @@ def test_pages_for_programs(sipua: Callable[..., str]) -> None:
     assert [page["calls"][0]["id"] for page in (first, second)] == [str(LIVE), str(OLD)]
     assert second["next"] is None
     assert first["calls"][0]["to_e164"] == "+250*****3456"
+
+
+def test_costs_in_a_second_currency(sipua: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIPUA_CURRENCY__CODE", "RWF")
+    monkeypatch.setenv("SIPUA_CURRENCY__PER_USD", "1450")
+    head, newest, oldest = sipua("calls").splitlines()
+    assert head.endswith("cost")
+    assert oldest.endswith("  USD 0.0213 / RWF 30.88")
+    assert newest.endswith("in_progress")
+    assert "  cost USD 0.0213 / RWF 30.88\n" in sipua("show", str(OLD))
+    told = {"cost_usd": 0.0213, "cost": 30.885, "currency": "RWF"}
+    listed = json.loads(sipua("calls", "--json"))["calls"][1]
+    shown = json.loads(sipua("show", str(OLD), "--json"))["call"]
+    assert [{name: call[name] for name in told} for call in (listed, shown)] == [told, told]
 
 
 WRONG = [

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sipua.clock import SystemClock
+from sipua.currency import CurrencySettings
 from sipua.web.calls import calls_router, live_router
 from sipua.web.guard import Role
 from sipua.web.links import Links
@@ -25,16 +26,19 @@ from storage.reading import ReadPool
 from tests.storage.test_call_reads import ANN, BEN, at, created, uuid, write
 from tests.web.serving import a_guard, bearer, serving
 
+NO_OTHER, FRANCS = CurrencySettings(), CurrencySettings(code="RWF", per_usd=1450.0)
 READ = bearer(Role.READ)
 HTML = "<script>alert(1)</script>"
 
 
 @asynccontextmanager
-async def reading(dsn: str, **site: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def reading(
+    dsn: str, currency: CurrencySettings = NO_OTHER, **site: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     guard, clock = a_guard(), SystemClock()
     async with ReadPool(dsn) as pool:
         routers = [
-            calls_router(guard, pool, RecordingLinks(Links("https://x.example"), clock)),
+            calls_router(guard, pool, RecordingLinks(Links("https://x.example"), clock), currency),
             live_router(guard, pool, clock),
         ]
         async with serving(routers, guard=guard, **site) as client:
@@ -76,6 +80,29 @@ async def test_calls_are_filtered_and_paged(database: str) -> None:
             if (after := page["next"]) is None:
                 break
         assert found == [5, 4, 3, 2, 1]
+
+
+COSTS = [
+    (NO_OTHER, {"cost_usd": 0.02}),
+    (FRANCS, {"cost_usd": 0.02, "cost": 29.0, "currency": "RWF"}),
+]
+
+
+@pytest.mark.parametrize(("currency", "told"), COSTS)
+async def test_what_a_call_has_cost(database: str, currency: CurrencySettings, told: dict[str, Any]) -> None:
+    await write(
+        database,
+        created(1),
+        CallEnded(uuid(1), at(90), 80, "completed", "caller_hangup", {"usage": {"cost_usd": 0.02}}),
+        created(2),
+    )
+    async with reading(database, currency) as client:
+        (unknown, listed) = (await client.get("/calls")).json()["calls"]
+        whole = (await client.get(f"/calls/{uuid(1)}")).json()["call"]
+    names = {"cost_usd", "cost", "currency"}
+    for call in (listed, whole):
+        assert {name: call[name] for name in names & set(call)} == told
+    assert (unknown["cost_usd"], unknown.get("cost")) == (None, None)
 
 
 BAD = [

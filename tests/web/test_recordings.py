@@ -13,6 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from sipua.currency import CurrencySettings
 from sipua.ports import Moment
 from sipua.recording_store import Shelf, name_in
 from sipua.settings import Settings
@@ -38,7 +39,10 @@ async def fetching(
     guard = a_guard(clock=clock) if tokens else a_guard(None)
     links = RecordingLinks(Links(), clock)
     async with ReadPool(dsn) as pool:
-        routers = [calls_router(guard, pool, links), recordings_router(guard, pool, links, Shelf(settings))]
+        routers = [
+            calls_router(guard, pool, links, CurrencySettings()),
+            recordings_router(guard, pool, links, Shelf(settings)),
+        ]
         async with serving(routers, guard=guard, clock=clock) as client:
             yield client
 

@@ -3,7 +3,7 @@
 import { get, post, recordingUrl } from "./api.js";
 import { plot } from "./chart.js";
 import { fill, h, mark } from "./dom.js";
-import { clockMs, dayAndClock, duration, figure, kindOf, kindOfMos, money, who, words } from "./format.js";
+import { clockMs, costOf, dayAndClock, duration, figure, kindOf, kindOfMos, who, words } from "./format.js";
 
 const KINDS = { sip: "SIP", attempt: "Attempts", media: "Media", session: "Sessions", conversation: "Conversation", tool: "Tools", consent: "Consent" };
 const QUIET = new Set(["response_created", "response_done", "committed", "item_created", "speech_started", "speech_stopped", "updated"]);
@@ -61,7 +61,7 @@ function facts({ call, media, models }) {
     ["First word after", figure(call.first_time_to_assistant_seconds, 2, " s")],
     ["Handed to", call.handoff ? call.handoff_target ?? "a person" : null],
     ["Recording allowed", call.consent_recorded_at ? (call.consent_obtained ? "yes" : "no") : null],
-    ["Cost", [money(call.cost_usd, "USD"), call.currency && typeof call.cost === "number" ? ` (${money(call.cost, call.currency)})` : false]],
+    ["Cost", costOf(call).filter(Boolean).join(" / ")],
     ["Model", models.join(", ")],
     ["MOS", typeof found.mos === "number" ? mark(kindOfMos(found.mos), figure(found.mos, 2)) : null],
     ["We heard", media ? `${figure(media.received, 0)} packets, ${figure(media.lost, 0)} lost, jitter ${figure(media.jitter_ms, 1)} ms` : null],

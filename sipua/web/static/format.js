@@ -48,6 +48,12 @@ export function money(value, currency) {
   return `${currency} ${value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 }
 
+/** In US dollars, and in the second currency where the agent has one. */
+export function costOf(call) {
+  const other = call.currency && typeof call.cost === "number" ? money(call.cost, call.currency) : "";
+  return [money(call.cost_usd, "USD"), other];
+}
+
 const STATUS = {
   completed: "good", in_progress: "good", talking: "good", up: "good", ringing: "warn", initiated: "none",
   incoming: "warn", outgoing: "warn", dialling: "warn", answering: "warn", held: "warn", no_answer: "warn", busy: "warn",

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { fill, h, mark, say } from "./dom.js";
-import { dayAndClock, duration, figure, kindOf, kindOfMos, money, who, words } from "./format.js";
+import { costOf, dayAndClock, duration, figure, kindOf, kindOfMos, who, words } from "./format.js";
 import { table } from "./table.js";
 
 const LIMIT = 50;
@@ -18,7 +18,7 @@ const COLUMNS = [
   { label: "Talked", kind: "number", cell: (c) => duration(c.duration_seconds), by: (c) => c.duration_seconds },
   { label: "First word", kind: "number", cell: (c) => figure(c.first_time_to_assistant_seconds, 1, " s"), by: (c) => c.first_time_to_assistant_seconds },
   { label: "MOS", kind: "number", cell: (c) => (typeof c.mos === "number" ? mark(kindOfMos(c.mos), figure(c.mos, 1)) : "–"), by: (c) => c.mos },
-  { label: "Cost", kind: "number", cell: (c) => money(c.cost_usd, "USD"), by: (c) => c.cost_usd },
+  { label: "Cost", kind: "number", cell: (c) => { const [usd, other] = costOf(c); return [usd, other ? h("div", { class: "quiet" }, other) : false]; }, by: (c) => c.cost_usd },
 ];
 
 /** `query`: the filter, as it stands in the address: a page can be kept as a bookmark. */
