@@ -13,12 +13,12 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sipua.web.dashboard_sessions import CookieSessions, key_of, must_be_our_page
 from sipua.web.dashboard_static import HEADERS, INDEX, Pages
-from sipua.web.dashboard_stream import Hub, frames
+from sipua.web.dashboard_stream import Events, Hub
 from sipua.web.guard import Guard, Principal, Role, source_of
 from sipua.web.problem import Problem
 
@@ -93,10 +93,11 @@ def dashboard_router(
         if not key:
             raise Problem(403, "the stream is for the dashboard's own page", reason="foreign_page")
         stream = await hub.open(key, request.headers.get("Last-Event-ID", ""))
-        return StreamingResponse(
-            frames(hub, stream, lambda: sessions.holder(key) is not None),
-            media_type="text/event-stream",
-            headers=HEADERS | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        return Events(
+            hub,
+            stream,
+            lambda: sessions.holder(key) is not None,
+            HEADERS | {"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
     @router.post("/dashboard/calls/{id}/hangup")

@@ -7,7 +7,7 @@ last, with many words of one call merged into one.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -57,7 +57,7 @@ class Board:
         self.parts: Json = {}  # trunks, state, … as they were shown last
         self._own: OrderedDict[str, LiveCall] = OrderedDict()
         self._others: dict[str, LiveCall] = {}
-        self._ended: deque[str] = deque(maxlen=ENDED_MAX)
+        self._ended: OrderedDict[str, None] = OrderedDict()  # asked for each row of each look
         self._changed: dict[str, set[str]] = {}
         self._said: dict[tuple[str, str], Json] = {}
         self._gone: list[Json] = []
@@ -221,7 +221,9 @@ class Board:
 
     def _end(self, id: str, told: Json) -> None:
         del self._own[id]
-        self._ended.append(id)
+        self._ended[id] = None
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
         self._leave({"id": id} | told)
 
     def _leave(self, told: Json) -> None:

@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from typing import Any
 
 import orjson
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from sipua.feed import Feed, Subscription
 from sipua.ports import Clock
@@ -129,13 +131,14 @@ class Hub:
         return stream
 
     def leave(self, stream: Stream) -> None:
+        if stream not in self._streams:
+            return
         self._streams.discard(stream)
         if not self._streams:
             self._looked_on(False)
             self._board.forget_others()
-            self._epoch = secrets.token_hex(
-                4
-            )  # what happens from now on is not kept: who comes back gets everything
+            # what happens from now on is not kept: who comes back gets everything
+            self._epoch = secrets.token_hex(4)
             self._kept.clear()
             self._kept_bytes = 0
 
@@ -227,3 +230,22 @@ async def frames(hub: Hub, stream: Stream, is_good: Callable[[], bool]) -> Async
         yield b"event: bye\ndata: %s\n\n" % stream.why.encode()
     finally:
         hub.leave(stream)
+
+
+class Events(StreamingResponse):
+    """The answer to one page. It leaves the hub however it ends: a page that goes before the first frame is asked for
+    ends no generator.
+    """
+
+    def __init__(
+        self, hub: Hub, stream: Stream, is_good: Callable[[], bool], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(frames(hub, stream, is_good), media_type="text/event-stream", headers=dict(headers))
+        self._hub = hub
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.leave(self._stream)

@@ -89,14 +89,6 @@ def _numbers(row: Row) -> Json:
     }
 
 
-def _points(found: object) -> list[Row]:
-    """Of a column that others may have written."""
-    points = found if isinstance(found, list) else []
-    return [
-        each for each in points if isinstance(each, Mapping) and isinstance(each.get("at_s"), int | float)
-    ]
-
-
 def _timed(found: object) -> list[Row]:
     """Of a column that others may have written."""
     rows = found if isinstance(found, list) else []

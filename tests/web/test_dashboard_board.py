@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipua.web.dashboard_board import LINES_MAX, SHOWN_MAX, TEXT_MAX, Board
+from sipua.web.dashboard_board import ENDED_MAX, LINES_MAX, SHOWN_MAX, TEXT_MAX, Board
 
 AT = "2026-01-02T03:04:05.000Z"
 INCOMING = {
@@ -107,6 +107,15 @@ def test_a_call_that_ended_leaves_and_its_row_that_is_late_does_not_bring_it_bac
     assert changes is not None
     assert changes["gone"] == [{"id": "a", "status": "completed", "reason": "caller_hangup"}]
     assert told.changes() is None
+
+
+def test_those_that_ended_are_known_for_a_while() -> None:
+    told = Board()
+    for number in range(ENDED_MAX + 1):
+        told.hear(INCOMING | {"call": str(number)}, AT)
+        told.hear(of("ended", status="completed", reason="", seconds=1) | {"call": str(number)}, AT)
+    told.see_others([ROW | {"id": id} for id in ("0", "1", str(ENDED_MAX))])
+    assert the_call(told)["id"] == "0"
 
 
 def test_a_call_of_another_process_comes_talks_and_goes() -> None:

@@ -15,7 +15,7 @@ from sipua.clock import SystemClock
 from sipua.feed import Feed
 from sipua.web.dashboard_board import Board
 from sipua.web.dashboard_sessions import COOKIE
-from sipua.web.dashboard_stream import OF_ONE_LOGIN, WAITING_MAX, Hub, Stream, frames
+from sipua.web.dashboard_stream import OF_ONE_LOGIN, WAITING_MAX, Events, Hub, Stream, frames
 from sipua.web.problem import Problem
 from tests.web.test_dashboard_board import INCOMING, ROW, of
 from tests.web.test_dashboard_login import a_site
@@ -196,6 +196,23 @@ async def test_streams_are_bounded_by_all_and_by_login() -> None:
         await pages[0].next()
         await pages[0].chunks.aclose()  # type: ignore[attr-defined]
         await scene.page("c")
+
+
+async def test_a_page_that_is_gone_before_its_first_frame_takes_no_place() -> None:
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        gone.set()
+        await asyncio.Event().wait()  # its socket is full
+
+    async with running(1) as scene:
+        answer = Events(scene.hub, await scene.hub.open("k", ""), lambda: True, {})
+        await answer({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)  # as uvicorn has it
+        await scene.page()
 
 
 async def test_entries_that_were_lost_leave_no_call_that_has_ended() -> None:
