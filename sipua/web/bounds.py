@@ -58,15 +58,16 @@ class Bounds:
             await answer(problem)(scope, receive, told)
             told.log(source_of(request), self._clock.now().monotonic)
             return
-        self._open += 1
-        told.on_start = self._answered
+        if request.url.path not in NOT_COUNTED:
+            self._open += 1
+            told.on_start = self._answered
         budget = BodyBudget(receive, declared_length(request), self._body_timeout_s)
         scope[BUDGET] = budget
         try:
             await self._app(scope, budget, told)
         finally:
             if not told.status:
-                self._answered()
+                told.on_start()
             told.log(source_of(request), self._clock.now().monotonic)
 
     def _let_in(self, request: Request) -> None:

@@ -141,6 +141,21 @@ async def test_only_so_many_requests_are_open_at_once_and_health_is_not_counted(
         assert (await client.get("/held")).status_code == 200
 
 
+async def test_looks_at_readiness_that_take_long_keep_nobody_out() -> None:
+    router, held, came = APIRouter(), asyncio.Event(), asyncio.Event()
+
+    @router.get("/readyz")
+    async def readyz() -> None:
+        came.set()
+        await held.wait()
+
+    async with serving([router], at_once=1) as client, asyncio.TaskGroup() as group:
+        group.create_task(client.get("/readyz"))
+        await came.wait()
+        assert (await client.get("/none")).status_code == 404
+        held.set()
+
+
 async def test_one_address_has_a_rate() -> None:
     router, _ = routes()
     async with serving([router], rate=Rate(0.001, 2)) as client:
