@@ -249,6 +249,7 @@ def as_output(result: Any) -> tuple[str, dict[str, Any] | None, str | None]:
     value = dict(result) if isinstance(result, Mapping) else {"result": result}
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()  # half a character cannot be sent
     except (TypeError, ValueError, RecursionError) as error:
         log.error("a tool returned what is no JSON: %s", error)
         return "", None, "the tool's result cannot be read"

@@ -20,6 +20,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
+import orjson
 
 from sipua import __version__
 from sipua.config_file import SIGNING_PREFIX
@@ -71,8 +72,8 @@ def request_body(name: str, arguments: Arguments, context: ToolContext) -> bytes
 def answer(status: int, body: bytes) -> Result:
     """What the model reads of an answer. An error may explain itself: ``{"error": "…"}``."""
     try:
-        value: Any = json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError):
+        value: Any = orjson.loads(body) if body.strip() else {}  # no text of it is half a character
+    except orjson.JSONDecodeError:
         value = None
     if not 200 <= status < 300:
         told = value.get("error") if isinstance(value, dict) else None

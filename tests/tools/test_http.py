@@ -102,6 +102,8 @@ ANSWERS: list[tuple[Callable[[], Response], dict[str, Any]]] = [
     (lambda: RedirectResponse("http://127.0.0.1:9/"), {"error": "answered 307: do without it"}),
     (lambda: Response("<html>"), {"error": UNREADABLE}),
     (lambda: Response(b"[" * 60_000), {"error": UNREADABLE}),
+    (lambda: Response(b'{"name": "\\ud83d"}'), {"error": UNREADABLE}),  # half a character: no call may end by it
+    (lambda: Response(b'{"error": "\\ud83d"}', 500), {"error": "answered 500: do without it"}),
     (lambda: Response(b"\x1f", headers={"Content-Encoding": "gzip"}), {"error": UNREADABLE}),
     (lambda: Response(b" " * (ANSWER_MAX_BYTES + 1)), {"error": "too long"}),
 ]  # fmt: skip
