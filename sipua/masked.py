@@ -36,7 +36,7 @@ def masked(value: Any, name: str = "") -> Any:
     match value:
         case str() if name in NUMBERS:
             return mask_number(value)
-        case str() if name in NAMES or name.endswith("_at") or name in ("t", "from", "next"):
+        case str() if name in NAMES or name.endswith("_at") or name in ("t", "next"):
             return value
         case str():
             return masked_text(value)

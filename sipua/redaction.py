@@ -21,7 +21,7 @@ _LOOKS = (
     re.compile(r"\b(?:sk|ek|pk|rk|whsec|xox[abp])[-_][\w+/=-]{6,}"),
     re.compile(r"(?i)(?<=bearer )[\w.~+/=-]{6,}"),
     re.compile(r"(?i)(?<=basic )[\w+/=]{8,}"),
-    re.compile(r"(?<=://)[^\s/@]*:[^\s/@]+(?=@)"),  # user and password in a URL
+    re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),  # user and password in a URL
     re.compile(r"(?i)(?<=[?&])(?:token|sig|signature|key|secret|password|access_token)=[^&\s\"']+"),
     re.compile(
         r"(?i)\b(?:password|passwd|secret|api[-_]?key|authorization)\b[\"']?\s*[=:]\s*(?!\*)[^\s,;\"']+"

@@ -224,12 +224,12 @@ def test_fields_that_are_numbers() -> None:
     row = {
         "from_e164": ANN,
         "id": "12345678901",
-        "deep": [{"customer_msisdn": "0788123456"}],
+        "deep": [{"customer_msisdn": "0788123456", "from": ANN}, {"from": "2026-01-02T03:04:05.123Z"}],
         "started_at": "2026",
     }
     assert masked(row) == {
-        "from_e164": "+250*****3456", "id": "12345678901", "deep": [{"customer_msisdn": "******3456"}],
-        "started_at": "2026",
+        "from_e164": "+250*****3456", "id": "12345678901", "started_at": "2026",
+        "deep": [{"customer_msisdn": "******3456", "from": "+250*****3456"}, {"from": "2026-01-02T03:04:05.123Z"}],
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ redacted = Redaction(["hunter2!", "short", "postgres-password"])
         ("Authorization: Bearer abcdef.ghi", f"{HIDDEN} {HIDDEN}"),
         ("header bearer abcdef.ghi", f"header bearer {HIDDEN}"),
         ("postgres://sipua:hunter2!@db/x", f"postgres://{HIDDEN}@db/x"),
+        ("postgres://sipua:a:b:c@db/x", f"postgres://{HIDDEN}@db/x"),
         ("host=db password=secret1 user=x", f"host=db {HIDDEN} user=x"),
         ("GET /recordings/7?expires=5&signature=abc123", f"GET /recordings/7?expires=5&{HIDDEN}"),
         ("it said hunter2! twice, hunter2!", f"it said {HIDDEN} twice, {HIDDEN}"),
