@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
 import obstore
@@ -85,6 +85,20 @@ class FolderStore:
         return str(self._folder)
 
 
+def bucket_url(settings: RecordingSettings) -> str:
+    """Where its objects are; signed links lead there too."""
+    endpoint, bucket = settings.s3_endpoint, settings.s3_bucket
+    return f"{endpoint}/{bucket}" if endpoint else f"https://{bucket}.s3.{settings.s3_region}.amazonaws.com"
+
+
+def bucket_origin(settings: RecordingSettings) -> str:
+    """Scheme, host and port that its links lead to; "" without a bucket."""
+    if not settings.s3_bucket:
+        return ""
+    url = urlsplit(bucket_url(settings))
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}"
+
+
 class BucketStore:
     """An S3-compatible store; long files go up in parts. Its errors name no secret."""
 
@@ -93,8 +107,7 @@ class BucketStore:
         self._prefix = f"{settings.s3_prefix}/" if settings.s3_prefix else ""
         endpoint, bucket = settings.s3_endpoint, settings.s3_bucket
         self.where = f"{endpoint or 's3'}/{bucket}/{self._prefix}".rstrip("/")
-        amazon = f"https://{bucket}.s3.{settings.s3_region}.amazonaws.com"
-        self._base_url = settings.base_url or (f"{endpoint}/{bucket}" if endpoint else amazon)
+        self._base_url = settings.base_url or bucket_url(settings)
         keys: dict[str, str] = {}
         if settings.s3_access_key_id:
             secret = read_secret("recording.s3_secret_key_file", "", settings.s3_secret_key_file)

@@ -15,6 +15,7 @@ from sipua.feed import Feed
 from sipua.fleet_view import TrunkView
 from sipua.machine_zone import machine_zone
 from sipua.ports import Clock
+from sipua.recording_store import bucket_origin
 from sipua.settings import Settings
 from sipua.web import dashboard_view as view
 from sipua.web.dashboard import dashboard_router
@@ -77,7 +78,7 @@ def build_dashboard(
     sessions = CookieSessions(book, surface.tokens, clock, secure=own.secure_cookie)
     surface.guard.sessions = sessions
     hub = _hub(own.streams_max, agent, surface.pool, feed, clock)
-    pages = Pages("https:" if settings.recording.s3_bucket else "")  # a bucket's links lead to its own host
+    pages = Pages(bucket_origin(settings.recording))
     about = {"node": agent.node, "zone": zone.key}
     page = dashboard_router(surface.guard, sessions, hub, pages, about, agent.calls.hang_up)
     ledger = ledger_router(surface.guard, surface.pool, surface.links, clock, zone, settings.currency)
