@@ -22,6 +22,9 @@ AFTER_START = timedelta(minutes=10)
 MISSED = timedelta(hours=30)  # since the last run: a night was left out
 AGAIN_S = 3600.0
 LOOK_S = 900.0  # a clock that is set is noticed
+CLOCKS_APART = timedelta(
+    minutes=10
+)  # the database's is behind ours: by its own nothing of the last day may go
 
 
 def next_run(now: datetime, last: datetime | None, at: str, zone: tzinfo | None) -> datetime:
@@ -40,7 +43,9 @@ def next_run(now: datetime, last: datetime | None, at: str, zone: tzinfo | None)
 
 def befores(days: Mapping[str, int], now: datetime) -> dict[str, datetime]:
     """Up to when the rows of each table go, in the order in which they do."""
-    return {name: now - timedelta(days=days[name]) for name in retention.TABLES if days.get(name)}
+    return {
+        name: now - timedelta(days=days[name]) - CLOCKS_APART for name in retention.TABLES if days.get(name)
+    }
 
 
 async def purge_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ import pytest
 from sipua.errors import ConfigError
 from sipua.forgetting import forget_caller, spellings_of
 from sipua.recording_store import StoreRefused
-from sipua.retention import AFTER_START, befores, next_run, purge_all
+from sipua.retention import AFTER_START, CLOCKS_APART, befores, next_run, purge_all
 from sipua.retention_settings import RetentionSettings
 from sipua.settings import Settings
 from storage import retention
@@ -51,7 +51,7 @@ def test_every_table_has_its_days_and_children_go_first() -> None:
     order = list(befores(everything.days(), at(12)))
     assert order == list(retention.TABLES)
     assert order.index("transcripts") < order.index("voice_calls")
-    assert befores({"transcripts": 5}, at(12)) == {"transcripts": at(12, day=5)}
+    assert befores({"transcripts": 5}, at(12)) == {"transcripts": at(12, day=5) - CLOCKS_APART}
     assert RetentionSettings().days() == {"webhooks": 30, "processes": 90}
 
 
@@ -65,6 +65,13 @@ async def test_a_run_deletes_and_notes_what_is_set(database: str) -> None:
     (note,) = rows(database, "SELECT kind, counts FROM sipua.purges")
     assert note == {"kind": "retention", "counts": expected}
     assert len(rows(database, "SELECT id FROM transcripts")) == 1
+
+
+async def test_a_day_is_kept_though_the_databases_clock_is_behind_ours(database: str) -> None:
+    """It refuses to delete what is younger than a day by its own."""
+    await written(database, whole_call(OLD), whole_call(YOUNG))
+    ahead = datetime.now(UTC) + timedelta(minutes=5)
+    assert (await purge_all(database, RetentionSettings(transcripts=1), ahead))["transcripts"] == 2
 
 
 # ---- the command -----------------------------------------------------------------------------------------
