@@ -11,11 +11,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import SecretStr
 
 from sipua.ports import Clock
+from sipua.seldom import Seldom
 from sipua.twilio import twiml
 from sipua.twilio.calls import WORDS, NotTwilio, begun, sid_of, told
 from sipua.twilio.signature import HEADER, SETTINGS_HEADER, is_signed
 from sipua.twilio_settings import TwilioSettings
 from sipua.web.body import read_body
+from sipua.web.guard import source_of
+from sipua.web.limits import network_of
 from sipua.web.problem import Problem, problems
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,7 @@ def twilio_router(
 ) -> APIRouter:
     """``public_url``: where Twilio finds us; "" = as its request says."""
     router = APIRouter(prefix="/twilio", tags=["webhooks"])
+    told_of = Seldom()
 
     @router.post(
         "/voice", summary="Twilio asks what to do with a call", responses=TWIML,
@@ -97,7 +101,14 @@ def twilio_router(
         signature, algorithm = request.headers.get(HEADER, ""), request.headers.get(SETTINGS_HEADER, "")
         url = _url_of(request, public_url)
         if not is_signed(token.get_secret_value(), url, pairs, body, signature, algorithm):
-            log.warning("< a request to %s that Twilio has not signed", request.url.path)
+            source = source_of(request)
+            unsaid = told_of.unsaid(network_of(source), clock.now().monotonic)
+            if unsaid is not None:
+                more = f" ({unsaid} like it were not logged)" if unsaid else ""
+                path = request.url.path
+                log.warning(
+                    "< a request to %s from %s that Twilio has not signed%s", path, source or "-", more
+                )
             raise Problem(
                 403, f"{HEADER} is not that of this request (http.public_url, twilio.auth_token_file)"
             )

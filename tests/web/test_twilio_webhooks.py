@@ -107,6 +107,7 @@ async def test_what_is_forged_is_refused_and_changes_nothing(
         assert (await send(client, path, [("x", "y" * 40_000)])).status_code == 413
     assert rows(database, "SELECT 1 FROM voice_calls") == []
     assert "+1202" not in caplog.text
+    assert caplog.text.count("has not signed") == 1, "a stranger fills no log"
 
 
 async def test_without_a_public_url_the_address_asked_counts(database: str) -> None:
