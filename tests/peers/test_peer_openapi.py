@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID
 
+import httpx
 import psycopg
 import pytest
 
@@ -72,6 +74,30 @@ def a_story(dsn: str, folder: Path) -> None:
         )
 
 
+def long_bodies_are_refused(url: str, secret: str) -> None:
+    """By every route that takes one, whether it says how long it is or not; and it is not read to its end."""
+    taking = [
+        path
+        for path, operations in asked(f"{url}/openapi.json", secret)["paths"].items()
+        if "requestBody" in operations.get("post", {})
+    ]
+    assert len(taking) >= 8
+    stamp = {
+        "webhook-id": "1",
+        "webhook-timestamp": f"{time.time():.0f}",
+        "webhook-signature": f"v1,{'A' * 43}=",
+    }
+    headers = stamp | {
+        "Authorization": f"Bearer {secret}", "Content-Type": "application/json", "X-Sipua-Dashboard": "1",
+        "X-Hub-Signature-256": f"sha256={'0' * 64}",
+    }  # fmt: skip
+    piece = bytes(64 << 10)
+    with httpx.Client(base_url=url, headers=headers, timeout=10) as client:
+        for path in [*taking, "/dashboard/session"]:
+            for content in (piece * 160, iter([piece] * 160)):
+                assert client.post(path, content=content).status_code == 413, path
+
+
 def test_every_route_answers_as_the_document_says(
     start_agent: Callable[..., Agent], emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -109,6 +135,7 @@ def test_every_route_answers_as_the_document_says(
         "SELECT id FROM voice_calls WHERE direction <> 'inbound' OR status IS NULL OR twilio_call_sid IS NULL"
     )
     assert [row["id"] for row in agent.select(halves)] == [CALL]
+    long_bodies_are_refused(url, secret)
     log = (agent.state.parent / "serve.log").read_text()
     assert secret not in log
     assert "Traceback" not in log

@@ -67,6 +67,23 @@ async def test_pushed_after_ours(empty_database: str, shape: str) -> None:
         assert catalogue(empty_database) == before
 
 
+@pytest.mark.parametrize("count", range(1, len(load())))
+async def test_pushed_between_two_of_ours(empty_database: str, tmp_path: Path, count: int) -> None:
+    """By an older version of ours the first so many were applied, then came the platform, then this version."""
+    folder = tmp_path / "older"
+    folder.mkdir()
+    for migration in load()[:count]:
+        shutil.copy(migrations_dir() / migration.file, folder)
+    run(empty_database, shapes.seed("hosted"))
+    await migrate(empty_database, folder=folder)
+    run(empty_database, shapes.platform() + PUSHED)
+    assert len((await migrate(empty_database)).applied) == len(load()) - count
+    assert await check(empty_database) == []
+    for role in ("anon", "authenticated"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+            run(empty_database, FORGE.format(role))
+
+
 async def test_on_october_it_fails_before_ours_and_not_after(empty_database: str) -> None:
     run(empty_database, shapes.seed("october"))
     with pytest.raises(psycopg.errors.UndefinedColumn, match="openai_call_id"):
