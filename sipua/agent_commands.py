@@ -1,12 +1,13 @@
 """What a running agent answers on its control channel, but ``watch``. One per process, made by the composition root.
 
-``fleet``, ``calls`` and ``dialling`` are set once they are there: the channel is open before anything else is.
+``fleet``, ``calls``, ``dialling`` and ``held`` (why no row is written yet) are set once they are there: the
+channel is open before anything else is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sipua.calls_up import CallsUp
@@ -29,6 +30,7 @@ class AgentCommands:
         self.fleet: Fleet | None = None
         self.calls: CallsUp | None = None
         self.dialling: DialService | None = None
+        self.held: Callable[[], str] = str
         self._line = line
         self._files = files
 
@@ -45,7 +47,8 @@ class AgentCommands:
     async def status(self, _: Request) -> Answer:
         calls = self.calls.calls_up if self.calls is not None else 0
         return {
-            **self._line, "calls": calls, "tasks": len(asyncio.all_tasks()), "trunks": self._files.status(),
+            **self._line, "ledger_held": self.held(), "calls": calls, "tasks": len(asyncio.all_tasks()),
+            "trunks": self._files.status(),
         }  # fmt: skip
 
     async def trunks(self, _: Request) -> Answer:

@@ -135,6 +135,7 @@ async def serve(
         sole = SoleWorker(identity.node, identity.worker, redact(dsn))
         stack.callback(sole.release)
         writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
+        commands.held = lambda: writer.gate.why
         own_address = OwnAddress(files.trunks, str(settings.sip.bind), settings.sip.stun_server)
         ports = MediaPorts(
             PortAllocator(settings.rtp.port_min, settings.rtp.port_max, quiet_s=settings.rtp.port_quiet_s),

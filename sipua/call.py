@@ -144,7 +144,7 @@ class Call:
         services = self._services
         codec = await self._way.ringing()
         self._move(Phase.RINGING)
-        self.record.ringing(services.clock.now())
+        self.record.ringing(self._way.rang_at or services.clock.now())
         format, bridge = bridge_for(codec, services.voice.backend.capabilities.formats)
         opening = replace(self.record.opening, trunk=self._way.trunk_name)  # of a call of ours known only now
         remembered = await services.voice.recall(opening)

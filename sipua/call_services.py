@@ -19,7 +19,7 @@ from sipua.keys import KeyRules
 from sipua.media import MediaLeg, MediaRules
 from sipua.media_ports import MediaPorts, Sockets
 from sipua.metrics import Metrics
-from sipua.ports import Clock, OutboundSip, SipLegs
+from sipua.ports import Clock, Moment, OutboundSip, SipLegs
 from sipua.second_leg import SecondLegs
 from sipua.tool_settings import TransferSettings
 from sipua.trunk import Trunk
@@ -78,6 +78,10 @@ class Way(Protocol):
     @property
     def leg(self) -> CallLeg | None:
         """The leg that there is to talk on."""
+
+    @property
+    def rang_at(self) -> Moment | None:
+        """When the callee's telephone did, or the answer came without; None of one that we are called by."""
 
     async def watch(self) -> None:
         """Runs beside the call; raises CallOver (or a SipuaError) when it is over."""

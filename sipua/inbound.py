@@ -32,6 +32,10 @@ class Inbound:
     async def watch(self) -> None:
         await self.leg.watch()
 
+    @property
+    def rang_at(self) -> None:
+        return None
+
     async def ringing(self) -> Codec:
         """180 went out when it was let in, or 183 where the caller is to hear the ringing from us."""
         media = self.leg.media

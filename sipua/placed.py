@@ -18,7 +18,7 @@ from sipua.errors import SipuaError
 from sipua.media_ports import discard
 from sipua.outbound import Alerted, OutboundProgress, Rings, Trying, Winner
 from sipua.outcome import CALLEE_HUNG_UP, Ending
-from sipua.ports import AttemptMade, CallRecord, OutboundSip
+from sipua.ports import AttemptMade, CallRecord, Moment, OutboundSip
 from sipua.trunk import CARRIER_SID_HEADERS, Trunk
 from sipua.trunks.attempt import CallRules
 from sipua.trunks.routing import Route
@@ -35,6 +35,7 @@ class Placed:
         self, dialler: Dialler, sip: OutboundSip, route: Route, record: CallRecord, services: CallServices
     ) -> None:
         self.leg: CallLeg | None = None
+        self.rang_at: Moment | None = None
         self._trunks = dialler.trunks
         self._record = record
         self._services = services
@@ -60,7 +61,8 @@ class Placed:
         if isinstance(outcome, Ending):
             raise CallOver(outcome)
         self.leg = leg = self._leg_of(outcome)
-        self._has_rung.set()  # some answer without having rung
+        self.rang_at = self.rang_at or leg.answered_at  # some answer without having rung
+        self._has_rung.set()
         self._is_answered.set()
         await leg.watch()
 
@@ -104,6 +106,7 @@ class Placed:
                 self._trunk = self._trunks[trunk]
                 log.info("call=%s > INVITE by trunk %s at %s", self._record.id, trunk, target)
             case Rings():
+                self.rang_at = self.rang_at or self._services.clock.now()
                 self._has_rung.set()
             case AttemptMade():
                 self._record.attempt(self._services.clock.now(), progress)

@@ -39,7 +39,7 @@ class Parts:
 
 def readings(parts: Parts, settings: Settings) -> dict[str, Read]:
     """By the name of the row; what there is not in this process has none."""
-    found = _calls(parts) | _process(parts) | _ledger(parts.writer, settings)
+    found = _calls(parts) | _process(parts) | ledger_readings(parts.writer, settings)
     if (ends := parts.certificate_ends) is not None:
         found["sipua_certificate_expiry_timestamp_seconds"] = ends.timestamp
     return found
@@ -85,10 +85,11 @@ def _process(parts: Parts) -> dict[str, Read]:
     return found
 
 
-def _ledger(writer: LedgerWriter, settings: Settings) -> dict[str, Read]:
+def ledger_readings(writer: LedgerWriter, settings: Settings) -> dict[str, Read]:
     found: dict[str, Read] = {
         "sipua_database_up": lambda: writer.stats.connected,
         "sipua_database_connects_total": lambda: writer.stats.connects,
+        "sipua_ledger_held": lambda: bool(writer.gate.why),
         "sipua_ledger_queue_facts": lambda: writer.stats.queued,
         "sipua_ledger_queue_limit_facts": lambda: settings.database.queue_limit,
         "sipua_ledger_lag_seconds": lambda: writer.stats.lag_s,

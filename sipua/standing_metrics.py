@@ -36,6 +36,10 @@ ROWS = (
     _row("sipua_database_reads_waiting", "gauge", "Reads of the HTTP server that are not over; 64 at most"),
     _row("sipua_database_reads_refused_total", "counter", "Reads that were refused, or not answered in time"),
     _row("sipua_database_read_seconds", "histogram", "A read of the HTTP server, with its wait"),
+    _row(
+        "sipua_ledger_held", "gauge",
+        "1 from a start without the database until it has been seen to fit: rows wait in the spool",
+    ),
     _row("sipua_ledger_queue_facts", "gauge", "Facts waiting for the database"),
     _row("sipua_ledger_queue_limit_facts", "gauge", "Facts that may wait in memory (database.queue_limit)"),
     _row("sipua_ledger_lag_seconds", "gauge", "Age of the oldest fact that the database has not got"),

@@ -6,7 +6,7 @@ are given up by the server after ``statement_s`` (set in the transaction: a pool
 transaction forgets nothing and mixes nothing up). Rows are dicts of JSON types: times are UTC, ISO 8601, with a Z.
 
 What the server's own limit does not end (it is stopped, or a cable is out) ends after ``PATIENCE_S`` more: the
-connection is cut, which wakes its thread up.
+connection is cut, which wakes its thread up. A server that refuses connections costs a read nothing but that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from storage.dsn import check_dsn, connect_options, mapped_errors, redact
 from storage.durations import Durations
@@ -36,6 +36,7 @@ MOST_CONNECTIONS = 3
 MOST_WAITING = 64  # reads; one more is refused
 STATEMENT_S = 5.0
 CONNECT_S = 3.0
+LOOK_S = 0.02  # who waits for a connection looks so often whether it was refused: the pool does not tell
 PATIENCE_S = 2.0
 IDLE_S = 60.0  # a connection that nobody needed for so long is closed
 
@@ -73,6 +74,7 @@ class ReadPool:
         self._lending = threading.Lock()
         self._lent: set[Connection] = set()
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="read")
+        self.failures = 0  # to connect
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             self._dsn,
             connection_class=psycopg.Connection[DictRow],
@@ -85,8 +87,8 @@ class ReadPool:
             min_size=0,
             max_size=most,
             max_idle=IDLE_S,
-            timeout=connect_s,
-            reconnect_timeout=connect_s,
+            reconnect_timeout=0.0,  # who waits is told, and the next read tries again
+            reconnect_failed=self._count_failure,
             num_workers=1,
             configure=_configure,
             check=ConnectionPool.check_connection,
@@ -141,7 +143,8 @@ class ReadPool:
 
     @contextlib.contextmanager
     def _lend(self, mine: set[Connection]) -> Iterator[Connection]:
-        with self._pool.connection() as connection:
+        connection = self._taken()
+        try:
             with self._lending:
                 mine.add(connection)
                 self._lent.add(connection)
@@ -151,6 +154,24 @@ class ReadPool:
                 with self._lending:  # from now on nobody cuts it
                     mine.discard(connection)
                     self._lent.discard(connection)
+        finally:
+            self._pool.putconn(connection)
+
+    def _taken(self) -> Connection:
+        """As soon as there is one; it fails as soon as connecting does, unless another read will give one back."""
+        failures, until, wait_s = self.failures, time.monotonic() + self._connect_s, LOOK_S
+        while True:
+            try:
+                return self._pool.getconn(wait_s)
+            except PoolTimeout:
+                left_s, has_failed = until - time.monotonic(), self.failures != failures
+                if left_s <= 0 or (has_failed and not self._lent):
+                    raise DatabaseUnreachable(f"database {redact(self._dsn)}: no connection") from None
+                wait_s = left_s if has_failed else min(LOOK_S, left_s)
+
+    def _count_failure(self, _: ConnectionPool[Connection]) -> None:
+        """In a thread of the pool."""
+        self.failures += 1
 
     def _cut(self, connections: set[Connection]) -> None:
         """Those that nobody waits for any more."""

@@ -59,6 +59,11 @@ async def agent(settings: Settings) -> tuple[bool, Check]:
     except LocalError as error:
         return True, Check("agent", "warn", str(error), "look at its log; end it if it hangs")
     detail = f"runs: pid {status.get('pid')}, SIP {status.get('sip')}, {status.get('calls')} calls up"
+    if held := status.get("ledger_held"):
+        said = f"{detail}; started without the database, rows wait in the spool: {held}"
+        return True, Check(
+            "agent", "warn", said, "they are written by themselves once the database is there and fits"
+        )
     refused = status.get("trunks", {}).get("error")
     if refused:
         todo = "mend the file, then send it SIGHUP again"

@@ -135,12 +135,22 @@ async def test_a_web_server_tells_the_time() -> None:
 # ---- an agent that runs ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("refused", "status"), [("", "ok"), ("a.toml: domian: unknown key", "warn")])
-async def test_an_agent_that_runs_is_asked_for_its_trunk_files(
-    tmp_path: Path, refused: str, status: str
+@pytest.mark.parametrize(
+    ("refused", "held", "status"),
+    [
+        ("", "", "ok"),
+        ("a.toml: domian: unknown key", "", "warn"),
+        ("", "started without the database, rows wait in the spool: connection refused", "warn"),
+    ],
+)
+async def test_an_agent_that_runs_is_asked_for_its_trunk_files_and_its_ledger(
+    tmp_path: Path, refused: str, held: str, status: str
 ) -> None:
     async def answer(_: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"pid": 7, "sip": "127.0.0.1:5060", "calls": 2, "trunks": {"error": refused}}
+        return {
+            "pid": 7, "sip": "127.0.0.1:5060", "calls": 2, "ledger_held": held.rpartition(": ")[2],
+            "trunks": {"error": refused},
+        }  # fmt: skip
 
     mine = Settings.model_validate({"state_dir": str(tmp_path)})
     runs, check = await agent(mine)
@@ -154,3 +164,4 @@ async def test_an_agent_that_runs_is_asked_for_its_trunk_files(
     assert (runs, check.status) == (True, status)
     assert check.detail.startswith("runs: pid 7, SIP 127.0.0.1:5060, 2 calls up")
     assert refused in check.detail
+    assert held in check.detail

@@ -98,6 +98,26 @@ async def test_nobody_is_left_ringing_or_talking(
     assert each.place.dialler.occupancy.calls_up("primary") == 0
 
 
+@pytest.mark.parametrize(
+    ("answers", "rings"), [([(180, {}), OK], True), ([OK], False)], ids=["rings", "at once"]
+)
+async def test_what_rings_does_so_no_later_than_it_is_answered(
+    answers: Sequence[Answer], rings: bool, tmp_path: Path
+) -> None:
+    """However late the call comes to hear of it: without a telephone that rang it is the moment of the answer."""
+    each = await scene(tmp_path, answers)
+    watching = asyncio.create_task(each.way.watch())
+    leg = await each.way.answered()
+    await each.way.ringing()
+    assert leg.answered_at is not None
+    assert each.way.rang_at is not None
+    assert each.way.rang_at.monotonic <= leg.answered_at.monotonic
+    assert (each.way.rang_at is leg.answered_at) is not rings
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    each.way.close()
+
+
 async def test_a_call_that_nobody_takes_is_over(tmp_path: Path) -> None:
     each = await scene(tmp_path, [(486, {})])
     with pytest.raises(CallOver, match="busy"):

@@ -20,6 +20,7 @@ from sipua.feed import Feed
 from sipua.identity import Identity
 from sipua.ledger import Ledger
 from sipua.outcome import CALLER_HUNG_UP
+from sipua.readings import ledger_readings
 from sipua.settings import Settings
 from storage import errors as store
 from storage.gate import Gate
@@ -77,6 +78,8 @@ async def test_calls_of_a_start_without_it_are_written_when_it_is_back(
     await away.take_away()
     async with serving(tmp_path, database) as writer:
         ids = [call(writer) for _ in range(3)]
+        is_held = ledger_readings(writer, settings_of(tmp_path, database))["sipua_ledger_held"]
+        assert is_held()
         assert await unready(database, writer) != ""
         assert ledger_waits(writer) == writer.gate.why != ""
         assert not await writer.flush(0.2)
@@ -85,6 +88,7 @@ async def test_calls_of_a_start_without_it_are_written_when_it_is_back(
             await writer.gate.wait()
             assert await writer.flush(15)
         assert await unready(database, writer) == ""
+        assert not is_held()
     assert statuses(database) == dict.fromkeys([before, *ids], "completed")
 
 

@@ -18,6 +18,7 @@ from storage.embedded import EmbeddedPostgres
 from storage.errors import DatabaseUnreachable, StoreError
 from storage.reading import MOST_CONNECTIONS, MOST_WAITING, Connection, ReadPool, TooBusy, plain, rows
 from tests.postgres import FAST, scratch_dir
+from tests.waiting import eventually
 
 
 async def test_reads_wait_in_threads_and_never_hold_the_loop(database: str) -> None:
@@ -104,6 +105,40 @@ async def test_a_database_that_is_away_costs_the_reads_not_the_pool(tmp_path: Pa
         with pytest.raises(DatabaseUnreachable) as caught:
             await pool.read(lambda connection: None)
     assert caught.value.retryable
+
+
+async def test_a_refused_connection_is_not_waited_for(tmp_path: Path) -> None:
+    """However long one would wait for a silent server: the test's own limit is far below. So for all that wait."""
+    dsn = conninfo.make_conninfo(host=str(tmp_path), dbname="none")
+    async with ReadPool(dsn, connect_s=3600.0) as pool:
+        for _ in range(2):  # and once more: nothing is remembered of the first time
+            reads = [pool.read(lambda connection: None) for _ in range(MOST_CONNECTIONS + 1)]
+            found = await asyncio.gather(*reads, return_exceptions=True)
+            assert [type(each) for each in found] == [DatabaseUnreachable] * len(reads)
+
+
+async def test_a_connection_that_another_read_holds_is_waited_for(
+    database: str, postgres_server: str
+) -> None:
+    """The server gives us one connection and no more: reads take turns."""
+    name = str(conninfo.conninfo_to_dict(database)["dbname"])
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP ROLE IF EXISTS lonely; CREATE ROLE lonely LOGIN CONNECTION LIMIT 1"))
+    dsn = conninfo.make_conninfo(database, user="lonely")
+    held, release = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> str:
+        held.set()
+        assert release.wait(10)
+        return name
+
+    async with ReadPool(dsn) as pool:
+        first = asyncio.create_task(pool.read(hold))
+        assert await asyncio.to_thread(held.wait, 10)
+        second = asyncio.create_task(pool.read(lambda connection: connection.info.dbname))
+        await asyncio.to_thread(eventually, lambda: pool.failures > 0, "a second connection is refused")
+        release.set()
+        assert [await first, await second] == [name, name]
 
 
 @pytest.fixture
