@@ -56,28 +56,20 @@ def spend(is_reached: bool, cap_usd: str) -> list[Trouble]:
     return [Trouble("", f"the cap of the day ({cap_usd}) is reached: calls are ended", todo)]
 
 
-async def disks(
-    folders: Mapping[str, Path], min_free_mb: int, is_open: Callable[[str], bool]
-) -> list[Trouble]:
-    """One trouble for each file system; ``folders`` by what they hold. In a thread: a disk may hang."""
-
-    def look() -> list[Trouble]:
-        found: dict[int, tuple[int, Path, list[str]]] = {}
-        for name, folder in folders.items():
-            place = next(each for each in (folder, *folder.parents) if each.exists())
-            free_mb = shutil.disk_usage(place).free >> 20
-            found.setdefault(place.stat().st_dev, (free_mb, folder, []))[2].append(name)
-        troubles = []
-        for free_mb, folder, names in found.values():
-            limit = min_free_mb * (CLEAR_OF if is_open(str(folder)) else 1)
-            if free_mb < limit:
-                what = f"{free_mb} MB are free for {' and '.join(names)} ({folder}), less than {min_free_mb}"
-                troubles.append(
-                    Trouble(str(folder), what, f"make room: `df -h {folder}`, `du -xsh {folder}/*`")
-                )
-        return troubles
-
-    return await asyncio.to_thread(look)
+def disks(folders: Mapping[str, Path], min_free_mb: int, is_open: Callable[[str], bool]) -> list[Trouble]:
+    """One trouble for each file system; ``folders`` by what they hold. Blocks: a disk may hang."""
+    found: dict[int, tuple[int, Path, list[str]]] = {}
+    for name, folder in folders.items():
+        place = next(each for each in (folder, *folder.parents) if each.exists())
+        free_mb = shutil.disk_usage(place).free >> 20
+        found.setdefault(place.stat().st_dev, (free_mb, folder, []))[2].append(name)
+    troubles = []
+    for free_mb, folder, names in found.values():
+        limit = min_free_mb * (CLEAR_OF if is_open(str(folder)) else 1)
+        if free_mb < limit:
+            what = f"{free_mb} MB are free for {' and '.join(names)} ({folder}), less than {min_free_mb}"
+            troubles.append(Trouble(str(folder), what, f"make room: `df -h {folder}`, `du -xsh {folder}/*`"))
+    return troubles
 
 
 def why(text: str, what: str, todo: str) -> list[Trouble]:
@@ -121,5 +113,18 @@ def at_once(look: Callable[[], Sequence[Trouble]]) -> Look:
 
     async def awaited() -> Sequence[Trouble]:
         return look()
+
+    return awaited
+
+
+def in_thread(look: Callable[[], Sequence[Trouble]]) -> Look:
+    """For what may hang: one look at a time, so that it takes one thread of those that all share and not each."""
+    running: asyncio.Future[Sequence[Trouble]] | None = None
+
+    async def awaited() -> Sequence[Trouble]:
+        nonlocal running
+        if running is None or running.done():
+            running = asyncio.ensure_future(asyncio.to_thread(look))
+        return await asyncio.shield(running)
 
     return awaited

@@ -13,7 +13,7 @@ from sipua.alerts.channels import open_channels
 from sipua.alerts.incident import Incidents, Patience, Trouble
 from sipua.alerts.message import Sender
 from sipua.alerts.service import Alerts, Source
-from sipua.alerts.sources import Look, at_once
+from sipua.alerts.sources import Look, at_once, in_thread
 from sipua.alerts.state_file import load
 from sipua.fleet_view import TrunkView
 from sipua.metrics import Metrics
@@ -47,8 +47,8 @@ def sources_of(settings: AlertSettings, watched: Watched, incidents: Incidents) 
     steady = Patience(settings.after_s, settings.clear_s)
     at_first = Patience(0.0, settings.clear_s)
 
-    async def disks() -> list[Trouble]:
-        return await sources.disks(
+    def disks() -> list[Trouble]:
+        return sources.disks(
             watched.folders, settings.min_free_mb, lambda folder: incidents.is_open("disk", folder)
         )
 
@@ -61,7 +61,7 @@ def sources_of(settings: AlertSettings, watched: Watched, incidents: Incidents) 
         "spend": (
             at_once(lambda: sources.spend(watched.day_cap_reached(), watched.day_cap)), LOOK_S, Patience(),
         ),
-        "disk": (disks, DISK_S, at_first),
+        "disk": (in_thread(disks), DISK_S, at_first),
         "database": (at_once(lambda: sources.database(watched.database())), LOOK_S, steady),
         "spool": (spool, LOOK_S, at_first),
         "ledger": (at_once(lambda: losses.look(watched.lost())), LOOK_S, Patience(0.0, LOST_CLEAR_S)),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import pytest
 
 from sipua.alerts import sources
 from sipua.alerts.channels import Channel
@@ -152,12 +155,30 @@ def test_lost_rows_are_told_with_their_count() -> None:
     assert losses.look(7) == []
 
 
-async def test_a_disk_ends_being_full_above_where_it_began(tmp_path: Path) -> None:
+def test_a_disk_ends_being_full_above_where_it_began(tmp_path: Path) -> None:
     free_mb = shutil.disk_usage(tmp_path).free >> 20
     folders = {"the state": tmp_path, "the spool": tmp_path / "not" / "there"}
-    (found,) = await sources.disks(folders, free_mb * 2, lambda _: False)
+    (found,) = sources.disks(folders, free_mb * 2, lambda _: False)
     assert found.subject == str(tmp_path)
     assert "for the state and the spool" in found.what
     least = int(free_mb * 0.9)
-    assert await sources.disks(folders, least, lambda _: False) == []
-    assert len(await sources.disks(folders, least, lambda _: True)) == 1
+    assert sources.disks(folders, least, lambda _: False) == []
+    assert len(sources.disks(folders, least, lambda _: True)) == 1
+
+
+async def test_a_disk_that_hangs_takes_one_thread_however_often_it_is_looked_at() -> None:
+    looks, is_back = [], threading.Event()
+
+    def hang() -> Sequence[Trouble]:
+        looks.append(1)
+        is_back.wait(5)
+        return [trouble()]
+
+    look = sources.in_thread(hang)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await look()
+    is_back.set()
+    assert await look() == [trouble()]
+    assert len(looks) == 1
