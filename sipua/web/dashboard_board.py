@@ -14,6 +14,7 @@ from typing import Any
 CALLS_MAX = 2000  # of this process: twice what pjsua can hold
 SHOWN_MAX = 200  # calls of a snapshot, the newest
 LINES_MAX = 60  # of a call
+LINES_SHOWN = 2000  # of a snapshot, shared by its calls: 2 ms to encode
 TEXT_MAX = 2000  # characters of one line
 ENDED_MAX = 5000  # calls of ours that the database may still call live
 
@@ -46,8 +47,9 @@ class LiveCall:
         """A line that nobody spoke."""
         return self.say(f"note-{self._count + 1}", role="note", kind=kind, text=_text(text), at=at, done=True)
 
-    def document(self) -> Json:
-        return self.fields | {"lines": list(self.lines.values())}
+    def document(self, lines: int) -> Json:
+        """With so many of the last lines."""
+        return self.fields | {"lines": list(self.lines.values())[-lines:]}
 
 
 class Board:
@@ -102,7 +104,9 @@ class Board:
     def snapshot(self) -> Json:
         calls = [*self._own.values(), *self._others.values()]
         calls.sort(key=lambda call: str(call.fields["started_at"]), reverse=True)
-        return {"calls": [call.document() for call in calls[:SHOWN_MAX]], "up": len(calls), **self.parts}
+        shown = calls[:SHOWN_MAX]
+        lines = LINES_SHOWN // max(1, len(shown))
+        return {"calls": [call.document(lines) for call in shown], "up": len(calls), **self.parts}
 
     def changes(self) -> Json | None:
         """None: nothing. Texts of a line are whole, also where only a part is new."""

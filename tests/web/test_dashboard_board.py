@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipua.web.dashboard_board import ENDED_MAX, LINES_MAX, SHOWN_MAX, TEXT_MAX, Board
+from sipua.web.dashboard_board import ENDED_MAX, LINES_MAX, LINES_SHOWN, SHOWN_MAX, TEXT_MAX, Board
 
 AT = "2026-01-02T03:04:05.000Z"
 INCOMING = {
@@ -147,6 +148,18 @@ def test_what_is_shown_of_one_call_and_of_many_is_bounded() -> None:
         told.hear(INCOMING | {"call": str(number)}, AT)
     snapshot = told.snapshot()
     assert (len(snapshot["calls"]), snapshot["up"]) == (SHOWN_MAX, SHOWN_MAX + 6)
+
+
+def test_of_many_calls_the_last_lines_are_shown() -> None:
+    told = Board()
+    for call, line in itertools.product(range(SHOWN_MAX), range(LINES_MAX)):
+        told.hear(INCOMING | {"call": str(call)}, AT)
+        told.hear(
+            of("transcript", role="user", item=str(line), text="x", lang="en") | {"call": str(call)}, AT
+        )
+    shown = [[line["item"] for line in call["lines"]] for call in told.snapshot()["calls"]]
+    assert sum(map(len, shown)) == LINES_SHOWN
+    assert {lines[-1] for lines in shown} == {str(LINES_MAX - 1)}
 
 
 def test_a_part_is_told_when_it_changes() -> None:
