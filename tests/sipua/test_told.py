@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipua.ingest.told import Story
+from sipua.ingest.told import ITEMS_MAX, Story
 from storage import codec
 from storage.facts import CallChanged, Event, Fact, Group, ToolCalled, ToolDone, Transcript
 from storage.statements import build
@@ -213,3 +213,19 @@ def test_a_group_can_be_kept_in_the_spool() -> None:
     group: Group = tuple(told(*(event for event, _ in TABLE)))
     assert codec.decode(codec.encode(group)) == group
     assert json.loads(codec.encode(group))
+
+
+def test_of_one_response_so_many_items_are_taken() -> None:
+    items = [item("function_call", **{**CALLED, "call_id": f"call_{n}"}) for n in range(ITEMS_MAX + 9)]
+    found = told({"type": "response.done", "response": {"id": "r", "output": items}})
+    assert kinds(found).count("ToolCalled") == ITEMS_MAX
+
+
+def test_events_without_an_id_are_known_by_what_they_say() -> None:
+    """Also where a number is none that all understand."""
+    events = [{"type": "error", "error": {"code": "a", "message": n}} for n in ("x", "y", 2**70, 2**71)]
+    again = [{"error": {"message": "x", "code": "a"}, "type": "error"}]
+    ids = [fact.id for fact in told(*events, *again) if isinstance(fact, Event)]
+    assert len(ids) == 5
+    assert len(set(ids)) == 4
+    assert ids[0] == ids[-1]
