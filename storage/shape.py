@@ -39,6 +39,16 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE n.nspname IN ('public', 'sipua') AND c.relkind IN ('r', 'p', 'v')
 """
+# Columns of others that each row must fill, and nobody fills them in a row of ours: no default, no trigger of theirs.
+_DEMANDED = """
+SELECT n.nspname || '.' || c.relname, a.attname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname || '.' || c.relname = ANY (%s) AND c.relkind IN ('r', 'p')
+  AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND NOT EXISTS (
+    SELECT 1 FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+      AND t.tgtype & 7 = 7 AND NOT starts_with(t.tgname::text, 'sipua_'))
+ORDER BY 1, a.attnum
+"""
 _RLS_OFF = """
 SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname || '.' || c.relname = ANY (%s) AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity ORDER BY 1
@@ -105,13 +115,19 @@ ORDER BY 2, 1
 
 
 async def unfit(connection: Connection) -> list[str]:
-    """Columns whose type does not hold what we write: nothing of ours can mend them."""
+    """Columns whose type does not hold what we write, or that we do not write: nothing of ours can mend them."""
     there = await _columns(connection)
-    return [
+    lines = [
         f"column {table}.{column} is of type {found}, not {kind}"
         for table, columns in TABLES.items()
         for column, kind in columns.items()
         if (found := there.get(table, {}).get(column)) and kind in WIDER and found not in WIDER[kind]
+    ]
+    demanded = await _rows(connection, _DEMANDED, (list(TABLES),))
+    return lines + [
+        f"column {table}.{column} is NOT NULL without a default, and nothing of ours writes it"
+        for table, column in demanded
+        if str(column) not in TABLES[str(table)]
     ]
 
 

@@ -210,10 +210,31 @@ MISFITS = [
         "constraint narrow on public.voice_events: type refuses answered, call_ended, call_started",
     ),
     (
+        "ALTER TABLE voice_calls ADD tenant_id uuid NOT NULL",
+        "column public.voice_calls.tenant_id is NOT NULL without a default, and nothing of ours writes it",
+    ),
+    (
         "DELETE FROM supabase_migrations.schema_migrations WHERE name = 'trunks'",
         "migration 20261122150000_trunks.sql",
     ),
 ]
+
+
+FILLED = [
+    "ALTER TABLE voice_calls ADD tenant_id uuid",
+    "ALTER TABLE voice_calls ADD tenant_id uuid NOT NULL DEFAULT gen_random_uuid()",
+    "ALTER TABLE voice_calls ADD number bigint NOT NULL GENERATED ALWAYS AS IDENTITY",
+    "ALTER TABLE voice_calls ADD tenant_id uuid NOT NULL; "
+    "CREATE FUNCTION theirs() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.tenant_id := NEW.id; RETURN NEW; END'; "
+    "CREATE TRIGGER theirs BEFORE INSERT ON voice_calls FOR EACH ROW EXECUTE FUNCTION theirs()",
+]
+
+
+@pytest.mark.parametrize("done", FILLED)
+async def test_a_column_of_others_that_is_filled_will_do(database: str, done: str) -> None:
+    run(database, done)
+    assert await misfits(database) == []
+    run(database, "INSERT INTO voice_calls (direction) VALUES ('inbound')")
 
 
 @pytest.mark.parametrize(("done", "said"), MISFITS)
