@@ -24,7 +24,8 @@ _SETTINGS = """# Settings
 Made by `python -m sipua.reference docs`; do not edit.
 
 Order: environment, then `sipua.toml` in the folder of `--conf` (else `SIPUA_CONF`, else `conf`), then the default.
-An unknown key or name, or a bad value, refuses the start (exit code 78).
+In the environment a list is JSON: `["one", "two"]`. An unknown key or name, or a bad value, refuses the
+start (exit code 78).
 
 | key | environment | default | meaning |
 |---|---|---|---|

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import SettingsError
 
 from sipua.config_file import UNPREFIXED, describe, origin, read_toml, secret_file, siblings
 from sipua.errors import ConfigError
@@ -36,6 +38,8 @@ def load_settings(conf_dir: Path) -> Settings:
     data |= {name.lower(): text for name in UNPREFIXED if (text := os.environ.get(name, "").strip())}
     try:
         settings = Settings(**data)
+    except SettingsError as error:
+        raise ConfigError(_no_json(error.__cause__)) from None
     except ValidationError as error:
         raise ConfigError(describe(error, file=file, prefix=PREFIX, model=Settings)) from None
     realtime_url(
@@ -46,6 +50,14 @@ def load_settings(conf_dir: Path) -> Settings:
     if text := turn_fault(settings.turns, settings.realtime.vad):
         raise ConfigError(f"{origin(['turns', 'pause_ms'], file, PREFIX)}: {text}")
     return _with_secret_files(settings, file)
+
+
+def _no_json(cause: BaseException | None) -> str:
+    """A list in the environment that is no JSON: pydantic-settings names the table only, and the text in its cause."""
+    text = cause.doc if isinstance(cause, JSONDecodeError) else None
+    names = [name for name in environment_names() if text is not None and os.environ.get(name) == text]
+    where = f"environment {', '.join(names) or PREFIX + '…'}"
+    return f"""{where}: expected JSON, such as '["one", "two"]' for a list"""
 
 
 def _told(key: str, why: str, settings: Settings, file: Path) -> str:

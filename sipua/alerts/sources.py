@@ -19,7 +19,7 @@ def trunks(views: Iterable[TrunkView]) -> list[Trouble]:
     """Those that are enabled and down."""
     todo = "run `sipua trunks` and `sipua doctor`; refused credentials are mended in the trunk file or at the carrier"
     return [
-        Trouble(each.trunk.name, f"trunk {each.trunk.name} is down: {each.why}", todo)
+        Trouble(each.trunk.name, f"trunk {each.trunk.name} is down: {each.why.removeprefix('down: ')}", todo)
         for each in views
         if each.state == "down"
     ]

@@ -69,7 +69,10 @@ def export(
         return
     if json:
         print_json({"rows": count, "table": table, "format": format, "file": str(out)})
-    typer.echo(f"{count} rows of {table} in {time.monotonic() - started:.1f} s", err=True)
+    typer.echo(
+        f"{count} {'row' if count == 1 else 'rows'} of {table} in {time.monotonic() - started:.1f} s",
+        err=True,
+    )
 
 
 def _write(rows: Export, format: str, out: Path | None) -> int:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from sipua.web.problem import Problem, invalid
+from sipua.web.problem import Problem, invalid, what
 
 BODY_TIMEOUT_S = 10.0
 BODY_MAX_BYTES = 64 << 10  # of a route that says nothing else
@@ -85,7 +85,7 @@ async def read_json(request: Request, model: type[M], most: int = BODY_MAX_BYTES
         faults = error.errors(include_input=False, include_url=False)
     if faults[0]["type"] == "json_invalid":
         raise Problem(400, faults[0]["msg"])
-    raise invalid([(("body", *each["loc"]), each["msg"]) for each in faults])
+    raise invalid([(("body", *each["loc"]), what(each)) for each in faults])
 
 
 def json_body(

@@ -71,6 +71,13 @@ def answer(problem: Problem) -> Response:
     )
 
 
+def what(fault: Mapping[str, object]) -> str:
+    """One of pydantic's faults in words."""
+    if fault["type"] == "extra_forbidden":
+        return "there is no such name; /openapi.json says which there are"
+    return str(fault["msg"])
+
+
 def invalid(faults: Sequence[tuple[Sequence[int | str], str]]) -> Problem:
     """422 for what does not fit: (place, what is allowed)."""
     errors = [

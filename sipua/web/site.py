@@ -16,7 +16,7 @@ from sipua.web.bounds import AT_ONCE, Bounds
 from sipua.web.document import document_of, methods_at
 from sipua.web.guard import Guard
 from sipua.web.limits import Rate
-from sipua.web.problem import Problem, answer, invalid
+from sipua.web.problem import Problem, answer, invalid, what
 from storage.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_invalid(_: Request, error: Exception) -> Response:
     """Places and what is allowed; never what was sent."""
     assert isinstance(error, RequestValidationError)
-    return answer(invalid([(each["loc"], each["msg"]) for each in error.errors()]))
+    return answer(invalid([(each["loc"], what(each)) for each in error.errors()]))
 
 
 async def _on_store(_: Request, error: Exception) -> Response:

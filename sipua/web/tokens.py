@@ -140,6 +140,10 @@ def load_tokens(file: Path) -> tuple[Token, ...]:
             mode = os.fstat(stream.fileno()).st_mode & 0o777
             data = stream.read(1 << 20)
         text = data.decode()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"http.tokens_file: {file}: there is no such file; `sipua token add` makes it"
+        ) from None
     except OSError as error:
         raise ConfigError(f"http.tokens_file: {file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

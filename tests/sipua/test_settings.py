@@ -321,6 +321,7 @@ def test_a_fault_in_the_file_names_file_key_value_and_what_is_allowed(
 ENVIRONMENT_FAULTS = [
     ("SIPUA_SIP__PROT", "1", r"^environment SIPUA_SIP__PROT: unknown name; allowed: SIPUA_SIP__PORT, "),
     ("SIPUA_SIP_PORT", "1", r"^environment SIPUA_SIP_PORT: unknown name; allowed: SIPUA_SIP__PORT"),
+    ("SIPUA_HTTP__TRUSTED_PROXIES", "10.0.0.1", r"^environment SIPUA_HTTP__TRUSTED_PROXIES: expected JSON"),
     ("SIPUA_SIP", "{}", r"^environment SIPUA_SIP: unknown name"),
     ("sipua_sip__port", "1", r"^environment sipua_sip__port: unknown name; allowed: SIPUA_SIP__PORT"),
     ("SIPUA_DATABASE_URL", "postgresql://u:geheim@h/x", r"^environment SIPUA_DATABASE_URL: unknown name"),

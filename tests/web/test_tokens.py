@@ -86,7 +86,11 @@ def test_a_file_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: i
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "binary").chmod(0o600)
-    for file, why in (("nowhere", "No such file"), ("", "Is a directory"), ("binary", "no UTF-8 text")):
+    for file, why in (
+        ("nowhere", "no such file; `sipua token add`"),
+        ("", "Is a directory"),
+        ("binary", "no UTF-8 text"),
+    ):
         with pytest.raises(ConfigError, match=f"http.tokens_file: .*{why}"):
             load_tokens(tmp_path / file)
 

@@ -53,7 +53,7 @@ function facts({ call, media, models }) {
     ["Ended", call.ended_at ? dayAndClock(call.ended_at) : "still up"],
     ["Talked", duration(call.duration_seconds)],
     ["Direction", call.direction],
-    ["Trunk", [call.trunk, call.provider].filter(Boolean).join(", ")],
+    ["Trunk", [...new Set([call.trunk, call.provider])].filter(Boolean).join(", ")],
     ["Outcome", words(call.outcome)],
     ["Wanted", call.intent],
     ["Note", call.last_note],

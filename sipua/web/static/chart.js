@@ -18,7 +18,7 @@ export function plot({ title, unit, points, kind = "curve", limit = null, text, 
   const values = points.map(([, y]) => y);
   const told = points.length
     ? `From ${figure(Math.min(...values), digits)} to ${figure(Math.max(...values), digits)} ${unit}, ` +
-      `${figure(middle(values), digits)} in the middle; ${points.length} values.`
+      `${figure(middle(values), digits)} in the middle; ${points.length} ${points.length === 1 ? "value" : "values"}.`
     : "Nothing was measured.";
   const image = svg("svg", { role: "img", "aria-labelledby": `${id}-title ${id}-told` });
   const figureElement = h("figure", { class: "plot panel" },
@@ -35,7 +35,7 @@ function shapes({ points, kind, limit, text, floor, least, most, digits }, width
   const bottom = HEIGHT - BOTTOM;
   const [from, to] = [points[0][0], points.at(-1)[0]];
   const high = most ?? ceiling(Math.max(least, ...points.map(([, y]) => y)), floor);
-  const room = kind === "bars" ? (width - LEFT - 8) / points.length : 0;
+  const room = kind === "bars" ? Math.max(0, width - LEFT - 8) / points.length : 0; // a plot not laid out yet is 0 wide
   const x = (value, index) =>
     kind === "bars" ? LEFT + room * (index + 0.5) : LEFT + ((width - LEFT - 8) * (value - from)) / (to - from || 1);
   const y = (value) => bottom - ((bottom - TOP) * (value - floor)) / (high - floor || 1);
@@ -45,7 +45,7 @@ function shapes({ points, kind, limit, text, floor, least, most, digits }, width
   return [
     marks.map((value) => [
       svg("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
-      svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, figure(value, digits)),
+      svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, figure(value, digits + 2)), // half of a round number needs more digits
     ]),
     limit !== null && limit <= high && svg("line", { class: "limit", x1: LEFT, x2: width, y1: y(limit), y2: y(limit) }),
     kind === "curve" && points.length > 1 && svg("polyline", { class: "curve", points: places.map((p) => p.join(",")).join(" ") }),

@@ -26,7 +26,7 @@ export function costView() {
   function show({ days: all, zone, currency }) {
     const sum = (name) => all.reduce((total, day) => total + (day[name] ?? 0), 0);
     const cost = money(sum("cost_usd"), "USD") + (currency ? ` (${money(sum("cost"), currency)})` : "");
-    fill(note, `${figure(sum("calls"), 0)} calls, ${figure(sum("minutes"), 0)} minutes, ${cost}. Days are those of ${zone}.`);
+    fill(note, `${figure(sum("calls"), 0)} calls, ${figure(sum("minutes"), 1)} minutes, ${cost}. Days are those of ${zone}.`);
     const oldestFirst = [...all].reverse();
     const bars = (title, unit, name, digits) =>
       plot({ title, unit, kind: "bars", digits, heading: "h2", xLabel: "Day", text: (index) => oldestFirst[index].day,
