@@ -25,6 +25,7 @@ from sipua.realtime.commands import function_output_item
 from sipua.realtime.config import SessionConfig
 from sipua.realtime.counters import Counters
 from sipua.realtime.outbox import QueueFullError
+from sipua.sideband_speech import TurnLatency
 from sipua.voice_events import VoiceEvents
 from sipua.voice_sessions import Observer
 
@@ -80,6 +81,7 @@ class Sideband:
         self._waiting: deque[Command] = deque()
         self._running: OrderedDict[str, None] = OrderedDict()
         self._done: deque[str] = deque(maxlen=DONE_MAX)
+        self._latency = TurnLatency()
         self._reader: asyncio.Task[None] | None = None
         self._silence: asyncio.TimerHandle | None = None
 
@@ -178,6 +180,8 @@ class Sideband:
                 if event.response_id in self._done:
                     return
                 self._over(event.response_id)
+        if turn := self._latency.on_event(event, self._clock.now().monotonic):
+            self._observer.answered(*turn)
         self._seen(event)
         self._events.put(event)
 

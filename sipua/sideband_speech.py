@@ -13,6 +13,31 @@ from sipua.turns import Flushed
 
 SOME_MS = 20  # one frame: more is not known of
 PLAYS_MAX_S = 60.0
+ANSWERS_MAX = 16  # responses to one turn: each call of a tool leads to one
+
+
+class TurnLatency:
+    """How soon the caller hears an answer: from the end of their words, as the service takes it, to its playout."""
+
+    def __init__(self) -> None:
+        self._silent_at: float | None = None  # as long as no answer has begun
+        self._items: dict[str, str] = {}  # of responses since then ("": not known yet); some only call tools
+
+    def on_event(self, event: ev.Event, now: float) -> tuple[str, float] | None:
+        """The item that answers and the seconds that it took, once a turn."""
+        match event:
+            case ev.SpeechStarted():
+                self._silent_at = None
+            case ev.SpeechStopped():
+                self._silent_at, self._items = now, {}
+            case ev.ResponseCreated() if len(self._items) < ANSWERS_MAX:
+                self._items[event.response_id] = ""
+            case ev.OutputItemAdded(type="message") if event.response_id in self._items:
+                self._items[event.response_id] = event.item_id
+            case ev.PlayoutBegan() if self._silent_at is not None and event.response_id in self._items:
+                seconds, self._silent_at = now - self._silent_at, None
+                return self._items[event.response_id], seconds
+        return None
 
 
 class RemoteSpeech:

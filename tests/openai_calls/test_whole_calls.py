@@ -46,6 +46,7 @@ async def test_a_call_with_a_tool_until_its_caller_hangs_up(tmp_path: Path, data
         story = await house.look(call)
         assert house.metrics.calls.labels("inbound", "openai", "completed", "caller_hangup")._value.get() == 1
         assert house.metrics.calls_active._value.get() == 0
+        assert house.metrics.turn_seconds._sum.get() > 0
     assert {name: row[name] for name in WANTED} == WANTED | {"openai_call_id": call["call_id"]}
     assert row["first_time_to_assistant_seconds"] is not None
     assert row["metadata"]["usage"]["responses"] == 3
@@ -56,6 +57,9 @@ async def test_a_call_with_a_tool_until_its_caller_hangs_up(tmp_path: Path, data
         ("user", "A moto to the airport, please."),
         ("assistant", "It is booked."),
     ]
+    segments = rows(database, "SELECT payload FROM voice_events WHERE type = 'transcript_segment'")
+    (answer,) = (each["payload"] for each in segments if "latency_seconds" in each["payload"])
+    assert (answer["sequence"], answer["role"]) == (3, "assistant")
     (tool,) = rows(database, "SELECT * FROM mcp_tool_calls")
     assert (tool["tool"], tool["success"]) == ("book_transport", True)
     (order,) = rows(database, "SELECT * FROM sipua.service_requests")
