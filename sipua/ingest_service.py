@@ -12,6 +12,7 @@ from sipua.calls_up import CallsUp
 from sipua.errors import RealtimeError
 from sipua.fleet_view import TrunkView
 from sipua.ingest.calls import Surroundings, ToldCalls
+from sipua.ingest.charge import charge_of
 from sipua.ingest.health import TrunkStanding, VoiceStanding
 from sipua.ingest.openai import ClientSecret, OpenAIHttp
 from sipua.ledger import Ledger
@@ -88,6 +89,7 @@ async def told_calls(
             hang_up=hang_up,
             secrets=_WatchedSecrets(openai, calls, standing),
             clock=clock,
+            charge=lambda usage, model: charge_of(usage, model or settings.realtime.model, voice.spend.price),
         )
         yield ToldCalls(world, chosen.provider, chosen.key_s)
 

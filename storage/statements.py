@@ -19,6 +19,7 @@ from storage import (
     tool_statements,
     transcript_statements,
     trunk_statements,
+    usage_statements,
     webhooks,
 )
 from storage.desk_facts import Forgotten, Remembered
@@ -100,6 +101,7 @@ def build(facts: Iterable[Fact]) -> list[Statement]:
     rows[CallChanged.__name__] = [_row(change) for change in fold(changes)]
     rows[_LATE] = [_row(change) for change in fold(late)]
     rows[transcript_statements.WHOLE] = transcript_statements.told_of(facts)
+    rows[usage_statements.CHARGED] = usage_statements.told_of(facts)
     rows[CallCarried.__name__] = [_row(fact) for fact in carried.values()]
     rows[TrunkState.__name__] = [_row(state) for state in trunk_statements.fold(states)]
     rows[Remembered.__name__] = desk_statements.fold(memories)
@@ -251,6 +253,7 @@ _SQL = {
     CallEnded.__name__: call_statements.ENDED,
     _LATE: call_statements.CHANGED,
     **transcript_statements.LAST_SQL,
+    **usage_statements.SQL,
     **consent_statements.SQL,
     **trunk_statements.SQL,
     **desk_statements.SQL,

@@ -93,7 +93,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 CLIENT_SIDE = ("websockets.asyncio.client", "websockets.client", "websockets.sync.client")
 # Cores: no I/O and no clock, ``now`` is an argument.
 CORES = (
-    "sipua.ingest.told", "sipua.ingest.ids", "sipua.ingest.health", "sipua.twilio.signature", "sipua.twilio.twiml",
+    "sipua.ingest.told", "sipua.ingest.charge",
+    "sipua.ingest.ids", "sipua.ingest.health", "sipua.twilio.signature", "sipua.twilio.twiml",
     "sipua.twilio.calls", "sipua.actions", "sipua.keys", "sipua.info", "sipua.consent", "sipua.recording",
     "sipua.web.dashboard_board", "sipua.web.dashboard_view",
     "sipua.catalogue_file", "sipua.memory", "sipua.whatsapp", "sipua.tool_round", "sipua.last_words",

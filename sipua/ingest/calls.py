@@ -19,7 +19,7 @@ from uuid import UUID
 from sipua.errors import RealtimeError, RemoteError, SipuaError
 from sipua.ingest.ids import call_id_of, row_id
 from sipua.ingest.openai import ClientSecret
-from sipua.ingest.told import Story
+from sipua.ingest.told import Charge, Story
 from sipua.ledger_facts import opened_session
 from sipua.locale import country_of, locale_of
 from sipua.openai_calls import CallGone
@@ -111,6 +111,7 @@ class Surroundings:
     hang_up: Callable[[Collection[UUID]], bool]
     secrets: Secrets
     clock: Clock
+    charge: Charge
 
 
 class _Call:
@@ -213,7 +214,9 @@ class ToldCalls:
     @asynccontextmanager
     async def _held(self, call_id: UUID, now: datetime) -> AsyncIterator[_Call]:
         """One at a time of each call."""
-        call = self._calls.get(call_id) or self._remember(call_id, _Call(Story(call_id, now)))
+        call = self._calls.get(call_id) or self._remember(
+            call_id, _Call(Story(call_id, now, charge=self._world.charge))
+        )
         async with call.lock:
             yield call
 
@@ -232,7 +235,9 @@ class ToldCalls:
         call = self._calls.get(known.id)
         if call is None:
             after = known.last_segment_at
-            story = Story(known.id, known.started_at, locale=known.locale, after=after)
+            story = Story(
+                known.id, known.started_at, locale=known.locale, after=after, charge=self._world.charge
+            )
             call = self._remember(known.id, _Call(story))
         self._take(call, known)
         return self._remember(call_id, call)

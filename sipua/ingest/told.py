@@ -8,7 +8,7 @@ or in another process. Words come in any order and late: an item's place in time
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from sipua.ingest.ids import row_id
 from sipua.ledger_facts import EVENT_TYPES
 from sipua.transcript import Role, TranscriptOrder
 from storage.facts import CallChanged, Event, Fact, Group, ToolCalled, ToolDone, Transcript
+from storage.usage_statements import CHARGE
 from storage.words import EventType
 
 TEXT_MAX = 20_000  # characters of an utterance
@@ -57,15 +58,29 @@ _HEARD = ("response.output_audio.delta", "response.output_audio_transcript.delta
           *_AGENT)  # fmt: skip
 
 
+Charge = Callable[[Mapping[str, Any], str], Mapping[str, Any]]
+"""What a response has cost, of its usage and model ("": not told)."""
+
+
 class Story:
     """What is told of one call. ``after``: its last utterance so far; ``began``: when the call did."""
 
-    def __init__(self, call_id: UUID, began: datetime, *, locale: str = "", after: datetime | None = None):
+    def __init__(
+        self,
+        call_id: UUID,
+        began: datetime,
+        *,
+        locale: str = "",
+        after: datetime | None = None,
+        charge: Charge = lambda usage, model: {},
+    ):
         self.call_id = call_id
         self.began = began
         self.talked_since: datetime | None = None  # the session is there
         self._locale = locale or None
         self._order = TranscriptOrder(after)
+        self._charge = charge
+        self._model = ""
         self._tools: dict[str, str] = {}
         self._is_heard = False
 
@@ -94,6 +109,10 @@ class Story:
             for path in _KEPT[type]
             if (value := _scalar(_at(event, path))) is not None
         } | ({"event_id": event_id[:NOTE_MAX]} if event_id else {})
+        if type in ("session.created", "session.updated"):
+            self._model = _text(_at(event, "session.model"))[:NOTE_MAX] or self._model
+        if type == "response.done" and (usage := _mapping(_at(event, "response.usage"))):
+            payload |= {CHARGE: charge} if (charge := dict(self._charge(usage, self._model))) else {}
         yield self._event(mapped, event_id or _own_key(event), now, payload)
 
     def _progress(self, type: str, now: datetime) -> Iterator[Fact]:

@@ -21,13 +21,16 @@ from starlette.routing import Route
 from sipua.clock import SystemClock
 from sipua.http import bind_tcp, running
 from sipua.ingest.calls import Surroundings, ToldCalls
+from sipua.ingest.charge import charge_of
 from sipua.ingest.health import TrunkStanding, VoiceStanding, health
 from sipua.ingest.openai import OpenAIHttp
 from sipua.openai_calls import OpenAICalls
 from sipua.realtime.backend import OpenAIBackend
 from sipua.realtime.config import SessionConfig, Transcription
+from sipua.realtime.prices import PRICES, price_of
 from sipua.web.guard import Role
 from sipua.web.ingest import ingest_router
+from storage.call_reads import per_day
 from storage.reading import ReadPool
 from storage.spool import Spool
 from storage.spool_folder import adopt
@@ -109,6 +112,7 @@ async def process(
         world = Surroundings(
             put=lambda *facts: writer.put(facts), settle=writer.flush, look_up=lambda id: told_call(pool, id),
             configured=configured, hang_up=hang_up, secrets=Secrets(), clock=SystemClock(),
+            charge=lambda usage, model: charge_of(usage, model or "gpt-realtime-2.1", price_of),
         )  # fmt: skip
         guard = a_guard()
         router = ingest_router(
@@ -397,3 +401,78 @@ def test_health_is_made_of_the_parts(
         features["openai_realtime"],
     ) == told
     assert bool(body["why"]) == (status == 503)
+
+
+def done(response: str, event: str = "") -> dict[str, Any]:
+    """A response of 1,000 tokens of audio in, 100 of them cached, and 500 out: 0.0288 + 0.00004 + 0.032 dollars."""
+    read = {"audio_tokens": 1000, "text_tokens": 0, "cached_tokens_details": {"audio_tokens": 100}}
+    usage = {"input_token_details": read, "output_token_details": {"audio_tokens": 500, "text_tokens": 0}}
+    return {
+        "type": "response.done",
+        "event_id": event or f"event of {response}",
+        "response": {"id": response, "status": "completed", "usage": usage},
+    }
+
+
+async def test_a_call_costs_what_its_responses_do_each_once(database: str) -> None:
+    """Told twice, under another event's id, to another process, and after a restart; in the view of costs per day."""
+    price = PRICES["gpt-realtime-2.1-mini"]
+    each = (900 * price.audio_in + 100 * price.audio_cached + 500 * price.audio_out) / 1e6
+    created = {
+        "type": "session.created",
+        "event_id": "e0",
+        "session": {"id": "s", "model": "gpt-realtime-2.1-mini"},
+    }
+    async with service() as (_, url):
+        async with process(database, url) as one, process(database, url) as other:
+            call = (await one.post(PATH, json=CALL)).json()["callId"]
+            for client, event in (
+                (one, created), (one, done("r1")), (one, done("r1")), (one, done("r1", "again")),
+                (other, created), (other, done("r2")), (other, done("r1")),
+            ):  # fmt: skip
+                answer = await client.post(f"{PATH}/events", json={"callId": call, "event": event})
+                assert answer.status_code == 200
+        async with process(database, url) as after:
+            for event in (created, done("r2"), done("r3")):
+                await after.post(f"{PATH}/events", json={"callId": call, "event": event})
+            await after.post(f"{PATH}/end", json={"callId": call})
+    [row] = calls_of(database)
+    usage = row["metadata"]["usage"]
+    assert (usage["responses"], usage["audio_in"], usage["audio_cached"], usage["audio_out"]) == (
+        3,
+        2700,
+        300,
+        1500,
+    )
+    assert usage["cost_usd"] == pytest.approx(3 * each, abs=1e-5)
+    async with ReadPool(database) as pool:
+        [day] = await per_day(pool, "UTC", 1, row["started_at"].astimezone(UTC).date())
+    assert day["cost_usd"] == pytest.approx(3 * each, abs=1e-5)
+
+
+async def test_a_leg_of_ours_is_charged_by_that_leg(database: str) -> None:
+    async with service() as (_, url), process(database, url) as client:
+        call = (await client.post(PATH, json=CALL)).json()["callId"]
+        leg = """metadata = metadata || '{"instance": "one of ours", "usage": {"cost_usd": 7}}'"""
+        run(database, f"UPDATE voice_calls SET {leg}")
+        assert (
+            await client.post(f"{PATH}/events", json={"callId": call, "event": done("r1")})
+        ).status_code == 200
+    [row] = calls_of(database)
+    assert row["metadata"]["usage"] == {"cost_usd": 7}
+    assert len(rows(database, "SELECT 1 FROM voice_events WHERE type = 'openai_response_done'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("usage", "model", "expected"),
+    [
+        ({"output_tokens": 5}, "no-such-model", {"text_out": 5, "unpriced": "no-such-model"}),
+        ({"output_tokens": 10**400}, "gpt-realtime-2.1", None),
+        ({"seconds": float("inf")}, "gpt-realtime-2.1", None),
+        ({"output_tokens": 10**12}, "gpt-realtime-2.1", None),
+        ({"output_tokens": "many"}, "gpt-realtime-2.1", {"text_out": 0, "cost_usd": 0.0}),
+    ],
+)
+def test_the_charge_of_a_usage(usage: dict[str, Any], model: str, expected: dict[str, Any] | None) -> None:
+    found = charge_of(usage, model, price_of)
+    assert found == {} if expected is None else found.items() >= expected.items()
