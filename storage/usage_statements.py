@@ -6,7 +6,7 @@ counts once. A call with a SIP leg of ours is charged by that leg (``metadata.in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -49,6 +49,6 @@ def told_of(facts: Iterable[Fact]) -> list[dict[str, Any]]:
     calls: dict[UUID, None] = {
         fact.call_id: None
         for fact in facts
-        if isinstance(fact, Event) and isinstance(fact.payload, Mapping) and CHARGE in fact.payload
+        if isinstance(fact, Event) and fact.type == "openai_response_done" and CHARGE in (fact.payload or ())
     }
     return [{"call_id": str(call)} for call in calls]
