@@ -60,6 +60,7 @@ from sipua.media_ports import MediaPorts
 from sipua.metrics import Metrics
 from sipua.names import Names
 from sipua.occupancy import Occupancy
+from sipua.openai_left import left_calls
 from sipua.openai_service import openai_line
 from sipua.own_address import OwnAddress
 from sipua.pj.build import max_calls, slots_taken
@@ -134,7 +135,8 @@ async def serve(
         dsn = await stack.enter_async_context(open_database(settings))
         sole = SoleWorker(identity.node, identity.worker, redact(dsn))
         stack.callback(sole.release)
-        writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity))
+        left = await stack.enter_async_context(left_calls(backend))
+        writer = await stack.enter_async_context(ledger_writer(dsn, settings, identity, left.take))
         commands.held = lambda: writer.gate.why
         own_address = OwnAddress(files.trunks, str(settings.sip.bind), settings.sip.stun_server)
         ports = MediaPorts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -110,7 +110,12 @@ async def refuse_misfit(dsn: str) -> None:
 
 
 @asynccontextmanager
-async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> AsyncIterator[LedgerWriter]:
+async def ledger_writer(
+    dsn: str,
+    settings: Settings,
+    identity: Identity,
+    left_at_openai: Callable[[Sequence[str]], None] = lambda call_ids: None,
+) -> AsyncIterator[LedgerWriter]:
     """The database brought up to date, rows of dead processes closed, and the writer running.
 
     What dead processes left in their spools is written in the background before anything new is.
@@ -131,7 +136,12 @@ async def ledger_writer(dsn: str, settings: Settings, identity: Identity) -> Asy
                 raise
             gate = Gate(str(error))
         reaper = Reaper(
-            dsn, node=identity.node, worker=identity.worker, instance=identity.instance, spools=spools
+            dsn,
+            node=identity.node,
+            worker=identity.worker,
+            instance=identity.instance,
+            spools=spools,
+            left_at_openai=left_at_openai,
         )
         left = adopt(spools) if spools is not None else Adoption([], [])
         if not left.spools and not gate.why:

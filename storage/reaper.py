@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -36,6 +36,9 @@ _OTHERS = """
 SELECT w.instance, w.seen_at FROM sipua.writers w JOIN sipua.processes p USING (instance)
 WHERE p.ended_at IS NULL AND w.instance <> %s
 """
+_AT_OPENAI = """
+SELECT openai_call_id FROM public.voice_calls WHERE id = ANY(%s) AND openai_call_id IS NOT NULL
+"""
 
 
 class Reaper:
@@ -51,11 +54,14 @@ class Reaper:
         spools: Path | None,
         lease_s: float = LEASE_S,
         look_s: float = BEAT_S,
+        left_at_openai: Callable[[Sequence[str]], None] = lambda call_ids: None,
     ) -> None:
+        """``left_at_openai`` gets OpenAI's ids of those calls among the closed that its SIP terminates."""
         self._dsn = dsn
         self._node, self._worker, self._instance = node, worker, instance
         self._spools = spools
         self._look_s = look_s
+        self._left_at_openai = left_at_openai
         self._leases = Leases(lease_s)
 
     async def close(self, dead: Iterable[UUID] = (), *, lock_timeout_s: float = 0) -> None:
@@ -72,6 +78,7 @@ class Reaper:
         )
         if closed:
             log.warning("%d calls of processes that are no more were closed", len(closed))
+            self._left_at_openai(await self._at_openai(closed))
 
     async def run(self, writer: LedgerWriter) -> None:
         """Until cancelled: once everything that dead processes left is written, and then lease by lease."""
@@ -88,6 +95,11 @@ class Reaper:
                 self._leases.could_not_look()
                 log.info("dead processes are looked for later: %s", error)
             await asyncio.sleep(self._look_s)
+
+    async def _at_openai(self, closed: Sequence[UUID]) -> list[str]:
+        async with connected(self._dsn, "sipua-reaper", dict_row) as connection:
+            rows = await (await connection.execute(_AT_OPENAI, (list(closed),))).fetchall()
+        return [row["openai_call_id"] for row in rows]
 
     async def _expired(self) -> list[UUID]:
         async with connected(self._dsn, "sipua-reaper", dict_row) as connection:

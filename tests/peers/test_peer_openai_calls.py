@@ -55,6 +55,7 @@ def test_a_killed_process_and_one_that_ends(tmp_path: Path, database: str) -> No
         second = agent("second")
         closed = row(second, lost)
         assert (closed["status"], closed["outcome"]) == ("failed", "process_lost")
+        until(lambda: client.get(f"/emulator/calls/{lost}").json()["state"] == "over", "it costs no more")
         ended = dialled(second)
         second.end()
         closed = row(second, ended)

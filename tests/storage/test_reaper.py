@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from storage.errors import StoreError
-from storage.facts import CallCreated, CallEnded, ProcessStarted
+from storage.facts import CallChanged, CallCreated, CallEnded, ProcessStarted
 from storage.reaper import Reaper
 from storage.spool import Spool
 from storage.spool_folder import adopt
@@ -104,3 +104,18 @@ async def test_nobody_is_declared_dead_while_somebody_holds_the_tables(database:
         with pytest.raises(StoreError):
             await reaper(database).close([DEAD], lock_timeout_s=0.05)
     assert is_open(database, call)
+
+
+async def test_calls_that_are_up_at_openai_are_told_of(database: str) -> None:
+    """Those that it closes, and each once; what had ended, and who lives, is left alone."""
+    left, over, alive = uuid4(), uuid4(), uuid4()
+    writer = LedgerWriter(database, batch_ms=1, instance=DEAD)
+    for instance, node, call in ((DEAD, "me", left), (DEAD, "me", over), (ALIVE, "other", alive)):
+        writer.put((begun(instance, node, call)[1], CallChanged(call, T0, openai_call_id=f"rtc_{call}")))
+    writer.put((CallEnded(over, T0, 7, "completed", "caller_hangup"), *begun(DEAD, "me", uuid4())[1:]))
+    assert await writer.close(5)
+    told: list[str] = []
+    mine = Reaper(database, node="me", worker=0, instance=ME, spools=None, left_at_openai=told.extend)
+    await mine.close()
+    await mine.close()
+    assert told == [f"rtc_{left}"]
