@@ -33,7 +33,7 @@ from sipua.texts import TextFiles
 from sipua.trunk_files import TrunkFiles
 from sipua.voice_standing import WatchedBackend
 from sipua.web.calls import calls_router, live_router
-from sipua.web.dashboard_service import Agent, Surface, build_dashboard
+from sipua.web.dashboard_service import Agent, Surface, build_dashboard, no_dashboard
 from sipua.web.dashboard_stream import Hub
 from sipua.web.guard import Guard
 from sipua.web.health import Check, health_router
@@ -140,7 +140,7 @@ async def http_service(
                 calls_router(guard, pool, links, settings.currency),
                 recordings_router(guard, pool, links, Shelf(settings)),
                 trunks_router(guard, pool, fleet.views),
-                *(dashboard.routers if dashboard is not None else ()),
+                *(dashboard.routers if dashboard is not None else (no_dashboard(guard),)),
             ],
             prefixed=[
                 live_router(guard, pool, clock),

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from sipua.calls_up import CallsUp
 from sipua.feed import Feed
@@ -26,6 +26,7 @@ from sipua.web.dashboard_static import Pages
 from sipua.web.dashboard_stream import Hub
 from sipua.web.guard import Guard, TokenSource
 from sipua.web.health import Check, Part
+from sipua.web.problem import Problem
 from sipua.web.recordings import RecordingLinks
 from storage.call_reads import live_calls
 from storage.errors import StoreError
@@ -83,6 +84,18 @@ def build_dashboard(
     page = dashboard_router(surface.guard, sessions, hub, pages, about, agent.calls.hang_up)
     ledger = ledger_router(surface.guard, surface.pool, surface.links, clock, zone, settings.currency)
     return Dashboard((page, ledger), hub)
+
+
+def no_dashboard(guard: Guard) -> APIRouter:
+    """Its address where there is none: says which setting has switched it off."""
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(guard.must_be_on)])
+
+    @router.get("/dashboard")
+    @router.get("/dashboard/")
+    async def why() -> None:
+        raise Problem(404, "this part is off: dashboard.enabled = false", reason="off")
+
+    return router
 
 
 def _hub(streams_max: int, agent: Agent, pool: ReadPool, feed: Feed, clock: Clock) -> Hub:

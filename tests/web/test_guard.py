@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -9,9 +10,11 @@ import pytest
 from fastapi import APIRouter, Depends, Request
 
 from sipua.ports import Moment
+from sipua.web.dashboard_service import no_dashboard
 from sipua.web.guard import Guard, Principal, Role
 from sipua.web.limits import Rate
-from tests.web.serving import SECRETS, HandClock, a_guard, bearer, serving, token
+from sipua.web.tokens import Token
+from tests.web.serving import ALL, SECRETS, HandClock, a_guard, bearer, serving, token
 
 NOW = Moment(1000.0, datetime(2026, 1, 2, tzinfo=UTC))
 PAST, FUTURE = NOW.wall - timedelta(seconds=1), NOW.wall + timedelta(seconds=1)
@@ -66,6 +69,20 @@ async def test_without_a_file_of_tokens_everything_is_off_and_says_what_to_set()
         for path in ("/read", "/openapi.json"):
             told = await client.get(path, headers=bearer(Role.READ))
             assert (told.status_code, "http.tokens_file" in told.json()["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "setting"), [(None, "http.tokens_file"), (ALL, "dashboard.enabled = false")]
+)
+async def test_the_dashboards_address_says_which_setting_switched_it_off(
+    tokens: Sequence[Token] | None, setting: str
+) -> None:
+    guard = a_guard(tokens)
+    async with serving([no_dashboard(guard)], guard=guard) as client:
+        for path in ("/dashboard", "/dashboard/"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["reason"]) == (404, "off")
+            assert setting in answer.json()["detail"]
 
 
 async def test_an_expired_token_is_told_so_and_so_is_no_unknown_one() -> None:
