@@ -7,7 +7,9 @@ The line names the route, not the path: a path may hold a telephone number.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -20,7 +22,8 @@ from sipua.web.problem import Problem, answer
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 64  # requests that have no answer yet
+AT_ONCE = 64  # requests that have no answer yet …
+SHARES = 4  # … of which one address may have a quarter: bodies that do not come would keep all others out
 NOT_COUNTED = frozenset({"/healthz", "/readyz"})  # who asks them kills what does not answer
 HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -44,7 +47,7 @@ class Bounds:
         self._asked = Buckets(rate)
         self._at_once = at_once
         self._body_timeout_s = body_timeout_s
-        self._open = 0
+        self._open: Counter[str] = Counter()  # by source; those without any are left out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,15 +55,16 @@ class Bounds:
             return
         request = Request(scope)
         told = _Told(scope, send, self._clock.now().monotonic)
+        source = network_of(source_of(request))
         try:
-            self._let_in(request)
+            self._let_in(request, source)
         except Problem as problem:
             await answer(problem)(scope, receive, told)
             told.log(source_of(request), self._clock.now().monotonic)
             return
         if request.url.path not in NOT_COUNTED:
-            self._open += 1
-            told.on_start = self._answered
+            self._open[source] += 1
+            told.on_start = partial(self._answered, source)
         budget = BodyBudget(receive, declared_length(request), self._body_timeout_s)
         scope[BUDGET] = budget
         try:
@@ -70,17 +74,21 @@ class Bounds:
                 told.on_start()
             told.log(source_of(request), self._clock.now().monotonic)
 
-    def _let_in(self, request: Request) -> None:
+    def _let_in(self, request: Request, source: str) -> None:
         if request.url.path in NOT_COUNTED:
             return
-        if self._open >= self._at_once:
+        if self._open.total() >= self._at_once:
             raise Problem(503, "too many requests at once", reason="busy", headers={"Retry-After": "1"})
-        wait_s = self._asked.take(network_of(source_of(request)), self._clock.now().monotonic)
+        if self._open[source] >= max(1, self._at_once // SHARES):
+            raise too_often(1, "too many requests at once from this address")
+        wait_s = self._asked.take(source, self._clock.now().monotonic)
         if wait_s:
             raise too_often(wait_s, "too many requests from this address")
 
-    def _answered(self) -> None:
-        self._open -= 1
+    def _answered(self, source: str) -> None:
+        self._open[source] -= 1
+        if not self._open[source]:
+            del self._open[source]
 
 
 class _Told:

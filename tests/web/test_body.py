@@ -130,17 +130,40 @@ async def test_a_slow_body_is_given_up() -> None:
     assert came == []
 
 
+PROXIED = {"trusted_proxies": ["127.0.0.1"]}
+
+
+def by(number: int) -> dict[str, str]:
+    """The header with which a proxy tells one of several addresses."""
+    return {"X-Forwarded-For": f"192.0.2.{number}"}
+
+
 async def test_only_so_many_requests_are_open_at_once_and_health_is_not_counted() -> None:
     held = asyncio.Event()
     router, came = routes(held)
-    async with serving([router], at_once=2) as client, asyncio.TaskGroup() as group:
-        waiting = [group.create_task(client.get("/held")) for _ in range(2)]
+    async with serving([router], at_once=2, server=PROXIED) as client, asyncio.TaskGroup() as group:
+        waiting = [group.create_task(client.get("/held", headers=by(number))) for number in range(2)]
         await asyncio.to_thread(eventually, lambda: len(came) == 2, "two requests are open")
-        told = await client.get("/held")
+        told = await client.get("/held", headers=by(2))
         assert (told.status_code, told.headers["Retry-After"]) == (503, "1")
         held.set()
         assert [(await each).status_code for each in waiting] == [200, 200]
         assert (await client.get("/held")).status_code == 200
+
+
+async def test_one_address_leaves_room_for_the_others() -> None:
+    held = asyncio.Event()
+    router, came = routes(held)
+    async with serving([router], at_once=8, server=PROXIED) as client, asyncio.TaskGroup() as group:
+        waiting = [group.create_task(client.get("/held", headers=by(1))) for _ in range(2)]
+        await asyncio.to_thread(eventually, lambda: len(came) == 2, "two requests are open")
+        told = await client.get("/held", headers=by(1))
+        assert (told.status_code, told.headers["Retry-After"]) == (429, "1")
+        waiting.append(group.create_task(client.get("/held", headers=by(2))))
+        await asyncio.to_thread(eventually, lambda: len(came) == 3, "another's is open too")
+        held.set()
+        assert [(await each).status_code for each in waiting] == [200, 200, 200]
+        assert (await client.get("/held", headers=by(1))).status_code == 200
 
 
 async def test_looks_at_readiness_that_take_long_keep_nobody_out() -> None:
