@@ -55,7 +55,8 @@ def test_a_trunk_and_the_database_that_go_away_and_come_back(
         registrar.is_silent = False
         asyncio.run(gone.give_back())
         until(lambda: len(told(file)) >= 4, f"the recoveries after {told(file)}", 30)
+        kept = agent.state / "alerts.json"
+        until(lambda: not json.loads(kept.read_text())["incidents"], "nothing left to tell")
+        agent.end()  # while there is somebody who takes its bindings back
     assert set(told(file)[2:]) == {("alert.recovered", "trunk"), ("alert.recovered", "database")}
     assert len(told(file)) == 4
-    kept = agent.state / "alerts.json"
-    until(lambda: not json.loads(kept.read_text())["incidents"], "nothing left to tell")
