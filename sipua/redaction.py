@@ -23,8 +23,10 @@ _LOOKS = (
     re.compile(r"(?i)(?<=basic )[\w+/=]{8,}"),
     re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"),  # user and password in a URL
     re.compile(r"(?i)(?<=[?&])(?:token|sig|signature|key|secret|password|access_token)=[^&\s\"']+"),
+    re.compile(r"(?i)\b(?:api[-_]?key|authorization)\b[\"']?\s*[=:]\s*(?!\*)[^\s,;\"']+"),
+    # "password: is not set" is what we say ourselves of a key of that name
     re.compile(
-        r"(?i)\b(?:password|passwd|secret|api[-_]?key|authorization)\b[\"']?\s*[=:]\s*(?!\*)[^\s,;\"']+"
+        r"(?i)\b(?:password|passwd|secret)\b(?:[\"']?\s*=\s*|:(?!\s)|[\"']\s*:\s*)[\"']?(?!\*)[^\s,;\"']+"
     ),
 )
 

@@ -115,6 +115,7 @@ ELSEWHERE = {
     "test_peer_faults": {"http_500", "error_event", "no_session_updated", "reject_session_update", "wrong_format_echo"},
     "test_peer_refusal": {"http_401", "quota"},
     "test_peer_languages": {"refuse_language"},
+    "openai_calls.test_whole_calls": {"call_error", "call_gone", "sideband_drop"},
 }  # fmt: skip
 
 
