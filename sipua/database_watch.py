@@ -22,7 +22,8 @@ from storage.gate import Gate
 log = logging.getLogger(__name__)
 
 KNOWN = "database.known"  # in the state directory: where the rows went the last time
-PAUSE_MIN_S, PAUSE_MAX_S = 1.0, 15.0
+PAUSE_MIN_S, PAUSE_MAX_S = 0.5, 15.0
+AWAY_MAX_S = 2.0  # while nobody answers: a look costs nothing then, and the rows are to be there soon after
 
 
 def remember(settings: Settings, dsn: str) -> None:
@@ -56,10 +57,11 @@ async def open_when_fit(
             break
         except (store.StoreError, SipuaError) as error:
             gate.why = str(error)
+            longest_s = AWAY_MAX_S if isinstance(error, store.DatabaseUnreachable) else PAUSE_MAX_S
         if gate.why != said:
             said = gate.why
             log.error("calls are taken, their rows wait in the spool: %s", said)
         await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, PAUSE_MAX_S)
+        pause_s = min(pause_s * 2, longest_s)
     gate.open()
     log.warning("the database is there and fits: what waited is written")
