@@ -54,6 +54,9 @@ class Ticker:
                 due = time.monotonic()
 
     async def stop(self) -> dict[str, float]:
+        """After one tick at least: a short run may have none."""
+        if not self.late_s:
+            await asyncio.sleep(2 * TICK_S)
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
