@@ -127,14 +127,6 @@ class Guard:
             )
         raise Problem(401, "the token is not known here", reason="unknown_token", headers=_invalid())
 
-    def named(self, name: str) -> Principal | None:
-        """The principal of that name while its token is good: a session ends with it."""
-        now = self._clock.now().wall
-        for token in self._tokens.tokens if self._tokens is not None else ():
-            if token.name == name and not token.is_expired(now):
-                return Principal(token.name, token.roles)
-        return None
-
     def _count(self, who: Principal) -> None:
         if wait_s := self._asked.take(who.name, self._clock.now().monotonic):
             raise too_often(wait_s, "too many requests with this token")

@@ -94,8 +94,6 @@ async def test_an_expired_token_is_told_so_and_so_is_no_unknown_one() -> None:
         assert (told.status_code, told.json()["detail"]) == (401, "the token has expired on 2026-01-01")
         assert 'error="invalid_token"' in told.headers["WWW-Authenticate"]
         assert (await client.get("/read", headers=bearer(Role.OPERATE))).status_code == 200
-    assert guard.named("read") is None
-    assert guard.named("operate") is not None
 
 
 async def test_wrong_tokens_are_slowed_down_and_right_ones_are_not(caplog: pytest.LogCaptureFixture) -> None:
@@ -129,8 +127,8 @@ async def test_one_token_has_its_rate_and_another_its_own() -> None:
 async def test_a_session_stands_for_a_token() -> None:
     class Cookies:
         def principal(self, request: Request) -> Principal | None:
-            name = request.cookies.get("sipua_session")
-            return guard.named(name) if name else None
+            known = request.cookies.get("sipua_session") == "operate"
+            return Principal("operate", frozenset({Role.OPERATE})) if known else None
 
     guard = a_guard()
     guard.sessions = Cookies()
